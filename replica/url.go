@@ -1,0 +1,81 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"regexp"
+)
+
+// URL names a store, as given on a command line or in a configuration.
+type URL struct {
+	// Scheme is the kind of store: "file" or "s3".
+	Scheme string
+
+	// Host is the part after the scheme: a bucket in S3, "" for a file.
+	Host string
+
+	// Path is decoded. For a file it is absolute or relative to the working
+	// directory, and in the form of the operating system.
+	Path string
+
+	// Query holds the settings behind the question mark.
+	Query url.Values
+}
+
+// ErrUnsupported means that a URL names a kind of store that this build of
+// ltxfs has no client for.
+var ErrUnsupported = errors.New("not supported by this version of ltxfs")
+
+// A scheme has two characters at least; with one, it would be a drive letter.
+var schemeRegex = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]+://`)
+
+// ParseURL parses the name of a replica: a path, taken as it is, a file URL
+// with an absolute path that may be percent-encoded, or the URL of another
+// store. A scheme that ltxfs knows no client for is ErrUnsupported.
+func ParseURL(s string) (*URL, error) {
+	if s == "" {
+		return nil, errors.New("the replica is empty: give a path or a URL such as file:///var/backups/db")
+	}
+	if !schemeRegex.MatchString(s) {
+		return &URL{Scheme: "file", Path: filepath.Clean(s)}, nil
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, fmt.Errorf("parse the replica's URL: %w", redactURLError(err))
+	}
+	switch u.Scheme {
+	case "file":
+		return parseFileURL(u)
+	case "s3":
+		return nil, fmt.Errorf("replica s3://%s: S3 stores are %w: mount a replica on disk", u.Host, ErrUnsupported)
+	default:
+		return nil, fmt.Errorf("replica with scheme %q: such stores are %w: give a path or a file:// URL", u.Scheme, ErrUnsupported)
+	}
+}
+
+func parseFileURL(u *url.URL) (*URL, error) {
+	switch {
+	case u.Host != "" && u.Host != "localhost":
+		return nil, fmt.Errorf("file URL with the host %q: write file:///%s%s for an absolute path, or the path alone",
+			u.Host, u.Host, u.Path)
+	case u.Path == "" || u.Path == "/" && u.Host == "localhost":
+		return nil, errors.New("file URL without a path: write file:///path/to/replica")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("file URL with a query or fragment: write ? as %3F and # as %23 if they belong to the path")
+	case u.User != nil:
+		return nil, errors.New("file URL with a user: write file:///path/to/replica")
+	}
+	return &URL{Scheme: "file", Path: filepath.Clean(u.Path)}, nil
+}
+
+// redactURLError drops the URL from an error of url.Parse: it may hold a
+// secret, and errors end in logs.
+func redactURLError(err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		return ue.Err
+	}
+	return err
+}
