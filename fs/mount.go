@@ -1,12 +1,15 @@
-// Package fs is the mounted tree: FUSE nodes over a replica.Client, its cache
-// and the staging directory. It holds no code of a store and no format.
 package fs
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"time"
+
+	gofs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/ltxfs/ltxfs/fs/staging"
 	"github.com/ltxfs/ltxfs/replica"
@@ -54,31 +57,119 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Mounted is a mount that the kernel has accepted.
-type Mounted struct{}
+// Mounted is a mount that the kernel has accepted. Its methods may be called
+// from many goroutines.
+type Mounted struct {
+	fsys       *fileSystem
+	mountpoint string
+	done       chan struct{}
+}
 
 // Mount mounts a replica and serves it until it is unmounted. It returns once
-// the kernel has taken the mount.
-func Mount(mountpoint string, opts Options) (*Mounted, error) { panic("soon") }
+// the kernel has taken the mount. mountpoint is an absolute path.
+func Mount(mountpoint string, opts Options) (*Mounted, error) {
+	if opts.ReadWrite && opts.Staging == nil {
+		return nil, errors.New("a mount that can write needs a staging directory")
+	}
+	fsys := newFileSystem(opts)
+	raw := gofs.NewNodeFS(newRoot(fsys), &gofs.Options{
+		// Every node sets its own.
+		EntryTimeout:    nil,
+		AttrTimeout:     nil,
+		NullPermissions: true,
+		RootStableAttr:  &gofs.StableAttr{Ino: inoRoot},
+		Logger:          slog.NewLogLogger(opts.Logger.Handler(), slog.LevelWarn),
+	})
+	server, err := fuse.NewServer(raw, mountpoint, kernelOptions(opts))
+	if err != nil {
+		fsys.close()
+		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
+	}
+	// Before the first request: all opens of an inode must go one way.
+	fsys.setUpPassthrough(server)
+	m := &Mounted{fsys: fsys, mountpoint: mountpoint, done: make(chan struct{})}
+	go func() {
+		defer close(m.done)
+		server.Serve()
+	}()
+	if err := server.WaitMount(); err != nil {
+		_ = m.Detach() // the error that counts is the one above
+		fsys.close()
+		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
+	}
+	setReadAhead(mountpoint, opts.Logger)
+	return m, nil
+}
 
 // Done is closed when the kernel has let go of the mount, by whatever means.
-func (m *Mounted) Done() <-chan struct{} { panic("soon") }
+func (m *Mounted) Done() <-chan struct{} { return m.done }
 
 // Unmount asks the kernel once to unmount. While a process holds a file of the
 // mount open, it returns ErrBusy and changes nothing.
-func (m *Mounted) Unmount() error { panic("soon") }
+func (m *Mounted) Unmount() error { return unmount(m.mountpoint, false) }
 
 // Detach takes the mount out of the file system at once, even while a process
 // holds a file open. That process can go on until Close.
-func (m *Mounted) Detach() error { panic("soon") }
+func (m *Mounted) Detach() error { return unmount(m.mountpoint, true) }
 
 // Drain waits until nothing is being published, or ctx is done.
-func (m *Mounted) Drain(ctx context.Context) error { panic("soon") }
+func (m *Mounted) Drain(ctx context.Context) error { return m.fsys.publishing.wait(ctx) }
 
 // Unpublished are the staged files that are in no replica: what would be lost
 // with the staging directory.
-func (m *Mounted) Unpublished() []staging.Entry { panic("soon") }
+func (m *Mounted) Unpublished() []staging.Entry {
+	if m.fsys.opts.Staging == nil {
+		return nil
+	}
+	return m.fsys.unpublished()
+}
 
-// Close ends what still runs for the mount. It is called last, after Done or
+// Close ends what still runs for the mount, and closes what is still staged,
+// which stays in the staging directory. It is called last, after Done or
 // Detach, and doesn't close the staging directory.
-func (m *Mounted) Close() error { panic("soon") }
+func (m *Mounted) Close() error {
+	m.fsys.close()
+	return nil
+}
+
+// inFlightRequests is how many requests the kernel may have under way in the
+// background, for reading ahead.
+const inFlightRequests = 32
+
+// maxRequest is the largest read or write, in bytes. The kernel allows no more.
+const maxRequest = 1 << 20
+
+// kernelOptions are the settings of the connection to the kernel. Their reasons
+// are measurements; see docs/design.md.
+func kernelOptions(opts Options) *fuse.MountOptions {
+	o := &fuse.MountOptions{
+		Name:                     "ltxfs",
+		FsName:                   opts.Source,
+		AllowOther:               opts.AllowOther,
+		MaxBackground:            inFlightRequests,
+		MaxWrite:                 maxRequest,
+		DisableXAttrs:            true,
+		ExplicitDataCacheControl: true,
+		// AUTO: readdirplus for ls -l, and not for ls. ATOMIC_O_TRUNC: an open
+		// says that it empties the file, which is what tells a replacement
+		// from a change in place.
+		ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ATOMIC_O_TRUNC,
+		Logger:            slog.NewLogLogger(opts.Logger.Handler(), slog.LevelWarn),
+		PanicHandler: func(v any) fuse.Status {
+			opts.Logger.Error("a request failed inside ltxfs; please report this", "panic", v, "stack", stack())
+			return fuse.EIO
+		},
+	}
+	// The kernel checks permissions, as on any disk.
+	names := append([]string{"default_permissions"}, opts.MountOptions...)
+	if !opts.ReadWrite {
+		names = append(names, "ro")
+	}
+	if os.Geteuid() != 0 {
+		o.Options = names
+		return o
+	}
+	o.DirectMountStrict = true
+	o.DirectMountFlags, o.Options = mountFlags(names)
+	return o
+}

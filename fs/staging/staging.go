@@ -1,11 +1,42 @@
 // Package staging keeps the files that a mount has not published yet, in a
 // directory on local disk that mirrors the mount's tree.
+//
+// Under the base directory each replica has a directory, and in it each mount
+// one of its own, beside a file that the mount holds locked for as long as it
+// lives. A directory whose lock is free belongs to a mount that has ended; what
+// is in it was never published.
 package staging
 
-import "time"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
 
-// Dir is the staging directory of one mount, locked by it.
-type Dir struct{}
+	"golang.org/x/sys/unix"
+)
+
+const (
+	lockSuffix = ".lock"
+	// openLock serialises Open, so that nobody takes a directory that another
+	// mount is about to lock for one that was left behind.
+	openLock = "open" + lockSuffix
+	// openTimeout bounds the wait for it. Its holder makes a few directories.
+	openTimeout = 10 * time.Second
+)
+
+// Dir is the staging directory of one mount, locked by it. Its methods may be
+// called from many goroutines.
+type Dir struct {
+	path      string
+	lock      *os.File
+	leftovers []Entry
+}
 
 // Entry is a file in a staging directory.
 type Entry struct {
@@ -19,19 +50,140 @@ type Entry struct {
 // DefaultPath is where staging directories are unless the user says
 // otherwise: /var/lib/ltxfs/staging for root, else
 // $XDG_STATE_HOME/ltxfs/staging or ~/.local/state/ltxfs/staging.
-func DefaultPath() (string, error) { panic("soon") }
+func DefaultPath() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/ltxfs/staging", nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "ltxfs", "staging"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find a staging directory: %w: name one with --staging-dir", err)
+	}
+	return filepath.Join(home, ".local", "state", "ltxfs", "staging"), nil
+}
 
 // Open makes a directory for one mount of a replica under base, which it makes
 // too (0700) if it is missing, and locks it. replica tells the replicas of one
 // base apart: its canonical URL.
-func Open(base, replica string) (*Dir, error) { panic("soon") }
+func Open(base, replica string) (*Dir, error) {
+	base, err := filepath.Abs(base)
+	if err != nil {
+		return nil, fmt.Errorf("staging directory: %w", err)
+	}
+	parent := filepath.Join(base, replicaName(replica))
+	if err := os.MkdirAll(parent, 0o700); err != nil {
+		return nil, fmt.Errorf("make the staging directory: %w: name another with --staging-dir", err)
+	}
+	if err := checkPrivate(parent); err != nil {
+		return nil, err
+	}
+	guard, err := lockWithin(filepath.Join(parent, openLock), openTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("lock the staging directory: %w", err)
+	}
+	defer guard.Close()
+
+	leftovers, err := scan(parent)
+	if err != nil {
+		return nil, fmt.Errorf("look for files left in the staging directory: %w", err)
+	}
+	name := fmt.Sprintf("%s-%d", time.Now().UTC().Format("20060102T150405.000000000"), os.Getpid())
+	dir := filepath.Join(parent, name)
+	lock, err := os.OpenFile(dir+lockSuffix, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("make the staging directory: %w", err)
+	}
+	if err := flock(lock); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock the staging directory: %w", err), lock.Close(), os.Remove(lock.Name()))
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, errors.Join(fmt.Errorf("make the staging directory: %w", err), lock.Close(), os.Remove(lock.Name()))
+	}
+	return &Dir{path: dir, lock: lock, leftovers: leftovers}, nil
+}
 
 // Path is the directory itself.
-func (d *Dir) Path() string { panic("soon") }
+func (d *Dir) Path() string { return d.path }
 
 // Leftovers are the files that earlier mounts of the same replica left here
 // unpublished, as found by Open.
-func (d *Dir) Leftovers() []Entry { panic("soon") }
+func (d *Dir) Leftovers() []Entry { return d.leftovers }
+
+// FilePath is where the file with a name in the mount is staged.
+func (d *Dir) FilePath(name string) string { return filepath.Join(d.path, filepath.FromSlash(name)) }
+
+// Create makes an empty file for a name in the mount, replacing what is staged
+// under it.
+func (d *Dir) Create(name string) (*os.File, error) {
+	p := d.FilePath(name)
+	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
+		return nil, err
+	}
+	// A new inode, not a truncated one: a reader of the earlier may have it open.
+	if err := d.Remove(name); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(p, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+}
+
+// Rename gives a staged file another name in the mount, replacing what is
+// staged under that.
+func (d *Dir) Rename(oldName, newName string) error {
+	p := d.FilePath(newName)
+	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
+		return err
+	}
+	return os.Rename(d.FilePath(oldName), p)
+}
+
+// Remove removes a staged file. It is no error if there is none.
+func (d *Dir) Remove(name string) error {
+	if err := os.Remove(d.FilePath(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
 
 // Close removes the directory if it holds no file, and releases the lock.
-func (d *Dir) Close() error { panic("soon") }
+func (d *Dir) Close() error {
+	entries, err := list(d.path)
+	if err == nil && len(entries) == 0 {
+		err = errors.Join(os.RemoveAll(d.path), os.Remove(d.lock.Name()))
+	}
+	return errors.Join(err, d.lock.Close())
+}
+
+// replicaName is a directory name for a replica: readable, and one of its own.
+func replicaName(replica string) string {
+	sum := sha256.Sum256([]byte(replica))
+	readable := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
+			return r
+		}
+		return '_'
+	}, path.Base(strings.TrimRight(filepath.ToSlash(replica), "/")))
+	if len(readable) > 64 {
+		readable = readable[:64]
+	}
+	return readable + "-" + hex.EncodeToString(sum[:6])
+}
+
+// checkPrivate refuses a directory into which others can put or swap files.
+func checkPrivate(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return fmt.Errorf("check the staging directory %s: %w", dir, err)
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return fmt.Errorf("staging directory %s: not a directory", dir)
+	case int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("staging directory %s belongs to another user (uid %d): name one of your own with --staging-dir", dir, st.Uid)
+	case st.Mode&0o022 != 0:
+		return fmt.Errorf("staging directory %s can be written by others: chmod 700 it", dir)
+	}
+	return nil
+}

@@ -1,0 +1,267 @@
+// Package daemon starts ltxfs in the background and has the process that
+// starts it know when the mount is there, or why it isn't.
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// readyEnv tells a process which descriptor it reports on.
+const readyEnv = "LTXFS_READY_FD"
+
+// Ready is what the started process reports once it has mounted.
+type Ready struct {
+	PID     int    `json:"pid"`
+	LogFile string `json:"log_file,omitempty"`
+}
+
+// ErrTimeout means that the started process was killed since it hadn't
+// reported within the deadline.
+var ErrTimeout = errors.New("no report from the process that was to mount")
+
+// ExitError means that the started process ended before it reported. It has
+// said why on standard error.
+type ExitError struct{ Code int }
+
+func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
+
+// Options are how a process is started.
+type Options struct {
+	// Program and Args are what is run.
+	Program string
+	Args    []string
+
+	// Stderr gets what the process writes to standard error until it
+	// reports.
+	Stderr io.Writer
+
+	// Timeout is how long the process may take.
+	Timeout time.Duration
+
+	// Interrupt, when it gets a signal, ends the process in its stead.
+	Interrupt <-chan os.Signal
+
+	// EndWithParent has the process told to end when this one dies.
+	EndWithParent bool
+}
+
+// Process is a process that has reported.
+type Process struct {
+	Ready
+	cmd *exec.Cmd
+}
+
+// endPatience is how long an interrupted process may take to end by itself.
+const endPatience = 20 * time.Second
+
+// Start runs a process in a session of its own, with / as its working
+// directory, and waits for its report.
+func Start(opts Options) (*Process, error) {
+	reports, report, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("start in the background: %w", err)
+	}
+	defer reports.Close()
+	errors_, stderr, err := os.Pipe()
+	if err != nil {
+		report.Close()
+		return nil, fmt.Errorf("start in the background: %w", err)
+	}
+	defer errors_.Close()
+
+	cmd := exec.Command(opts.Program, opts.Args...)
+	cmd.Dir = "/"
+	cmd.Stderr = stderr
+	cmd.ExtraFiles = []*os.File{report} // descriptor 3
+	cmd.Env = append(os.Environ(), readyEnv+"=3")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if opts.EndWithParent {
+		cmd.SysProcAttr.Pdeathsig = unix.SIGTERM
+	}
+	err = cmd.Start()
+	report.Close()
+	stderr.Close()
+	if err != nil {
+		return nil, fmt.Errorf("start in the background: %w", err)
+	}
+	copied := make(chan struct{})
+	go func() {
+		defer close(copied)
+		io.Copy(opts.Stderr, errors_)
+	}()
+	ready := make(chan *Ready, 1)
+	go func() {
+		var r Ready
+		if json.NewDecoder(reports).Decode(&r) != nil {
+			ready <- nil
+			return
+		}
+		ready <- &r
+	}()
+	p := &Process{cmd: cmd}
+	return p, p.await(opts, ready, copied)
+}
+
+// await waits until the process has reported, has ended or must be killed.
+func (p *Process) await(opts Options, ready <-chan *Ready, copied <-chan struct{}) error {
+	timer := time.NewTimer(opts.Timeout)
+	defer timer.Stop()
+	interrupt := opts.Interrupt
+	var killed error
+	for {
+		select {
+		case r := <-ready:
+			switch {
+			case r != nil && killed == nil:
+				p.Ready = *r
+				drained(copied)
+				return nil
+			case r != nil: // ready, but it has been told to end
+				ready = nil
+				continue
+			}
+			code, err := p.wait(endPatience)
+			drained(copied)
+			switch {
+			case killed != nil:
+				return killed
+			case err != nil:
+				return err
+			}
+			return &ExitError{code}
+		case sig := <-interrupt:
+			killed = fmt.Errorf("interrupted by the signal %v", sig)
+			p.cmd.Process.Signal(unix.SIGTERM)
+			timer.Reset(endPatience)
+			interrupt = nil
+		case <-timer.C:
+			p.cmd.Process.Kill()
+			if killed == nil {
+				killed = fmt.Errorf("%w within %s", ErrTimeout, opts.Timeout)
+			}
+			if _, err := p.wait(endPatience); err != nil {
+				return fmt.Errorf("%w, and it can't be killed", killed)
+			}
+			drained(copied)
+			return killed
+		}
+	}
+}
+
+// drained waits until all that the process wrote has been passed on. It closes
+// its end when it reports or ends; a helper that outlives it may not.
+func drained(copied <-chan struct{}) {
+	select {
+	case <-copied:
+	case <-time.After(time.Second):
+	}
+}
+
+// wait waits for the end of the process and returns its exit code.
+func (p *Process) wait(patience time.Duration) (int, error) {
+	done := make(chan error, 1)
+	go func() { done <- p.cmd.Wait() }()
+	select {
+	case err := <-done:
+		var exit *exec.ExitError
+		switch {
+		case err == nil:
+			return 0, nil
+		case errors.As(err, &exit) && exit.Exited():
+			return exit.ExitCode(), nil
+		}
+		return -1, fmt.Errorf("the process that was to mount has died: %w", err)
+	case <-time.After(patience):
+		return -1, fmt.Errorf("%w: it doesn't end", ErrTimeout)
+	}
+}
+
+// Stop has the process end as on SIGTERM and returns its exit code. Past the
+// deadline it is killed.
+func (p *Process) Stop(deadline time.Duration) (int, error) {
+	if err := p.cmd.Process.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return -1, err
+	}
+	code, err := p.wait(deadline)
+	if errors.Is(err, ErrTimeout) {
+		p.cmd.Process.Kill()
+	}
+	return code, err
+}
+
+// Reporter reports to the process that started this one, if one waits.
+type Reporter struct{ fd *os.File }
+
+// FromEnvironment returns the Reporter of this process. Reporting does nothing
+// if nobody waits.
+func FromEnvironment() *Reporter {
+	fd, err := strconv.Atoi(os.Getenv(readyEnv))
+	os.Unsetenv(readyEnv)
+	if err != nil || fd < 3 {
+		return &Reporter{}
+	}
+	unix.CloseOnExec(fd)
+	return &Reporter{os.NewFile(uintptr(fd), "ready")}
+}
+
+// InBackground reports whether another process waits for the report.
+func (r *Reporter) InBackground() bool { return r.fd != nil }
+
+// Ready reports that the mount is there. From then on nothing of this process
+// is attached to the one that started it: standard error goes to log, or
+// nowhere if log is nil.
+func (r *Reporter) Ready(ready Ready, log *os.File) error {
+	if err := notifySystemd("READY=1"); err != nil {
+		return err
+	}
+	if r.fd == nil {
+		return nil
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("detach from the terminal: %w", err)
+	}
+	defer null.Close()
+	if log == nil {
+		log = null
+	}
+	for fd, to := range map[int]*os.File{0: null, 1: null, 2: log} {
+		if err := unix.Dup3(int(to.Fd()), fd, 0); err != nil {
+			return fmt.Errorf("detach from the terminal: %w", err)
+		}
+	}
+	err = json.NewEncoder(r.fd).Encode(ready)
+	return errors.Join(err, r.fd.Close())
+}
+
+// Stopping tells systemd, if it started this process, that it is about to end.
+func Stopping() error { return notifySystemd("STOPPING=1") }
+
+// notifySystemd sends a line by the protocol of sd_notify(3), if systemd
+// waits for one.
+func notifySystemd(line string) error {
+	name := os.Getenv("NOTIFY_SOCKET")
+	if name == "" {
+		return nil
+	}
+	if name[0] == '@' {
+		name = "\x00" + name[1:]
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		return fmt.Errorf("notify systemd: %w", err)
+	}
+	_, err = conn.Write([]byte(line))
+	return errors.Join(err, conn.Close())
+}

@@ -1,0 +1,114 @@
+// Package state keeps one small file for each live mount, through which the
+// commands of ltxfs find the process that serves it, wait for its end, and
+// learn how it ended.
+//
+// The process holds a lock beside the file for as long as it lives, so that
+// nobody mistakes a process ID that was given to another program for it.
+package state
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dir is a directory of state files, all of one user.
+type Dir struct {
+	path string
+	uid  uint32
+}
+
+// Default is the directory of the user who runs this process:
+// /run/ltxfs for root, else $XDG_RUNTIME_DIR/ltxfs, else /tmp/ltxfs-UID.
+func Default() Dir {
+	uid := os.Geteuid()
+	runtime := os.Getenv("XDG_RUNTIME_DIR")
+	switch {
+	case uid == 0:
+		return Dir{"/run/ltxfs", 0}
+	case filepath.IsAbs(runtime):
+		return Dir{filepath.Join(runtime, "ltxfs"), uint32(uid)}
+	}
+	return Dir{tmpPath(uint32(uid)), uint32(uid)}
+}
+
+// Of are the directories in which the mounts of another user may be found.
+func Of(uid uint32) []Dir {
+	if own := Default(); own.uid == uid {
+		return []Dir{own}
+	}
+	if uid == 0 {
+		return []Dir{{"/run/ltxfs", 0}}
+	}
+	return []Dir{
+		{filepath.Join("/run/user", strconv.Itoa(int(uid)), "ltxfs"), uid},
+		{tmpPath(uid), uid},
+	}
+}
+
+// At is a directory of this process's user at a path of the caller's choice.
+func At(path string) Dir { return Dir{path, uint32(os.Geteuid())} }
+
+func tmpPath(uid uint32) string {
+	return filepath.Join(os.TempDir(), "ltxfs-"+strconv.Itoa(int(uid)))
+}
+
+// Path is the directory's path.
+func (d Dir) Path() string { return d.path }
+
+// make makes the directory, or makes sure that it belongs to the user and that
+// nobody else can write to it.
+func (d Dir) make() error {
+	if err := os.Mkdir(d.path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make the directory for the state of mounts: %w", err)
+	}
+	return d.check()
+}
+
+// check returns an error unless the directory is one that only its user can
+// have filled. One in /tmp could be anybody's.
+func (d Dir) check() error {
+	var st unix.Stat_t
+	if err := unix.Lstat(d.path, &st); err != nil {
+		return &fs.PathError{Op: "lstat", Path: d.path, Err: err}
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+		return fmt.Errorf("the state of mounts: %s is not a directory: remove it", d.path)
+	case st.Uid != d.uid:
+		return fmt.Errorf("the state of mounts: %s belongs to user %d, not to user %d: remove it, or set XDG_RUNTIME_DIR",
+			d.path, st.Uid, d.uid)
+	case st.Mode&0o022 != 0:
+		return fmt.Errorf("the state of mounts: other users can write to %s: chmod 0700 it", d.path)
+	}
+	return nil
+}
+
+// base is the path of a mountpoint's files without their extensions. It
+// differs for any two mountpoints and can be told apart by eye.
+func (d Dir) base(mountpoint string) string {
+	readable := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_':
+			return r
+		}
+		return '-'
+	}, strings.Trim(mountpoint, "/"))
+	if len(readable) > 80 {
+		readable = readable[len(readable)-80:]
+	}
+	sum := sha256.Sum256([]byte(mountpoint))
+	return filepath.Join(d.path, readable+"-"+hex.EncodeToString(sum[:6]))
+}
+
+// LogPath is where the log of a mountpoint's daemon goes unless the user says
+// otherwise.
+func (d Dir) LogPath(mountpoint string) string { return d.base(mountpoint) + ".log" }

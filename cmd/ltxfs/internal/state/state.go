@@ -1,0 +1,156 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Phases of a mount's life.
+const (
+	Starting = "starting"
+	Mounted  = "mounted"
+	Ending   = "ending" // publishing what is left, perhaps detached already
+	Ended    = "ended"
+)
+
+// State is what a state file holds.
+type State struct {
+	PID        int       `json:"pid"`
+	Phase      string    `json:"phase"`
+	Mountpoint string    `json:"mountpoint"`
+	Replica    string    `json:"replica"`
+	StagingDir string    `json:"staging_dir,omitempty"`
+	ReadWrite  bool      `json:"read_write"`
+	LogFile    string    `json:"log_file,omitempty"`
+	Version    string    `json:"version"`
+	Started    time.Time `json:"started"`
+
+	// Result is set in the phase Ended.
+	Result *Result `json:"result,omitempty"`
+}
+
+// Result is how a mount ended.
+type Result struct {
+	Ended       time.Time     `json:"ended"`
+	ExitCode    int           `json:"exit_code"`
+	Error       string        `json:"error,omitempty"`
+	Unpublished []Unpublished `json:"unpublished,omitempty"`
+}
+
+// Unpublished is a file that was written to a mount and is not in the replica.
+type Unpublished struct {
+	Name  string `json:"name"`            // in the mount
+	Path  string `json:"path"`            // in the staging directory
+	Size  int64  `json:"size"`            // in bytes
+	Error string `json:"error,omitempty"` // why
+}
+
+// ErrLocked means that a living process serves the mountpoint, or is about to.
+var ErrLocked = errors.New("another process serves this mountpoint")
+
+// lockPatience is how long Acquire waits for one who only looks whether the
+// lock is held.
+const lockPatience = time.Second
+
+// File is the state file of a mountpoint, held by the process that serves it.
+type File struct {
+	dir   Dir
+	base  string
+	lock  *os.File
+	State State
+}
+
+// Acquire takes the lock of st.Mountpoint and writes its state file. It
+// returns ErrLocked if a living process has it.
+func Acquire(dir Dir, st State) (*File, error) {
+	if err := dir.make(); err != nil {
+		return nil, err
+	}
+	base := dir.base(st.Mountpoint)
+	lock, err := openLock(base, os.O_CREATE|os.O_RDWR)
+	if err != nil {
+		return nil, err
+	}
+	deadline := time.Now().Add(lockPatience)
+	for {
+		ok, err := tryLock(lock, unix.LOCK_EX)
+		switch {
+		case err != nil:
+			lock.Close()
+			return nil, err
+		case !ok && time.Now().After(deadline):
+			lock.Close()
+			return nil, ErrLocked
+		case !ok:
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		f := &File{dir: dir, base: base, lock: lock, State: st}
+		if err := f.Save(); err != nil {
+			f.Release()
+			return nil, err
+		}
+		dir.prune()
+		return f, nil
+	}
+}
+
+// Save writes the state, whole or not at all.
+func (f *File) Save() error {
+	data, err := json.MarshalIndent(f.State, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the state of the mount: %w", err)
+	}
+	tmp, err := os.CreateTemp(f.dir.path, filepath.Base(f.base)+".*.tmp")
+	if err != nil {
+		return fmt.Errorf("write the state of the mount: %w", err)
+	}
+	_, err = tmp.Write(append(data, '\n'))
+	err = errors.Join(err, tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), f.base+".json")
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+		return fmt.Errorf("write the state of the mount: %w", err)
+	}
+	return nil
+}
+
+// Release gives up the lock. The state file stays for those who wait for it.
+func (f *File) Release() { f.lock.Close() }
+
+// Forget removes the state file: nobody needs to know how a mount ended that
+// never began.
+func (f *File) Forget() { os.Remove(f.base + ".json") }
+
+// openLock opens a lock file, which stays for good: one that was removed could
+// be locked by a process while another one locks its successor.
+func openLock(base string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(base+".lock", flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock of the mount: %w", err)
+	}
+	return f, nil
+}
+
+func tryLock(f *os.File, how int) (bool, error) {
+	for {
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EWOULDBLOCK):
+			return false, nil
+		}
+		return false, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+}

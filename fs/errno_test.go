@@ -1,0 +1,61 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/verify"
+)
+
+// TestErrno is the table of errors that users rely on, with the errors as the
+// layers below wrap them.
+func TestErrno(t *testing.T) {
+	wrap := func(err error) error {
+		return replica.NewFileError("write", 3, ltx.TXID(1), ltx.TXID(2), fmt.Errorf("deep: %w", err))
+	}
+	for _, tt := range []struct {
+		name string
+		err  error
+		want syscall.Errno
+	}{
+		{"nil", nil, 0},
+		{"no such file", wrap(os.ErrNotExist), syscall.ENOENT},
+		{"credentials refused", wrap(os.ErrPermission), syscall.EACCES},
+		{"permission on disk", wrap(&os.PathError{Op: "open", Path: "x", Err: syscall.EACCES}), syscall.EACCES},
+		{"replaced", wrap(replica.ErrReplaced), syscall.ESTALE},
+		{"not valid LTX", wrap(verify.ErrInvalid), syscall.EBADMSG},
+		{"header contradicts name", wrap(verify.ErrName), syscall.EINVAL},
+		{"name taken", wrap(errTaken), syscall.EEXIST},
+		{"in place", wrap(errPublished), syscall.EPERM},
+		{"deadline", wrap(context.DeadlineExceeded), syscall.ETIMEDOUT},
+		{"no room", wrap(syscall.ENOSPC), syscall.ENOSPC},
+		{"quota", wrap(syscall.EDQUOT), syscall.ENOSPC},
+		{"read-only store", wrap(syscall.EROFS), syscall.EROFS},
+		{"anything else", wrap(errors.New("the store is on fire")), syscall.EIO},
+		{"disk error", wrap(syscall.EIO), syscall.EIO},
+	} {
+		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, errno(tt.err)) })
+	}
+}
+
+// TestReadErrno: a file that is gone was there when it was opened.
+func TestReadErrno(t *testing.T) {
+	assert.Equal(t, syscall.ESTALE, readErrno(os.ErrNotExist))
+	assert.Equal(t, syscall.ESTALE, readErrno(replica.ErrReplaced))
+	assert.Equal(t, syscall.EIO, readErrno(errors.New("broken")))
+}
+
+// TestStageErrno: what the caller chose wrongly keeps its errno.
+func TestStageErrno(t *testing.T) {
+	assert.Equal(t, syscall.EFBIG, stageErrno(&os.PathError{Op: "write", Err: syscall.EFBIG}))
+	assert.Equal(t, syscall.ENOSPC, stageErrno(&os.PathError{Op: "write", Err: syscall.ENOSPC}))
+	assert.Equal(t, syscall.EIO, stageErrno(errors.New("broken")))
+}

@@ -1,0 +1,177 @@
+// Package fs is the mounted tree: FUSE nodes over a replica.Client, its cache
+// and the staging directory. It holds no code of a store and no format.
+//
+// A name in a level directory is one of two things. A published file is one
+// version of one file of the replica and never changes; another version is
+// another inode. A staged file is what a tool writes, under whatever name it
+// chose, until it is published: at a rename to an LTX name, at fsync, or at
+// close. See staged.go and publish.go.
+package fs
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ltxfs/ltxfs/cache"
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// Deadlines of what the kernel asks for. A request ends within its own even if
+// the store never answers.
+const (
+	readTimeout    = 30 * time.Second
+	statTimeout    = 30 * time.Second
+	listTimeout    = 60 * time.Second
+	deleteTimeout  = 60 * time.Second
+	publishTimeout = 5 * time.Minute
+	spaceTimeout   = 2 * time.Second
+)
+
+// fileSystem is what the nodes of one mount share.
+type fileSystem struct {
+	opts    Options
+	log     *slog.Logger
+	client  replica.Client
+	budget  *cache.Budget
+	blocks  *cache.Blocks
+	index   *cache.Index
+	started time.Time
+
+	// passthrough is set while the kernel may read files on disk itself.
+	passthrough atomic.Bool
+	// registrar asks the kernel whether it takes a file for passthrough. It
+	// is nil where there is no such thing.
+	registrar func(fd int) error
+	probeMu   sync.Mutex
+	probed    atomic.Bool
+
+	// changed is when this mount last changed each level, in Unix nanoseconds.
+	changed [replica.MaxLevel + 1]atomic.Int64
+
+	publishing inFlight
+
+	// stagedMu guards the staged namespace: the maps, and the fields of
+	// staged that say so. It is held for local disk, never for the store.
+	stagedMu sync.Mutex
+	staged   [replica.MaxLevel + 1]map[string]*staged
+	nextIno  uint64
+}
+
+func newFileSystem(opts Options) *fileSystem {
+	budget := cache.NewBudget(opts.CacheSize)
+	fsys := &fileSystem{
+		opts:    opts,
+		log:     opts.Logger,
+		client:  opts.Client,
+		budget:  budget,
+		blocks:  cache.NewBlocks(budget, cache.BlocksOptions{FetchTimeout: readTimeout}),
+		started: time.Now(),
+		nextIno: firstStagedIno,
+		index: cache.NewIndex(opts.Client, cache.IndexOptions{
+			Freshness:   opts.Freshness,
+			ListTimeout: listTimeout,
+			StatTimeout: statTimeout,
+			Logger:      opts.Logger,
+		}),
+	}
+	for level := range fsys.staged {
+		fsys.staged[level] = make(map[string]*staged)
+		fsys.changed[level].Store(fsys.started.UnixNano())
+	}
+	return fsys
+}
+
+// close ends what runs for the mount.
+func (fsys *fileSystem) close() {
+	fsys.index.Close()
+	fsys.blocks.Close()
+	fsys.closeStaged()
+}
+
+func (fsys *fileSystem) touch(level int) { fsys.changed[level].Store(time.Now().UnixNano()) }
+
+// detached is a context for one request of the kernel. It isn't the request's
+// own: a signal to the caller interrupts that, Go programs signal themselves
+// all the time, and what is done for one caller others wait for.
+func detached(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), d)
+}
+
+// within runs fn and returns its result, or the context's error once d has
+// passed, even if fn doesn't return: a disk that hangs heeds no context. late,
+// if not nil, gets the result that nobody waits for any more.
+func within[T any](ctx context.Context, d time.Duration, fn func(context.Context) (T, error), late func(T)) (T, error) {
+	ctx, cancel := detached(ctx, d)
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer cancel()
+		v, err := fn(ctx)
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+	}
+	// Both may be ready: fn's own cancel ends ctx as well.
+	select {
+	case r := <-done:
+		return r.v, r.err
+	default:
+	}
+	go func() {
+		if r := <-done; r.err == nil && late != nil {
+			late(r.v)
+		}
+	}()
+	var zero T
+	return zero, ctx.Err()
+}
+
+// inFlight counts what is under way, for whoever waits until nothing is.
+type inFlight struct {
+	mu   sync.Mutex
+	n    int
+	idle chan struct{} // closed at n == 0, made by who waits
+}
+
+func (c *inFlight) add() {
+	c.mu.Lock()
+	c.n++
+	c.mu.Unlock()
+}
+
+func (c *inFlight) done() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n--; c.n == 0 && c.idle != nil {
+		close(c.idle)
+		c.idle = nil
+	}
+}
+
+func (c *inFlight) wait(ctx context.Context) error {
+	c.mu.Lock()
+	if c.n == 0 {
+		c.mu.Unlock()
+		return nil
+	}
+	if c.idle == nil {
+		c.idle = make(chan struct{})
+	}
+	idle := c.idle
+	c.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

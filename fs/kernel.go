@@ -1,0 +1,195 @@
+package fs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// unmountTimeout bounds the setuid helper that unmounts for users.
+const unmountTimeout = 30 * time.Second
+
+// readAheadKB is how far the kernel reads ahead, in KiB. Its own 128 halve the
+// throughput of one reader.
+const readAheadKB = 1024
+
+// flagsByName are the mount options that mount(2) takes as a bit rather than as
+// text.
+var flagsByName = map[string]struct {
+	set   uintptr
+	clear uintptr
+}{
+	"ro":          {set: unix.MS_RDONLY},
+	"rw":          {clear: unix.MS_RDONLY},
+	"nosuid":      {set: unix.MS_NOSUID},
+	"suid":        {clear: unix.MS_NOSUID},
+	"nodev":       {set: unix.MS_NODEV},
+	"dev":         {clear: unix.MS_NODEV},
+	"noexec":      {set: unix.MS_NOEXEC},
+	"exec":        {clear: unix.MS_NOEXEC},
+	"noatime":     {set: unix.MS_NOATIME},
+	"atime":       {clear: unix.MS_NOATIME},
+	"nodiratime":  {set: unix.MS_NODIRATIME},
+	"diratime":    {clear: unix.MS_NODIRATIME},
+	"relatime":    {set: unix.MS_RELATIME},
+	"norelatime":  {clear: unix.MS_RELATIME},
+	"strictatime": {set: unix.MS_STRICTATIME},
+	"sync":        {set: unix.MS_SYNCHRONOUS},
+	"async":       {clear: unix.MS_SYNCHRONOUS},
+	"dirsync":     {set: unix.MS_DIRSYNC},
+}
+
+// mountFlags splits mount options into the bits and the text of mount(2). As
+// with fusermount3, set-user-ID programs and devices are off unless asked for.
+func mountFlags(names []string) (flags uintptr, text []string) {
+	flags = unix.MS_NOSUID | unix.MS_NODEV
+	for _, name := range names {
+		if f, ok := flagsByName[name]; ok {
+			flags = flags&^f.clear | f.set
+		} else {
+			text = append(text, name)
+		}
+	}
+	if flags == 0 {
+		// go-fuse takes 0 for its own default; the kernel ignores this one.
+		flags = unix.MS_MGC_VAL
+	}
+	return flags, text
+}
+
+// unmount asks the kernel to unmount, for users by way of fusermount3.
+func unmount(mountpoint string, detach bool) error {
+	var err error
+	if os.Geteuid() == 0 {
+		flags := unix.UMOUNT_NOFOLLOW
+		if detach {
+			flags |= unix.MNT_DETACH
+		}
+		err = unix.Unmount(mountpoint, flags)
+	} else {
+		err = fusermount(mountpoint, detach)
+	}
+	switch {
+	case err == nil, errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
+		return nil // it isn't mounted any more
+	case errors.Is(err, unix.EBUSY):
+		return ErrBusy
+	}
+	return fmt.Errorf("unmount %s: %w", mountpoint, err)
+}
+
+func fusermount(mountpoint string, detach bool) error {
+	bin, err := exec.LookPath("fusermount3")
+	if err != nil {
+		return fmt.Errorf("%w: install the package fuse3", err)
+	}
+	args := []string{"-u", "--", mountpoint}
+	if detach {
+		args = []string{"-u", "-z", "--", mountpoint}
+	}
+	cmd := exec.Command(bin, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	// The helper may hang on a mount that does.
+	timer := time.AfterFunc(unmountTimeout, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	err = cmd.Wait()
+	text := strings.TrimSpace(out.String())
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(text, unix.EBUSY.Error()), strings.Contains(text, "Device or resource busy"):
+		return unix.EBUSY
+	case strings.Contains(text, "not found in"), strings.Contains(text, "not mounted"), strings.Contains(text, "Invalid argument"):
+		return unix.EINVAL
+	}
+	return fmt.Errorf("%w: %s", err, text)
+}
+
+// setReadAhead lets the kernel read further ahead than the 128 KiB that a FUSE
+// server can ask for itself. It is root's to set; others do without.
+func setReadAhead(mountpoint string, log *slog.Logger) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	var st unix.Stat_t
+	err := unix.Stat(mountpoint, &st)
+	if err == nil {
+		name := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(st.Dev), unix.Minor(st.Dev))
+		err = os.WriteFile(name, fmt.Appendf(nil, "%d\n", readAheadKB), 0)
+	}
+	if err != nil {
+		log.Debug("the kernel's read-ahead stays at its default", "error", err)
+	}
+}
+
+// setUpPassthrough asks the kernel whether it reads files on local disk itself,
+// and says in the log how it is. The answer holds for the mount as a whole: all
+// handles of an inode must be read in the same way.
+func (fsys *fileSystem) setUpPassthrough(server *fuse.Server) {
+	if _, ok := fsys.client.(replica.LocalOpener); !ok {
+		return
+	}
+	fsys.registrar = func(fd int) error {
+		id, e := server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(fd)})
+		if e != 0 {
+			return e
+		}
+		if e := server.UnregisterBackingFd(id); e != 0 {
+			return e
+		}
+		return nil
+	}
+	if server.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH == 0 {
+		fsys.log.Info("passthrough is off: the kernel has none before Linux 6.9; reading through the cache")
+		return
+	}
+	probe, err := os.CreateTemp("", "ltxfs-probe-")
+	if err != nil {
+		fsys.log.Info("passthrough is off: reading through the cache", "error", err)
+		return
+	}
+	err = errors.Join(os.Remove(probe.Name()), fsys.registrar(int(probe.Fd())))
+	if err := errors.Join(err, probe.Close()); err != nil {
+		fsys.log.Info("passthrough is off: the kernel allows it to root alone; reading through the cache", "error", err)
+		return
+	}
+	fsys.passthrough.Store(true)
+	fsys.log.Info("passthrough is on: the kernel reads files on disk itself")
+}
+
+// takesPassthrough asks the kernel about the replica's own disk, with the first
+// file that is opened: one on a stacked file system it doesn't take.
+func (fsys *fileSystem) takesPassthrough(f *os.File) bool {
+	if fsys.probed.Load() {
+		return fsys.passthrough.Load()
+	}
+	fsys.probeMu.Lock()
+	defer fsys.probeMu.Unlock()
+	if fsys.probed.Load() {
+		return fsys.passthrough.Load()
+	}
+	if err := fsys.registrar(int(f.Fd())); err != nil {
+		fsys.passthrough.Store(false)
+		fsys.log.Info("passthrough is off: the kernel refuses the replica's file system; reading through the cache", "error", err)
+	}
+	fsys.probed.Store(true)
+	return fsys.passthrough.Load()
+}
+
+func stack() string { return string(debug.Stack()) }

@@ -1,0 +1,139 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/verify"
+)
+
+// publishNamed publishes a staged file under the name that it has, as fsync and
+// close do. A file that has no LTX name, or no name any more, stays as it is.
+// With ifWritten, so does an empty one: a shell closes a file that it has just
+// made once before it writes.
+func (fsys *fileSystem) publishNamed(ctx context.Context, s *staged, ifWritten bool) syscall.Errno {
+	level, name, linked := s.place()
+	minTXID, maxTXID, err := ltx.ParseFilename(name)
+	if err != nil || !linked {
+		return 0
+	}
+	return fsys.publish(ctx, s, publication{level, name, minTXID, maxTXID, ifWritten, true})
+}
+
+// publication is what a staged file is to become.
+type publication struct {
+	level            int
+	name             string
+	minTXID, maxTXID ltx.TXID
+	ifWritten        bool // not if it is empty
+	inPlace          bool // under the name that it has
+}
+
+// publish verifies a staged file and writes it to the store. On success it is
+// staged no more; on failure it stays as it was, under its name.
+//
+// It goes on in the background if its deadline passes, so that what it leaves
+// is consistent whenever the store answers.
+func (fsys *fileSystem) publish(ctx context.Context, s *staged, p publication) syscall.Errno {
+	fsys.publishing.add()
+	_, err := within(ctx, publishTimeout, func(ctx context.Context) (struct{}, error) {
+		defer fsys.publishing.done()
+		return struct{}{}, fsys.publishLocked(ctx, s, p)
+	}, nil)
+	if err == nil {
+		return 0
+	}
+	e := errno(err)
+	if errors.Is(err, errTaken) || errors.Is(err, os.ErrNotExist) {
+		return e
+	}
+	fsys.log.Warn("not published", "file", stagedPath(p.level, p.name), "error", err, "errno", e.Error(),
+		"staged", fsys.opts.Staging.FilePath(s.path()))
+	return e
+}
+
+func (fsys *fileSystem) publishLocked(ctx context.Context, s *staged, p publication) error {
+	if err := s.lock.Acquire(ctx, wholeLock); err != nil {
+		return fmt.Errorf("wait for writers of the file: %w", err)
+	}
+	defer s.lock.Release(wholeLock)
+
+	if s.published.Load() != nil {
+		if p.inPlace {
+			return nil // by an earlier close or fsync
+		}
+		return errPublished
+	}
+	level, name, linked := s.place()
+	if !linked || p.inPlace && (level != p.level || name != p.name) {
+		if p.inPlace {
+			return nil // its new name decides
+		}
+		return os.ErrNotExist
+	}
+	info, err := s.f.Stat()
+	if err != nil {
+		return err
+	}
+	if p.ifWritten && info.Size() == 0 {
+		return nil
+	}
+	return fsys.try(ctx, s, p, info.Size())
+}
+
+// try publishes, and remembers the outcome: for the same content and name, one
+// that can't change is returned again without another look.
+func (fsys *fileSystem) try(ctx context.Context, s *staged, p publication, size int64) error {
+	gen, as := s.gen.Load(), stagedPath(p.level, p.name)
+	s.tryMu.Lock()
+	tried := s.tryGen == gen && s.tryAs == as
+	err := s.tryErr
+	s.tryMu.Unlock()
+	if tried && (errors.Is(err, verify.ErrInvalid) || errors.Is(err, verify.ErrName)) {
+		return err
+	}
+	err = fsys.verifyAndWrite(ctx, s, p, size)
+	s.tryMu.Lock()
+	s.tryGen, s.tryAs, s.tryErr = gen, as, err
+	s.tryMu.Unlock()
+	return err
+}
+
+func (fsys *fileSystem) verifyAndWrite(ctx context.Context, s *staged, p publication, size int64) error {
+	if err := replica.CheckFile(p.level, p.minTXID, p.maxTXID); err != nil {
+		return fmt.Errorf("%w: %w", verify.ErrName, err)
+	}
+	if _, err := verify.Named(ctx, s.f, size, p.minTXID, p.maxTXID); err != nil {
+		return err
+	}
+	written, err := replica.Write(ctx, fsys.client, p.level, p.minTXID, p.maxTXID, io.NewSectionReader(s.f, 0, size))
+	if err != nil {
+		return err
+	}
+	// From here on the file is in the store.
+	s.published.Store(&written)
+	fsys.index.Put(written)
+	if err := fsys.settle(s, p.level, p.name); err != nil {
+		// The copy in the staging directory is one too many, and no loss.
+		fsys.log.Warn("can't remove a published file from the staging directory", "file", s.path(), "error", err)
+	}
+	fsys.touch(p.level)
+	fsys.log.Info("published", "file", stagedPath(p.level, p.name), "size", written.Size, "timestamp", written.ModTime)
+	return nil
+}
+
+// stageFailed is the errno of what went wrong in the staging directory.
+func (fsys *fileSystem) stageFailed(path string, err error) syscall.Errno {
+	e := stageErrno(err)
+	if !errors.Is(err, errTaken) && !errors.Is(err, errPublished) {
+		fsys.log.Error("can't stage", "file", path, "staging", fsys.opts.Staging.Path(), "error", err, "errno", e.Error())
+	}
+	return e
+}

@@ -1,0 +1,135 @@
+// Package ltxfstest drives the built ltxfs binary from outside: it builds it,
+// mounts replicas with it, and runs tools and single system calls against the
+// mounts, each with a deadline. A mount that hangs fails its test, with the
+// daemon's log and goroutines, and never hangs the test's own process.
+package ltxfstest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Timeout bounds what has no reason to take long.
+const Timeout = 30 * time.Second
+
+// Main is the TestMain of a package that uses this one. It builds ltxfs, with
+// coverage of all packages, runs the tests, and doesn't return.
+//
+// The coverage of every run of the binary lands in .cover/integration below
+// the module's root, or in $LTXFS_COVERDIR.
+func Main(m *testing.M) {
+	if os.Getenv(processEnv) != "" {
+		serveProcess(os.Stdin, os.Stdout)
+		os.Exit(0)
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := setUp()
+	if dir != "" {
+		defer os.RemoveAll(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "ltxfstest:", err)
+		return 1
+	}
+	code := m.Run()
+	if left := mountsBelow(dir); len(left) > 0 {
+		fmt.Fprintf(os.Stderr, "ltxfstest: mounts left behind: %s\n", strings.Join(left, " "))
+		return 1
+	}
+	return code
+}
+
+// Set once by setUp, before any test runs.
+var (
+	rootDir  string // the module's
+	workDir  string // holds the binary and the mount points; anyone may enter it
+	coverDir string
+)
+
+func setUp() (dir string, err error) {
+	if rootDir, err = moduleRoot(); err != nil {
+		return "", err
+	}
+	if coverDir = os.Getenv("LTXFS_COVERDIR"); coverDir == "" {
+		coverDir = filepath.Join(rootDir, ".cover", "integration")
+	}
+	if err := os.MkdirAll(coverDir, 0o777); err != nil {
+		return "", err
+	}
+	if workDir, err = os.MkdirTemp("", "ltxfstest-"); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(workDir, 0o755); err != nil {
+		return workDir, err
+	}
+	if fake := os.Getenv("LTXFS_BINARY"); fake != "" {
+		return workDir, os.Symlink(fake, Binary())
+	}
+	build := exec.Command("go", "build", "-cover", "-coverpkg=./...", "-o", Binary(), "./cmd/ltxfs")
+	build.Dir = rootDir
+	if out, err := build.CombinedOutput(); err != nil {
+		return workDir, fmt.Errorf("build ltxfs: %w\n%s", err, out)
+	}
+	return workDir, nil
+}
+
+func moduleRoot() (string, error) {
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOMOD: %w", err)
+	}
+	return filepath.Dir(string(bytes.TrimSpace(out))), nil
+}
+
+// Root is the directory of the module.
+func Root() string { return rootDir }
+
+// Binary is the ltxfs that Main built.
+func Binary() string { return filepath.Join(workDir, "ltxfs") }
+
+// Tool is the path of a program that `make tools` installs into .tools/bin
+// below the module's root, or that stands in $LTXFS_TOOLS.
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	dir := os.Getenv("LTXFS_TOOLS")
+	if dir == "" {
+		dir = filepath.Join(rootDir, ".tools", "bin")
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("the test program %s is missing (%v): run make tools", name, err)
+	}
+	return path
+}
+
+// Env is the environment of all children: ours, in a fixed locale and time
+// zone, and without AWS_CA_BUNDLE, with which Litestream v0.5.18 doesn't start.
+func Env() []string {
+	var env []string
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "AWS_CA_BUNDLE=") {
+			env = append(env, kv)
+		}
+	}
+	return append(env, "LC_ALL=C", "TZ=UTC", "GOTRACEBACK=all", "GOCOVERDIR="+coverDir)
+}
+
+// Eventually polls until cond holds, and fails the test if it doesn't before
+// the timeout.
+func Eventually(t testing.TB, timeout time.Duration, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(timeout); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v still not: %s%s", timeout, what, dumpMounts(t))
+		}
+	}
+}

@@ -1,0 +1,202 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sys/unix"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// namesPerRead is how many names are read from a directory at once.
+const namesPerRead = 1024
+
+// LTXFiles lists a level. It reads the names in the level's directory on the
+// first Next, 16 bytes a file, and looks at a file when Next reaches it. The
+// directory stays open until Close, or the end, or an error.
+//
+// CreatedAt is the file's mtime. With useMetadata, it is the timestamp in the
+// LTX header where there is one, at the cost of opening each file.
+func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+	if err := replica.CheckLevel(level); err != nil {
+		return nil, fmt.Errorf("list files: %w", err)
+	}
+	path, err := c.levelDir(ctx, level)
+	if err != nil {
+		return nil, fmt.Errorf("list level %d: %w", level, err)
+	}
+	dir, err := openDir(path)
+	if isMissing(err) {
+		// If the whole replica is gone, as with an unmounted disk, then to
+		// say that it is empty would be wrong, and dangerous.
+		if err := c.checkRoot(); err != nil {
+			return nil, fmt.Errorf("list level %d: %w", level, err)
+		}
+		return &iterator{ctx: ctx, level: level}, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("list level %d: %w", level, err)
+	}
+	return &iterator{ctx: ctx, dir: dir, level: level, seek: uint64(seek), useMetadata: useMetadata}, nil
+}
+
+var _ replica.VersionIterator = (*iterator)(nil)
+
+// iterator lists a directory. It is not for use by many goroutines at once.
+type iterator struct {
+	ctx         context.Context
+	dir         *os.File // nil once there is nothing more to ask it
+	level       int
+	seek        uint64
+	useMetadata bool
+
+	read  bool    // the names have been read
+	names []txids // those not reached yet
+
+	file replica.File
+	item *ltx.FileInfo // of file, made when asked for
+	err  error
+}
+
+func (it *iterator) Next() bool {
+	it.file, it.item = replica.File{}, nil
+	if it.dir == nil || it.err != nil {
+		return false
+	}
+	ok, err := it.next()
+	if err != nil {
+		it.err = fmt.Errorf("list level %d: %w", it.level, err)
+	}
+	if !ok {
+		it.release()
+	}
+	return ok
+}
+
+func (it *iterator) next() (bool, error) {
+	if !it.read {
+		if err := it.readNames(); err != nil {
+			return false, err
+		}
+		it.read = true
+	}
+	for len(it.names) > 0 {
+		if err := it.ctx.Err(); err != nil {
+			return false, err
+		}
+		id := it.names[0]
+		it.names = it.names[1:]
+		f, ok, err := it.look(id)
+		if err != nil {
+			return false, err
+		}
+		if ok {
+			it.file = f
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// readNames reads the names that matter, and sorts them.
+func (it *iterator) readNames() error {
+	for {
+		if err := it.ctx.Err(); err != nil {
+			return err
+		}
+		names, err := it.dir.Readdirnames(namesPerRead)
+		for _, name := range names {
+			if id, ok := parseName(name); ok && id.min >= it.seek {
+				it.names = append(it.names, id)
+			}
+		}
+		// A directory that was removed after it was opened reads as missing.
+		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrNotExist) {
+			break
+		} else if err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(it.names, compareTXIDs)
+	// A directory that changes while it is read may give a name twice.
+	it.names = slices.Compact(it.names)
+	return nil
+}
+
+// look returns the file with a name, and false if it is none of the replica's.
+func (it *iterator) look(id txids) (replica.File, bool, error) {
+	name := id.name()
+	st, err := statAt(it.dir, name)
+	if errors.Is(err, os.ErrNotExist) || err == nil && !isRegular(&st) {
+		return replica.File{}, false, nil
+	} else if err != nil {
+		return replica.File{}, false, err
+	}
+	f := file(it.level, ltx.TXID(id.min), ltx.TXID(id.max), &st)
+	if !it.useMetadata {
+		return f, true, nil
+	}
+	return it.lookInside(f)
+}
+
+// lookInside returns f as it is now, with the time in its header.
+func (it *iterator) lookInside(f replica.File) (replica.File, bool, error) {
+	r, err := openAt(it.dir, f.Name(), openFlags, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
+		return replica.File{}, false, nil
+	} else if err != nil {
+		return replica.File{}, false, err
+	}
+	defer r.Close()
+	st, err := stat(r)
+	if err != nil {
+		return replica.File{}, false, err
+	}
+	if !isRegular(&st) {
+		return replica.File{}, false, nil
+	}
+	// It may be another file than a moment ago: size, time and version must
+	// be of the same one.
+	f = file(f.Level, f.MinTXID, f.MaxTXID, &st)
+	var b [ltx.HeaderSize]byte
+	switch _, err := r.ReadAt(b[:], 0); {
+	case errors.Is(err, io.EOF): // too short for a header
+	case err != nil:
+		return replica.File{}, false, err
+	default:
+		if t, ok := headerTime(b[:]); ok {
+			f.ModTime = t
+		}
+	}
+	return f, true, nil
+}
+
+func (it *iterator) Item() *ltx.FileInfo {
+	if it.item == nil && it.file.Version != "" {
+		it.item = it.file.Info()
+	}
+	return it.item
+}
+
+func (it *iterator) Version() replica.Version { return it.file.Version }
+
+func (it *iterator) Err() error { return it.err }
+
+// Close ends the iteration and returns its error, if there was one.
+func (it *iterator) Close() error {
+	it.file, it.item = replica.File{}, nil
+	it.release()
+	return it.err
+}
+
+func (it *iterator) release() {
+	if it.dir != nil {
+		it.dir.Close()
+		it.dir, it.names = nil, nil
+	}
+}

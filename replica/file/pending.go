@@ -1,0 +1,171 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxTempNames is how many random names are tried. One is enough, unless a
+// sweeper is at work at that very moment.
+const maxTempNames = 10
+
+// pending is a file that isn't published yet. It has no name at all where the
+// file system can do that, so that nothing of it is left after a crash, and a
+// temporary one elsewhere, locked for as long as its writer lives.
+type pending struct {
+	sys  *system
+	f    *os.File
+	dir  *os.File // where temp is
+	name string   // that it will have
+	temp string   // that it has, "" if none
+}
+
+// newPending opens a file that will be called name in dir.
+func (c *ReplicaClient) newPending(dir *os.File, name string) (*pending, error) {
+	p := &pending{sys: &c.sys, dir: dir, name: name}
+	var err error
+	if p.f, err = c.sys.openUnnamed(dir.Name()); err == nil && !hasDescriptorPaths() {
+		// It couldn't get a name: that goes by a path in /proc.
+		p.f.Close()
+		err = unix.EOPNOTSUPP
+	}
+	if noUnnamed(err) {
+		err = p.openNamed()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.temp == "" {
+		p.lock()
+	}
+	p.giveAway()
+	return p, nil
+}
+
+// noUnnamed reports whether err is how a file system without unnamed files
+// refuses one.
+func noUnnamed(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EINVAL) ||
+		errors.Is(err, unix.ENOSYS)
+}
+
+func hasDescriptorPaths() bool {
+	_, err := os.Stat(descriptors)
+	return err == nil
+}
+
+// openNamed opens the file under a temporary name.
+func (p *pending) openNamed() error {
+	for range maxTempNames {
+		temp := tempName(p.name)
+		f, err := openAt(p.dir, temp, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, fileMode)
+		if errors.Is(err, unix.EEXIST) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		p.f, p.temp = f, temp
+		// Between its making and its locking, another's sweeper may have
+		// taken it for a leftover.
+		p.lock()
+		if st, err := statAt(p.dir, temp); err == nil && isSame(f, &st) {
+			return nil
+		}
+		f.Close()
+		p.f, p.temp = nil, ""
+	}
+	return fmt.Errorf("%s: no temporary name is free after %d tries: %w", p.dir.Name(), maxTempNames, unix.EEXIST)
+}
+
+func isSame(f *os.File, st *unix.Stat_t) bool {
+	fst, err := stat(f)
+	return err == nil && fst.Dev == st.Dev && fst.Ino == st.Ino
+}
+
+// lock tells sweepers that the writer lives. The lock goes with the descriptor.
+// Where there are no locks there is no sweeping either.
+func (p *pending) lock() {
+	_ = withFD(p.f, func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
+}
+
+// giveAway makes root's files belong to whom the directory belongs, so that a
+// replica stays its owner's after root has written to it. Where that fails, the
+// file is root's, and works for root.
+func (p *pending) giveAway() { giveAway(p.f, p.dir) }
+
+func giveAway(f, dir *os.File) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	if st, err := stat(dir); err == nil {
+		_ = withFD(f, func(fd int) error { return unix.Fchown(fd, int(st.Uid), int(st.Gid)) })
+	}
+}
+
+// publish gives the file its name in dir, in place of what has it now.
+func (p *pending) publish(dir *os.File) error {
+	if p.temp == "" {
+		err := p.link(dir, p.name)
+		if !errors.Is(err, unix.EEXIST) {
+			return err
+		}
+		// A link replaces nothing, a rename does, but needs a name.
+		if err := p.linkTemp(dir); err != nil {
+			return err
+		}
+	}
+	return p.rename()
+}
+
+// link gives the unnamed file a name in dir.
+func (p *pending) link(dir *os.File, name string) error {
+	err := withFD(p.f, func(from int) error {
+		return withFD(dir, func(to int) error {
+			return unix.Linkat(unix.AT_FDCWD, descriptorPath(from), to, name, unix.AT_SYMLINK_FOLLOW)
+		})
+	})
+	if err != nil {
+		return &os.PathError{Op: "link", Path: filepath.Join(dir.Name(), name), Err: err}
+	}
+	return nil
+}
+
+// linkTemp gives the unnamed file a temporary name in dir.
+func (p *pending) linkTemp(dir *os.File) error {
+	for range maxTempNames {
+		temp := tempName(p.name)
+		err := p.link(dir, temp)
+		if errors.Is(err, unix.EEXIST) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		p.dir, p.temp = dir, temp
+		return nil
+	}
+	return fmt.Errorf("%s: no temporary name is free after %d tries: %w", dir.Name(), maxTempNames, unix.EEXIST)
+}
+
+// rename renames the file from its temporary name to its own.
+func (p *pending) rename() error {
+	err := withFD(p.dir, func(fd int) error { return unix.Renameat(fd, p.temp, fd, p.name) })
+	if err != nil {
+		return &os.PathError{Op: "rename to", Path: p.target(), Err: err}
+	}
+	p.temp = ""
+	return nil
+}
+
+func (p *pending) target() string { return filepath.Join(p.dir.Name(), p.name) }
+
+// close lets go of the file, and removes it if it wasn't published.
+func (p *pending) close() {
+	if p.temp != "" {
+		_ = unlinkAt(p.dir, p.temp) // a sweeper will, if this doesn't
+	}
+	p.f.Close()
+}

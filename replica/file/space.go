@@ -1,0 +1,33 @@
+package file
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// Space returns the room in the file system of the replica's directory.
+func (c *ReplicaClient) Space(ctx context.Context) (replica.Space, error) {
+	if err := ctx.Err(); err != nil {
+		return replica.Space{}, fmt.Errorf("space of replica %s: %w", c.path, err)
+	}
+	var st unix.Statfs_t
+	if _, err := retry(func() (int, error) { return 0, unix.Statfs(c.path, &st) }); err != nil {
+		return replica.Space{}, fmt.Errorf("space of replica %s: %w", c.path, err)
+	}
+	// Blocks are counted in fragments where the file system has them.
+	unit := int64(st.Frsize)
+	if unit == 0 {
+		unit = int64(st.Bsize)
+	}
+	return replica.Space{
+		Total:     int64(st.Blocks) * unit,
+		Free:      int64(st.Bfree) * unit,
+		Available: int64(st.Bavail) * unit,
+		Files:     int64(st.Files),
+		FilesFree: int64(st.Ffree),
+	}, nil
+}

@@ -1,0 +1,140 @@
+package file
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// system is the calls that tests make fail as disks do.
+type system struct {
+	// openUnnamed opens a file without a name in a directory, for writing.
+	openUnnamed func(dir string) (*os.File, error)
+
+	// write writes to a file that is being published.
+	write func(f *os.File, p []byte) (int, error)
+
+	// syncFile and syncDir bring a file or directory to stable storage.
+	syncFile func(f *os.File) error
+	syncDir  func(f *os.File) error
+}
+
+func defaultSystem() system {
+	return system{
+		openUnnamed: openUnnamed,
+		write:       (*os.File).Write,
+		syncFile:    (*os.File).Sync,
+		syncDir:     (*os.File).Sync,
+	}
+}
+
+func openUnnamed(dir string) (*os.File, error) {
+	return open(dir, unix.O_TMPFILE|unix.O_RDWR, fileMode)
+}
+
+// open is os.OpenFile without its O_CREATE handling and without touching the
+// runtime's poller, which has nothing to do with files on disk.
+func open(path string, flags int, mode uint32) (*os.File, error) {
+	fd, err := retry(func() (int, error) { return unix.Open(path, flags|unix.O_CLOEXEC, mode) })
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// openDir opens a directory to read its names.
+func openDir(path string) (*os.File, error) {
+	return open(path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+}
+
+// withFD calls f with a file's descriptor, until no signal interrupts it. The
+// descriptor stays open meanwhile, whoever closes the file.
+func withFD(file *os.File, f func(fd int) error) error {
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var called error
+	err = conn.Control(func(fd uintptr) {
+		_, called = retry(func() (int, error) { return 0, f(int(fd)) })
+	})
+	if err != nil {
+		return err
+	}
+	return called
+}
+
+// stat is fstat.
+func stat(f *os.File) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	err := withFD(f, func(fd int) error { return unix.Fstat(fd, &st) })
+	if err != nil {
+		return st, &fs.PathError{Op: "fstat", Path: f.Name(), Err: err}
+	}
+	return st, nil
+}
+
+// statAt is lstat of a name in a directory.
+func statAt(dir *os.File, name string) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	err := withFD(dir, func(fd int) error { return unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	if err != nil {
+		return st, &fs.PathError{Op: "lstat", Path: filepath.Join(dir.Name(), name), Err: err}
+	}
+	return st, nil
+}
+
+// statPath is lstat.
+func statPath(path string) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	_, err := retry(func() (int, error) { return 0, unix.Lstat(path, &st) })
+	if err != nil {
+		return st, &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return st, nil
+}
+
+// unlinkAt removes a file's name from a directory.
+func unlinkAt(dir *os.File, name string) error {
+	err := withFD(dir, func(fd int) error { return unix.Unlinkat(fd, name, 0) })
+	if err != nil {
+		return &fs.PathError{Op: "unlink", Path: filepath.Join(dir.Name(), name), Err: err}
+	}
+	return nil
+}
+
+// openAt opens a name in a directory.
+func openAt(dir *os.File, name string, flags int, mode uint32) (*os.File, error) {
+	path := filepath.Join(dir.Name(), name)
+	var f *os.File
+	err := withFD(dir, func(fd int) error {
+		n, err := unix.Openat(fd, name, flags|unix.O_CLOEXEC, mode)
+		if err == nil {
+			f = os.NewFile(uintptr(n), path)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return f, nil
+}
+
+// descriptors is where every open file has a path, even one without a name.
+const descriptors = "/proc/self/fd"
+
+func descriptorPath(fd int) string { return descriptors + "/" + strconv.Itoa(fd) }
+
+// retry calls f until no signal interrupts it: Go programs send themselves some.
+func retry(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
