@@ -170,6 +170,8 @@ func (b *Blocks) Read(ctx context.Context, key FileKey, size, off int64, n int, 
 		return nil, err
 	}
 	if !ready {
+		// Where it was cut short, it has let go of blocks.
+		b.budget.reclaim()
 		if err := s.wait(ctx); err != nil {
 			s.Release()
 			return nil, err
@@ -216,7 +218,6 @@ func (b *Blocks) pin(ctx context.Context, s *Slice, key FileKey, size, off, end 
 			continue
 		}
 		b.hold(blk)
-		b.stats.Hits++
 		if blk.state != blockReady {
 			ready = false
 		}
@@ -224,9 +225,11 @@ func (b *Blocks) pin(ctx context.Context, s *Slice, key FileKey, size, off, end 
 			break
 		}
 	}
+	misses := b.stats.Misses
 	if !ready {
 		b.fill(ctx, s, key, size, first, fetch)
 	}
+	b.stats.Hits += int64(len(s.blocks)) - (b.stats.Misses - misses)
 	return ready, nil
 }
 

@@ -35,8 +35,8 @@ type staged struct {
 	// mutex, since a wait for it must end at the deadline of who waits.
 	lock *semaphore.Weighted
 
-	// gen counts changes of the content, from 1 on. Publishing the same
-	// content again can't end better.
+	// gen counts changes of the content. Publishing the same content again
+	// can't end better.
 	gen atomic.Uint64
 
 	// published is the file that this one became. From then on, handles that
@@ -49,8 +49,8 @@ type staged struct {
 	name   string
 	linked bool // has a name in the mount
 	opens  int  // handles
-	// replaces is set while this is the emptied copy of a published file that
-	// nobody has written to yet. It holds nothing of the user's.
+	// replaces is set if this began by emptying a published file. While it is
+	// empty, it holds nothing of the user's.
 	replaces bool
 
 	attrMu   sync.Mutex
@@ -59,7 +59,7 @@ type staged struct {
 
 	tryMu  sync.Mutex
 	tryGen uint64 // the content of the last attempt to publish
-	tryAs  string // and the name
+	tryAs  string // and the name, empty before the first
 	tryErr error
 }
 
@@ -107,7 +107,6 @@ func (fsys *fileSystem) stage(level int, name string, mode uint32, opens int, re
 		level: level, name: name, linked: true, opens: opens, replaces: replaces,
 		mode: mode & 0o7777, uid: fsys.opts.UID, gid: fsys.opts.GID,
 	}
-	s.gen.Store(1)
 	fsys.nextIno++
 	fsys.staged[level][name] = s
 	fsys.touch(level)
@@ -134,9 +133,21 @@ func (fsys *fileSystem) stageReplacement(level int, name string) error {
 func (fsys *fileSystem) dropUnused(s *staged) {
 	fsys.stagedMu.Lock()
 	defer fsys.stagedMu.Unlock()
-	if s.linked && s.opens == 0 && s.replaces && s.gen.Load() == 1 {
-		fsys.unlinkLocked(s)
+	if s.linked && s.opens == 0 && s.unused() {
+		if err := fsys.unlinkLocked(s); err != nil {
+			fsys.log.Warn("can't remove an empty staged file", "file", stagedPath(s.level, s.name), "error", err)
+		}
 	}
+}
+
+// unused reports whether the file is an emptied copy of a published one that
+// nobody has written to. stagedMu is held.
+func (s *staged) unused() bool {
+	if !s.replaces {
+		return false
+	}
+	info, err := s.f.Stat()
+	return err == nil && info.Size() == 0
 }
 
 // unlink takes a staged file's name away, in the mount and on disk. Handles
@@ -284,7 +295,7 @@ func (fsys *fileSystem) unpublished() []staging.Entry {
 	var files []*staged
 	for _, level := range fsys.staged {
 		for _, s := range level {
-			if !s.replaces || s.gen.Load() > 1 {
+			if !s.unused() {
 				files = append(files, s)
 			}
 		}
@@ -313,7 +324,7 @@ func (fsys *fileSystem) closeStaged() {
 	defer fsys.stagedMu.Unlock()
 	for _, level := range fsys.staged {
 		for _, s := range level {
-			if s.replaces && s.gen.Load() == 1 {
+			if s.unused() {
 				if err := fsys.unlinkLocked(s); err != nil {
 					fsys.log.Warn("can't remove an empty staged file", "file", stagedPath(s.level, s.name), "error", err)
 				}

@@ -42,24 +42,3 @@ func TestProcess(t *testing.T) {
 	require.True(t, !st.IsDir() && !st.IsLink())
 	require.Equal(t, map[string]string{"d/a": ltxfstest.SHA256([]byte("Jello world"))}, ltxfstest.Tree(t, dir))
 }
-
-func TestFake(t *testing.T) {
-	m := ltxfstest.Mount(t, ltxfstest.Orders(t), "--rw")
-	p := m.Process(t)
-	for _, f := range ltxfstest.OrdersFiles(t) {
-		data, err := p.ReadFile(f.StorePath())
-		require.NoError(t, err)
-		require.Equal(t, f.Size, int64(len(data)))
-		require.Equal(t, f.ModTime, ltxfstest.HeaderTime(t, data))
-		st, err := p.Stat(f.StorePath())
-		require.NoError(t, err)
-		require.Equal(t, f.ModTime, st.ModTime)
-	}
-	require.Equal(t, 0, m.Terminate(t))
-	t.Run("dead", func(t *testing.T) {
-		m := ltxfstest.Mount(t, ltxfstest.Orders(t), "--rw")
-		m.Kill(t)
-		_, err := m.Process(t).ReadFile("x")
-		require.Equal(t, syscall.ENOTCONN, err)
-	})
-}

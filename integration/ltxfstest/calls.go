@@ -67,6 +67,13 @@ func (p *Process) ReadFile(path string) ([]byte, error) {
 	return resp.Data, err
 }
 
+// Mmap reads a whole file through a mapping.
+func (p *Process) Mmap(path string) ([]byte, error) {
+	p.t.Helper()
+	resp, err := p.do(request{Call: "mmap", Path: p.abs(path)})
+	return resp.Data, err
+}
+
 // ReadDir lists a directory's names, sorted, without . and ..
 func (p *Process) ReadDir(path string) ([]string, error) {
 	p.t.Helper()

@@ -1,6 +1,7 @@
 package ltxfstest
 
 import (
+	"bytes"
 	"encoding/gob"
 	"errors"
 	"io"
@@ -134,6 +135,23 @@ var calls = map[string]func(*request, *response) error{
 		}
 		r.Data, err = readAll(fd, 0, -1)
 		return errors.Join(err, unix.Close(fd))
+	},
+	"mmap": func(q *request, r *response) error {
+		fd, err := unix.Open(q.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return err
+		}
+		data, err := unix.Mmap(fd, 0, int(st.Size), unix.PROT_READ, unix.MAP_SHARED)
+		if err != nil {
+			return err
+		}
+		r.Data = bytes.Clone(data)
+		return unix.Munmap(data)
 	},
 	"readdir": func(q *request, r *response) error {
 		fd, err := unix.Open(q.Path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

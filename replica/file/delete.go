@@ -172,7 +172,7 @@ func (c *ReplicaClient) deleteLevel(ctx context.Context, level int, path string)
 	// A directory needn't give every name if some are removed while it is
 	// read.
 	var names []txids
-	err = eachName(dir, func(name string) {
+	err = eachName(ctx, dir, func(name string) {
 		if id, ok := parseName(name); ok {
 			names = append(names, id)
 		}
@@ -190,7 +190,7 @@ func (c *ReplicaClient) deleteLevel(ctx context.Context, level int, path string)
 			errs = append(errs, replica.NewFileError("delete", level, ltx.TXID(id.min), ltx.TXID(id.max), err))
 		}
 	}
-	if err := sweepDir(c.log(), path); err != nil && !isMissing(err) {
+	if err := sweepDir(ctx, c.log(), path); err != nil && !isMissing(err) {
 		errs = append(errs, fmt.Errorf("delete level %d: %w", level, err))
 	}
 	if err := c.sys.syncDir(dir); err != nil {

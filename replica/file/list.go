@@ -14,9 +14,6 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// namesPerRead is how many names are read from a directory at once.
-const namesPerRead = 1024
-
 // LTXFiles lists a level. It reads the names in the level's directory on the
 // first Next, 16 bytes a file, and looks at a file when Next reaches it. The
 // directory stays open until Close, or the end, or an error.
@@ -105,25 +102,15 @@ func (it *iterator) next() (bool, error) {
 
 // readNames reads the names that matter, and sorts them.
 func (it *iterator) readNames() error {
-	for {
-		if err := it.ctx.Err(); err != nil {
-			return err
+	err := eachName(it.ctx, it.dir, func(name string) {
+		if id, ok := parseName(name); ok && id.min >= it.seek {
+			it.names = append(it.names, id)
 		}
-		names, err := it.dir.Readdirnames(namesPerRead)
-		for _, name := range names {
-			if id, ok := parseName(name); ok && id.min >= it.seek {
-				it.names = append(it.names, id)
-			}
-		}
-		// A directory that was removed after it was opened reads as missing.
-		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrNotExist) {
-			break
-		} else if err != nil {
-			return err
-		}
+	})
+	if err != nil {
+		return err
 	}
 	slices.SortFunc(it.names, compareTXIDs)
-	// A directory that changes while it is read may give a name twice.
 	it.names = slices.Compact(it.names)
 	return nil
 }

@@ -28,7 +28,7 @@ type pending struct {
 func (c *ReplicaClient) newPending(dir *os.File, name string) (*pending, error) {
 	p := &pending{sys: &c.sys, dir: dir, name: name}
 	var err error
-	if p.f, err = c.sys.openUnnamed(dir.Name()); err == nil && !hasDescriptorPaths() {
+	if p.f, err = c.sys.openUnnamed(dir); err == nil && !hasDescriptorPaths() {
 		// It couldn't get a name: that goes by a path in /proc.
 		p.f.Close()
 		err = unix.EOPNOTSUPP

@@ -148,8 +148,8 @@ type reader struct {
 	src  *os.File
 	file replica.File
 	want identity // if file has a version
-	pos  int64        // of the next byte
-	end  int64        // of the range
+	pos  int64    // of the next byte
+	end  int64    // of the range
 }
 
 func (r *reader) Read(p []byte) (int, error) {

@@ -1,9 +1,9 @@
 package file
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -45,13 +45,15 @@ type sweeper struct {
 
 // sweep sweeps a directory unless that was done before. What can't be removed
 // is told to log and stays.
-func (s *sweeper) sweep(log *slog.Logger, dir *os.File) {
+func (s *sweeper) sweep(ctx context.Context, log *slog.Logger, dir *os.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.swept[dir.Name()] {
 		return
 	}
-	if err := sweepDir(log, dir.Name()); err != nil {
+	if err := sweepDir(ctx, log, dir.Name()); ctx.Err() != nil {
+		return // the next writer's turn
+	} else if err != nil {
 		log.Warn("can't look for leftovers of killed writers", "dir", dir.Name(), "error", err)
 	}
 	if s.swept == nil {
@@ -61,14 +63,14 @@ func (s *sweeper) sweep(log *slog.Logger, dir *os.File) {
 }
 
 // sweepDir removes the temporary files in a directory whose writers are dead.
-func sweepDir(log *slog.Logger, path string) error {
+func sweepDir(ctx context.Context, log *slog.Logger, path string) error {
 	dir, err := openDir(path)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	var temps []string
-	err = eachName(dir, func(name string) {
+	err = eachName(ctx, dir, func(name string) {
 		if isTempName(name) {
 			temps = append(temps, name)
 		}
@@ -85,22 +87,6 @@ func sweepDir(log *slog.Logger, path string) error {
 		}
 	}
 	return nil
-}
-
-// eachName calls f with each name in a directory, in no order.
-func eachName(dir *os.File, f func(name string)) error {
-	for {
-		names, err := dir.Readdirnames(namesPerRead)
-		for _, name := range names {
-			f(name)
-		}
-		// A directory that was removed after it was opened reads as missing.
-		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrNotExist) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
 }
 
 // removeDead removes a temporary file unless its writer holds the lock on it.

@@ -1,7 +1,9 @@
 package file
 
 import (
+	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,10 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// namesPerRead is how many names are read from a directory at once.
+const namesPerRead = 1024
+
 // system is the calls that tests make fail as disks do.
 type system struct {
 	// openUnnamed opens a file without a name in a directory, for writing.
-	openUnnamed func(dir string) (*os.File, error)
+	openUnnamed func(dir *os.File) (*os.File, error)
 
 	// write writes to a file that is being published.
 	write func(f *os.File, p []byte) (int, error)
@@ -32,8 +37,8 @@ func defaultSystem() system {
 	}
 }
 
-func openUnnamed(dir string) (*os.File, error) {
-	return open(dir, unix.O_TMPFILE|unix.O_RDWR, fileMode)
+func openUnnamed(dir *os.File) (*os.File, error) {
+	return openAt(dir, ".", unix.O_TMPFILE|unix.O_RDWR, fileMode)
 }
 
 // open is os.OpenFile without its O_CREATE handling and without touching the
@@ -96,6 +101,26 @@ func statPath(path string) (unix.Stat_t, error) {
 		return st, &fs.PathError{Op: "lstat", Path: path, Err: err}
 	}
 	return st, nil
+}
+
+// eachName calls f with each name in a directory, in no order. A name may come
+// twice if the directory changes meanwhile.
+func eachName(ctx context.Context, dir *os.File, f func(name string)) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		names, err := dir.Readdirnames(namesPerRead)
+		for _, name := range names {
+			f(name)
+		}
+		// A directory that was removed after it was opened reads as missing.
+		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
 }
 
 // unlinkAt removes a file's name from a directory.

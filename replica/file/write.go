@@ -49,65 +49,100 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 //
 // ctx is looked at between reads from r; a read that blocks is r's to end.
 func (c *ReplicaClient) WriteLTXFileVersion(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
-	f, err := c.write(ctx, level, minTXID, maxTXID, r)
+	w := &writing{client: c, ctx: ctx, op: "write"}
+	defer w.close()
+	f, err := w.run(level, minTXID, maxTXID, r)
 	if err != nil {
-		// An error of the reading back is of another operation.
-		if fe := (*replica.FileError)(nil); errors.As(err, &fe) {
-			return replica.File{}, err
-		}
-		return replica.File{}, replica.NewFileError("write", level, minTXID, maxTXID, err)
+		return replica.File{}, replica.NewFileError(w.op, level, minTXID, maxTXID, err)
 	}
 	c.log().Debug("wrote LTX file", "level", level, "name", f.Name(), "bytes", f.Size)
 	return f, nil
 }
 
-func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
-	path, err := c.filePath(ctx, level, minTXID, maxTXID)
-	if err != nil {
-		return replica.File{}, err
-	}
-	dirPath := filepath.Dir(path)
-	dir, err := c.makeLevelDir(dirPath)
-	if err != nil {
-		return replica.File{}, err
-	}
-	defer func() { dir.Close() }()
-	c.sweeper.sweep(c.log(), dir)
+// writing is one call of WriteLTXFileVersion.
+type writing struct {
+	client *ReplicaClient
+	ctx    context.Context
+	op     string // that is being done, for the error
+	dir    *os.File
+	p      *pending
+}
 
-	p, err := c.newPending(dir, filepath.Base(path))
+func (w *writing) run(level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
+	path, err := w.client.filePath(w.ctx, level, minTXID, maxTXID)
 	if err != nil {
 		return replica.File{}, err
 	}
-	defer p.close()
-	sum, size, err := p.fill(ctx, r)
+	dirPath, name := filepath.Split(path)
+	dirPath = filepath.Clean(dirPath)
+	if err := w.open(dirPath, name); err != nil {
+		return replica.File{}, err
+	}
+	sum, size, err := w.p.fill(w.ctx, r)
 	if err != nil {
 		return replica.File{}, err
 	}
-	if err := p.verify(ctx, sum, size); err != nil {
-		return replica.File{}, replica.NewFileError("verify", level, minTXID, maxTXID, err)
+	w.op = "verify"
+	if err := w.p.verify(w.ctx, sum, size); err != nil {
+		return replica.File{}, err
 	}
-	err = p.publish(dir)
-	if errors.Is(err, unix.ENOENT) && p.temp == "" {
-		// The directory was removed meanwhile, by a DeleteAll. A file
-		// without a name can do without it.
-		dir.Close()
-		if dir, err = c.makeLevelDir(dirPath); err != nil {
-			return replica.File{}, err
-		}
-		err = p.publish(dir)
+	w.op = "write"
+	if err := w.publish(dirPath); err != nil {
+		return replica.File{}, err
 	}
+	st, err := stat(w.p.f)
 	if err != nil {
 		return replica.File{}, err
 	}
-	st, err := stat(p.f)
-	if err != nil {
-		return replica.File{}, err
-	}
-	if err := c.sys.syncDir(dir); err != nil {
+	if err := w.client.sys.syncDir(w.dir); err != nil {
 		return replica.File{}, fmt.Errorf("the file is there but may not survive a crash, write it again: sync %s: %w",
 			dirPath, pathCause(err))
 	}
 	return file(level, minTXID, maxTXID, &st), nil
+}
+
+// open opens the directory, and in it the file to write to.
+func (w *writing) open(dirPath, name string) error {
+	// A DeleteAll may remove the directory between the two.
+	const tries = 3
+	for i := 1; ; i++ {
+		var err error
+		if w.dir, err = w.client.makeLevelDir(dirPath); err != nil {
+			return err
+		}
+		w.client.sweeper.sweep(w.ctx, w.client.log(), w.dir)
+		w.p, err = w.client.newPending(w.dir, name)
+		if !errors.Is(err, unix.ENOENT) || i == tries {
+			return err
+		}
+		w.dir.Close()
+	}
+}
+
+// publish gives the file its name.
+func (w *writing) publish(dirPath string) error {
+	err := w.p.publish(w.dir)
+	if !errors.Is(err, unix.ENOENT) || w.p.temp != "" {
+		return err
+	}
+	// A DeleteAll has removed the directory meanwhile. A file without a name
+	// doesn't need the one that it was made in.
+	dir, err := w.client.makeLevelDir(dirPath)
+	if err != nil {
+		return err
+	}
+	w.dir.Close()
+	w.dir = dir
+	return w.p.publish(dir)
+}
+
+func (w *writing) close() {
+	if w.p != nil {
+		w.p.close()
+	}
+	if w.dir != nil {
+		w.dir.Close()
+	}
 }
 
 // fill copies what r holds, sets the file's time and brings both to stable

@@ -7,24 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// readyEnv tells a process which descriptor it reports on.
-const readyEnv = "LTXFS_READY_FD"
-
-// Ready is what the started process reports once it has mounted.
-type Ready struct {
-	PID     int    `json:"pid"`
-	LogFile string `json:"log_file,omitempty"`
-}
 
 // ErrTimeout means that the started process was killed since it hadn't
 // reported within the deadline.
@@ -73,12 +62,12 @@ func Start(opts Options) (*Process, error) {
 		return nil, fmt.Errorf("start in the background: %w", err)
 	}
 	defer reports.Close()
-	errors_, stderr, err := os.Pipe()
+	messages, stderr, err := os.Pipe()
 	if err != nil {
 		report.Close()
 		return nil, fmt.Errorf("start in the background: %w", err)
 	}
-	defer errors_.Close()
+	defer messages.Close()
 
 	cmd := exec.Command(opts.Program, opts.Args...)
 	cmd.Dir = "/"
@@ -98,7 +87,7 @@ func Start(opts Options) (*Process, error) {
 	copied := make(chan struct{})
 	go func() {
 		defer close(copied)
-		io.Copy(opts.Stderr, errors_)
+		io.Copy(opts.Stderr, messages)
 	}()
 	ready := make(chan *Ready, 1)
 	go func() {
@@ -122,14 +111,10 @@ func (p *Process) await(opts Options, ready <-chan *Ready, copied <-chan struct{
 	for {
 		select {
 		case r := <-ready:
-			switch {
-			case r != nil && killed == nil:
+			if r != nil && killed == nil {
 				p.Ready = *r
 				drained(copied)
 				return nil
-			case r != nil: // ready, but it has been told to end
-				ready = nil
-				continue
 			}
 			code, err := p.wait(endPatience)
 			drained(copied)
@@ -150,7 +135,7 @@ func (p *Process) await(opts Options, ready <-chan *Ready, copied <-chan struct{
 			if killed == nil {
 				killed = fmt.Errorf("%w within %s", ErrTimeout, opts.Timeout)
 			}
-			if _, err := p.wait(endPatience); err != nil {
+			if _, err := p.wait(endPatience); errors.Is(err, ErrTimeout) {
 				return fmt.Errorf("%w, and it can't be killed", killed)
 			}
 			drained(copied)
@@ -168,7 +153,8 @@ func drained(copied <-chan struct{}) {
 	}
 }
 
-// wait waits for the end of the process and returns its exit code.
+// wait waits for the end of the process and returns its exit code. Past its
+// patience it kills it.
 func (p *Process) wait(patience time.Duration) (int, error) {
 	done := make(chan error, 1)
 	go func() { done <- p.cmd.Wait() }()
@@ -183,6 +169,7 @@ func (p *Process) wait(patience time.Duration) (int, error) {
 		}
 		return -1, fmt.Errorf("the process that was to mount has died: %w", err)
 	case <-time.After(patience):
+		p.cmd.Process.Kill()
 		return -1, fmt.Errorf("%w: it doesn't end", ErrTimeout)
 	}
 }
@@ -193,75 +180,5 @@ func (p *Process) Stop(deadline time.Duration) (int, error) {
 	if err := p.cmd.Process.Signal(unix.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return -1, err
 	}
-	code, err := p.wait(deadline)
-	if errors.Is(err, ErrTimeout) {
-		p.cmd.Process.Kill()
-	}
-	return code, err
-}
-
-// Reporter reports to the process that started this one, if one waits.
-type Reporter struct{ fd *os.File }
-
-// FromEnvironment returns the Reporter of this process. Reporting does nothing
-// if nobody waits.
-func FromEnvironment() *Reporter {
-	fd, err := strconv.Atoi(os.Getenv(readyEnv))
-	os.Unsetenv(readyEnv)
-	if err != nil || fd < 3 {
-		return &Reporter{}
-	}
-	unix.CloseOnExec(fd)
-	return &Reporter{os.NewFile(uintptr(fd), "ready")}
-}
-
-// InBackground reports whether another process waits for the report.
-func (r *Reporter) InBackground() bool { return r.fd != nil }
-
-// Ready reports that the mount is there. From then on nothing of this process
-// is attached to the one that started it: standard error goes to log, or
-// nowhere if log is nil.
-func (r *Reporter) Ready(ready Ready, log *os.File) error {
-	if err := notifySystemd("READY=1"); err != nil {
-		return err
-	}
-	if r.fd == nil {
-		return nil
-	}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("detach from the terminal: %w", err)
-	}
-	defer null.Close()
-	if log == nil {
-		log = null
-	}
-	for fd, to := range map[int]*os.File{0: null, 1: null, 2: log} {
-		if err := unix.Dup3(int(to.Fd()), fd, 0); err != nil {
-			return fmt.Errorf("detach from the terminal: %w", err)
-		}
-	}
-	err = json.NewEncoder(r.fd).Encode(ready)
-	return errors.Join(err, r.fd.Close())
-}
-
-// Stopping tells systemd, if it started this process, that it is about to end.
-func Stopping() error { return notifySystemd("STOPPING=1") }
-
-// notifySystemd sends a line by the protocol of sd_notify(3), if systemd
-// waits for one.
-func notifySystemd(line string) error {
-	name := os.Getenv("NOTIFY_SOCKET")
-	if name == "" {
-		return nil
-	}
-	if name[0] == '@' {
-		name = "\x00" + name[1:]
-	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
-	if err != nil {
-		return fmt.Errorf("notify systemd: %w", err)
-	}
-	_, err = conn.Write([]byte(line))
-	return errors.Join(err, conn.Close())
+	return p.wait(deadline)
 }

@@ -24,14 +24,14 @@ type Flag struct{ Name, Value string }
 
 // kernelOptions are passed on to the kernel. A mount of ltxfs is nosuid and
 // nodev at any rate.
-var kernelOptions = []string{"noexec", "nosuid", "nodev"}
+var kernelOptions = []string{"noexec", "nosuid", "nodev", "noatime", "nodiratime"}
 
 // ignoredOptions are for mount(8) and those who read fstab, or ask for what
 // ltxfs does or has no use for; ltxfs may be passed them.
 var ignoredOptions = []string{
 	"defaults", "auto", "noauto", "nofail", "_netdev", "user", "nouser", "users", "owner", "group", "comment",
 	"suid", "dev", "exec", "sync", "async", "dirsync", "silent", "loud", "mand", "nomand",
-	"atime", "noatime", "relatime", "norelatime", "strictatime", "nostrictatime", "diratime", "nodiratime",
+	"atime", "relatime", "norelatime", "strictatime", "nostrictatime", "diratime", "default_permissions",
 	"lazytime", "nolazytime", "iversion", "noiversion",
 }
 

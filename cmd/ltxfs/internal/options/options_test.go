@@ -74,7 +74,7 @@ func TestParseMountOptions(t *testing.T) {
 		{"the last one counts", []string{"rw,ro"}, MountOptions{Access: "ro"}},
 		{"the last one counts across values", []string{"ro", "rw"}, MountOptions{Access: "rw"}},
 		{"an fstab line", []string{"defaults,noauto,nofail,user,_netdev,noatime,x-systemd.automount,X-mount.mkdir=0755,noexec,nosuid,nodev,noexec"},
-			MountOptions{Kernel: []string{"noexec", "nosuid", "nodev"}}},
+			MountOptions{Kernel: []string{"noatime", "noexec", "nosuid", "nodev"}}},
 		{"user with a name", []string{"user=joe,comment=hello"}, MountOptions{}},
 		{"flags", []string{"freshness=5s,cache_size=64MiB,staging_dir=/var/tmp/x,allow_other,uid=1000,gid=1001,log-level=debug"},
 			MountOptions{Flags: []Flag{

@@ -50,6 +50,22 @@ func (c *Checker) Mountpoint(path string) error {
 	return exitcode.Errorf(exitcode.BadMountpoint, "mount on %s: more than %d dead mounts are stacked there: unmount them first", path, maxStacked)
 }
 
+// DetachIfDead takes away a mount of ltxfs at path, absolute and without links,
+// if its daemon has died.
+func DetachIfDead(path string) error {
+	table, err := mountinfo.Read()
+	if err != nil {
+		return err
+	}
+	if top, ok := table.Top(path); !ok || !top.IsLTXFS() {
+		return nil
+	}
+	if _, err := stat(path); !IsDead(err) {
+		return nil
+	}
+	return Detach(path)
+}
+
 // badMountpoint is the error for a mountpoint that can't be looked at.
 func (c *Checker) badMountpoint(path string, top mountinfo.Mount, mounted bool, err error) error {
 	switch {

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,32 +27,31 @@ type Dir struct {
 	uid  uint32
 }
 
-// Default is the directory of the user who runs this process:
-// /run/ltxfs for root, else $XDG_RUNTIME_DIR/ltxfs, else /tmp/ltxfs-UID.
+// Default is the directory of the user who runs this process: /run/ltxfs for
+// root, else $XDG_RUNTIME_DIR/ltxfs; /tmp/ltxfs-UID where neither can be had.
 func Default() Dir {
-	uid := os.Geteuid()
-	runtime := os.Getenv("XDG_RUNTIME_DIR")
-	switch {
-	case uid == 0:
-		return Dir{"/run/ltxfs", 0}
-	case filepath.IsAbs(runtime):
-		return Dir{filepath.Join(runtime, "ltxfs"), uint32(uid)}
+	uid := uint32(os.Geteuid())
+	parent := "/run"
+	if uid != 0 {
+		parent = os.Getenv("XDG_RUNTIME_DIR")
 	}
-	return Dir{tmpPath(uint32(uid)), uint32(uid)}
+	if filepath.IsAbs(parent) && unix.Access(parent, unix.W_OK) == nil {
+		return Dir{filepath.Join(parent, "ltxfs"), uid}
+	}
+	return Dir{tmpPath(uid), uid}
 }
 
-// Of are the directories in which the mounts of another user may be found.
+// Of are the directories in which the state of a user's mounts may be, whatever
+// the environment of the process that mounted.
 func Of(uid uint32) []Dir {
-	if own := Default(); own.uid == uid {
-		return []Dir{own}
-	}
+	dirs := []Dir{{filepath.Join("/run/user", strconv.Itoa(int(uid)), "ltxfs"), uid}, {tmpPath(uid), uid}}
 	if uid == 0 {
-		return []Dir{{"/run/ltxfs", 0}}
+		dirs[0].path = "/run/ltxfs"
 	}
-	return []Dir{
-		{filepath.Join("/run/user", strconv.Itoa(int(uid)), "ltxfs"), uid},
-		{tmpPath(uid), uid},
+	if own := Default(); own.uid == uid && !slices.Contains(dirs, own) {
+		dirs = append([]Dir{own}, dirs...)
 	}
+	return dirs
 }
 
 // At is a directory of this process's user at a path of the caller's choice.

@@ -1,0 +1,361 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/daemon"
+	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/exitcode"
+	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/logging"
+	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/mountinfo"
+	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/preflight"
+	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/state"
+	"github.com/ltxfs/ltxfs/fs"
+	"github.com/ltxfs/ltxfs/fs/staging"
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/file"
+)
+
+// initTimeout bounds the first look at the store.
+const initTimeout = 30 * time.Second
+
+// server is the process that serves one mount.
+type server struct {
+	cfg      mountConfig
+	reporter *daemon.Reporter
+	signals  chan os.Signal
+
+	// plain gets what a user is told in words, log what is logged.
+	plain   io.Writer
+	sink    *logging.Sink
+	log     *slog.Logger
+	logFile *os.File
+
+	client  *file.ReplicaClient
+	staging *staging.Dir
+	state   *state.File
+	mounted *fs.Mounted
+}
+
+func newServer(cfg mountConfig, stderr io.Writer) *server {
+	return &server{
+		cfg:      cfg,
+		reporter: daemon.FromEnvironment(),
+		signals:  make(chan os.Signal, 8),
+		plain:    stderr,
+		sink:     logging.NewSink(stderr),
+	}
+}
+
+// run mounts, serves the mount until it ends, and tells what is left of it.
+func (s *server) run() (err error) {
+	// A log that nobody reads any more must not end the mount.
+	signal.Ignore(unix.SIGPIPE)
+	signal.Notify(s.signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, detachSignal)
+	defer signal.Stop(s.signals)
+	if s.log, err = logging.New(s.sink, s.cfg.logLevel, s.cfg.logFormat); err != nil {
+		return exitcode.Wrap(exitcode.Usage, err)
+	}
+	if err := s.prepare(); err != nil {
+		return s.abandon(err)
+	}
+	if err := s.mount(); err != nil {
+		return s.abandon(err)
+	}
+	if err := s.announce(); err != nil {
+		s.log.Error("can't report the mount", "error", err)
+	}
+	return s.finish(s.serveUntilEnd())
+}
+
+// prepare checks everything that can be checked before the mount and opens
+// what it needs.
+func (s *server) prepare() error {
+	cfg := &s.cfg
+	check := preflight.New(s.log)
+	if path, err := preflight.Resolve(cfg.replica); err == nil {
+		cfg.replica = path
+	}
+	if err := check.Replica(cfg.replica); err != nil {
+		return err
+	}
+	if cfg.readWrite {
+		if err := check.CanWrite(cfg.replica); err != nil {
+			return err
+		}
+	}
+	if err := check.FUSE(cfg.allowOther); err != nil {
+		return err
+	}
+	if path, err := preflight.Resolve(cfg.mountpoint); err == nil {
+		cfg.mountpoint = path
+	}
+	if err := check.Mountpoint(cfg.mountpoint); err != nil {
+		return s.withPID(err)
+	}
+	if err := check.Apart(cfg.replica, cfg.mountpoint); err != nil {
+		return err
+	}
+	if err := s.openState(check); err != nil {
+		return err
+	}
+	if err := s.openClient(); err != nil {
+		return err
+	}
+	if cfg.readWrite {
+		return s.openStaging(check)
+	}
+	return nil
+}
+
+// withPID adds to an error about a live mount which process serves it.
+func (s *server) withPID(err error) error {
+	if exitcode.Of(err) != exitcode.AlreadyMounted {
+		return err
+	}
+	w, ferr := state.Find(state.Of(uint32(os.Geteuid())), s.cfg.mountpoint)
+	if ferr != nil {
+		return err
+	}
+	defer w.Close()
+	if st, lerr := w.Load(); lerr == nil && st.PID != 0 {
+		return fmt.Errorf("%w (process %d)", err, st.PID)
+	}
+	return err
+}
+
+// openState takes the mountpoint's lock and opens the log.
+func (s *server) openState(check *preflight.Checker) error {
+	cfg := &s.cfg
+	dir := state.Default()
+	rotate := false
+	if cfg.logFile == "" && s.reporter.InBackground() {
+		cfg.logFile, rotate = dir.LogPath(cfg.mountpoint), true
+	}
+	if cfg.logFile != "" {
+		if err := check.Outside("the log file", "--log-file", cfg.logFile, cfg.mountpoint); err != nil {
+			return err
+		}
+	}
+	var err error
+	s.state, err = state.Acquire(dir, state.State{
+		PID: os.Getpid(), Phase: state.Starting, Mountpoint: cfg.mountpoint, Replica: cfg.replica,
+		ReadWrite: cfg.readWrite, LogFile: cfg.logFile, Version: version(), Started: time.Now().UTC(),
+	})
+	switch {
+	case errors.Is(err, state.ErrLocked):
+		return s.withPID(exitcode.Errorf(exitcode.AlreadyMounted,
+			"mount on %s: another ltxfs is about to mount there, or still publishes what was written there: wait for its end", cfg.mountpoint))
+	case err != nil:
+		return err
+	case cfg.logFile == "":
+		return nil
+	}
+	if rotate {
+		if err := logging.Rotate(cfg.logFile); err != nil {
+			return err
+		}
+	}
+	if s.logFile, err = logging.OpenFile(cfg.logFile); err != nil {
+		return err
+	}
+	return s.sink.Switch(s.logFile)
+}
+
+// openClient makes the client of the replica, and finds out its layout.
+func (s *server) openClient() error {
+	s.client = file.New(s.cfg.replica, s.cfg.layout)
+	s.client.SetLogger(s.log)
+	ctx, cancel := context.WithTimeout(context.Background(), initTimeout)
+	defer cancel()
+	err := s.client.Init(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrPermission):
+		return exitcode.Errorf(exitcode.Permission, "open replica %s: %w: run ltxfs as a user who may read it", s.cfg.replica, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return exitcode.Errorf(exitcode.Timeout, "open replica %s: no answer within %s: check the file system that holds it", s.cfg.replica, initTimeout)
+	case errors.Is(err, replica.ErrMixedLayouts), errors.Is(err, os.ErrNotExist):
+		return exitcode.Errorf(exitcode.NoReplica, "open replica %s: %w", s.cfg.replica, err)
+	}
+	return exitcode.Errorf(exitcode.NoReplica, "open replica %s: %w: check the replica and --layout", s.cfg.replica, err)
+}
+
+// openStaging makes the staging directory, and tells what earlier mounts left.
+func (s *server) openStaging(check *preflight.Checker) error {
+	base := s.cfg.stagingDir
+	if base == "" {
+		var err error
+		if base, err = staging.DefaultPath(); err != nil {
+			return exitcode.Wrap(exitcode.Staging, err)
+		}
+	}
+	for _, other := range []string{s.cfg.mountpoint, s.cfg.replica} {
+		if preflight.Inside(base, other) {
+			return exitcode.Errorf(exitcode.Staging, "staging directory %s: it is in %s: choose another with --staging-dir", base, other)
+		}
+	}
+	dir, err := staging.Open(base, replicaURL(s.cfg.replica))
+	if err != nil {
+		return exitcode.Wrap(exitcode.Staging, err)
+	}
+	s.staging = dir
+	s.state.State.StagingDir = dir.Path()
+	if left := dir.Leftovers(); len(left) > 0 {
+		reportLeftovers(s.plain, s.log, left, s.cfg.mountpoint)
+	}
+	return nil
+}
+
+// replicaURL is the canonical URL of a replica on disk.
+func replicaURL(path string) string { return (&url.URL{Scheme: file.Type, Path: path}).String() }
+
+// mount mounts, unless the process has been told to end meanwhile.
+func (s *server) mount() error {
+	cfg := &s.cfg
+	select {
+	case sig := <-s.signals:
+		return fmt.Errorf("mount on %s: interrupted by the signal %v", cfg.mountpoint, sig)
+	default:
+	}
+	var err error
+	s.mounted, err = fs.Mount(cfg.mountpoint, fs.Options{
+		Client:       s.client,
+		ReadWrite:    cfg.readWrite,
+		Staging:      s.staging,
+		UID:          cfg.uid,
+		GID:          cfg.gid,
+		FileMode:     uint32(cfg.fileMode),
+		DirMode:      uint32(cfg.dirMode),
+		Freshness:    cfg.freshness,
+		CacheSize:    int64(cfg.cacheSize),
+		AllowOther:   cfg.allowOther,
+		Source:       cfg.replica,
+		MountOptions: cfg.kernelOptions,
+		Logger:       s.log,
+	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrPermission) && os.Geteuid() == 0:
+		return exitcode.Errorf(exitcode.Permission,
+			"%s: the kernel doesn't let this root mount: in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN", oneLine(err))
+	case os.Geteuid() != 0:
+		return fmt.Errorf("%s: see the message of fusermount3 above", oneLine(err))
+	}
+	return errors.New(oneLine(err))
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+// announce tells everybody who waits that the mount is there.
+func (s *server) announce() error {
+	mode := "read-only"
+	if s.cfg.readWrite {
+		mode = "read-write"
+	}
+	s.log.Info("mounted", "replica", s.cfg.replica, "mountpoint", s.cfg.mountpoint, "mode", mode,
+		"layout", s.client.Layout().Name, "version", version(), "pid", os.Getpid())
+	s.state.State.Phase = state.Mounted
+	err := s.state.Save()
+	if s.reporter.InBackground() {
+		s.plain = io.Discard // the log has it all
+	}
+	return errors.Join(err, s.reporter.Ready(daemon.Ready{PID: os.Getpid(), LogFile: s.cfg.logFile}, s.logFile))
+}
+
+// serveUntilEnd waits for the end of the mount and sees to it.
+func (s *server) serveUntilEnd() error {
+	e := &ending{
+		mount: s.mounted, log: s.log, signals: s.signals,
+		grace: s.cfg.grace, drain: publishTimeout, onTop: s.topCheck(),
+		begun: func() {
+			s.state.State.Phase = state.Ending
+			if err := errors.Join(s.state.Save(), daemon.Stopping()); err != nil {
+				s.log.Warn("can't report that the mount ends", "error", err)
+			}
+		},
+	}
+	return e.wait()
+}
+
+// topCheck returns a function that tells whether our mount is the one that is
+// seen at the mountpoint, and not one that somebody has mounted over it.
+func (s *server) topCheck() func() bool {
+	table, err := mountinfo.Read()
+	own, ok := table.Top(s.cfg.mountpoint)
+	if err != nil || !ok {
+		return func() bool { return true }
+	}
+	return func() bool {
+		table, err := mountinfo.Read()
+		top, ok := table.Top(s.cfg.mountpoint)
+		return err != nil || !ok || top.ID == own.ID
+	}
+}
+
+// finish closes everything, tells what is left unpublished, and returns the
+// error that the process ends with.
+func (s *server) finish(err error) error {
+	var left []staging.Entry
+	if s.staging != nil {
+		left = s.mounted.Unpublished()
+	}
+	if cerr := s.mounted.Close(); cerr != nil {
+		s.log.Error("can't end the mount in good order", "error", cerr)
+		err = errors.Join(err, cerr)
+	}
+	if s.staging != nil {
+		if cerr := s.staging.Close(); cerr != nil {
+			s.log.Error("can't close the staging directory", "error", cerr)
+			err = errors.Join(err, exitcode.Wrap(exitcode.Staging, cerr))
+		}
+	}
+	if len(left) > 0 {
+		reportUnpublished(s.plain, s.log, unpublishedOf(left), s.cfg.mountpoint)
+		err = exitcode.Reported(exitcode.Unpublished)
+	}
+	if err != nil && !exitcode.IsReported(err) {
+		s.log.Error("ended with an error", "error", err)
+		if s.plain == io.Discard {
+			err = errors.Join(exitcode.Reported(exitcode.Of(err)), err)
+		}
+	}
+	s.state.State.Phase = state.Ended
+	s.state.State.Result = &state.Result{Ended: time.Now().UTC(), ExitCode: int(exitcode.Of(err)), Unpublished: unpublishedOf(left)}
+	if err != nil {
+		s.state.State.Result.Error = err.Error()
+	}
+	if serr := s.state.Save(); serr != nil {
+		s.log.Error("can't write how the mount ended", "error", serr)
+	}
+	s.log.Info("unmounted", "mountpoint", s.cfg.mountpoint, "exit_code", int(exitcode.Of(err)), "unpublished", len(left))
+	s.state.Release()
+	return err
+}
+
+// abandon gives back what prepare took for a mount that failed.
+func (s *server) abandon(err error) error {
+	if s.staging != nil {
+		err = errors.Join(err, s.staging.Close())
+	}
+	if s.state != nil {
+		if s.logFile != nil {
+			s.log.Error("not mounted", "error", err)
+		}
+		s.state.Forget()
+		s.state.Release()
+	}
+	return err
+}
