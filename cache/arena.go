@@ -90,29 +90,27 @@ func (a *arena) unmap() {
 // a cache that has been full for a while has its free slots here and there, and
 // one more copy in memory costs far less than one more request to the store.
 func (a *arena) place(want int) (first, n int) {
-	for n = want; n > 1; n /= 2 {
-		if first, ok := a.window(n); ok {
-			a.clear(first, n)
-			a.cursor = first + n
-			return first, n
-		}
+	if want == 1 {
+		first, n = a.freeSlot(-1, -1), 1
+	} else {
+		first, n = a.window(want)
+		a.clear(first, n)
 	}
-	slot := a.freeSlot(-1, -1)
-	a.cursor = slot + 1
-	return slot, 1
+	a.cursor = first + n
+	return first, n
 }
 
-// window finds n adjacent slots that are free or can be made so, with as few
-// blocks to move as it comes across.
-func (a *arena) window(n int) (first int, ok bool) {
+// window finds n adjacent slots that are free or can be made so: want of them,
+// with as few blocks to move as it comes across, or the most there are.
+func (a *arena) window(want int) (first, n int) {
 	total := len(a.owners)
-	best := -1 // most free slots in a window so far
+	best := -1 // most free slots in a window of the wanted size so far
 	scanned := 0
-	for _, part := range [2][2]int{{a.cursor, total}, {0, min(a.cursor+n-1, total)}} {
+	for _, part := range [2][2]int{{a.cursor, total}, {0, min(a.cursor+want-1, total)}} {
 		usable, free := 0, 0
 		for i := part[0]; i < part[1]; i++ {
-			if scanned++; scanned > maxScan && best >= 0 {
-				return first, true
+			if scanned++; scanned > maxScan && n > 0 {
+				return first, n
 			}
 			switch owner := a.owners[i]; {
 			case owner == nil:
@@ -121,21 +119,24 @@ func (a *arena) window(n int) (first int, ok bool) {
 				usable, free = 0, 0
 				continue
 			}
-			if usable++; usable > n {
+			if usable++; usable > want {
 				usable--
-				if a.owners[i-n] == nil {
+				if a.owners[i-want] == nil {
 					free--
 				}
 			}
-			if usable == n && free > best {
-				first, best = i-n+1, free
-				if free == n {
-					return first, true
+			if usable > n || usable == want && free > best {
+				first, n = i-usable+1, usable
+			}
+			if usable == want {
+				best = max(best, free)
+				if free == want {
+					return first, n
 				}
 			}
 		}
 	}
-	return first, best >= 0
+	return first, n
 }
 
 // clear moves what is in a window out of it.

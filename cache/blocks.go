@@ -73,7 +73,7 @@ type Blocks struct {
 	unregister func()
 	blockSize  int64
 	timeout    time.Duration
-	landings   sync.WaitGroup // runs that have not landed
+	flying     sync.WaitGroup // runs that have not landed, and waits for memory
 
 	// mu may be held while the budget's lock is taken, never the other way
 	// round.
@@ -295,7 +295,7 @@ func (b *Blocks) Close() {
 	b.arena.retire()
 	b.mu.Unlock()
 	b.unregister()
-	b.landings.Wait()
+	b.flying.Wait()
 }
 
 // Stats returns the figures as they are now.

@@ -51,7 +51,13 @@ func acquired(ctx context.Context, b *Budget, n int64) <-chan error {
 	return done
 }
 
-func pending[T any](t *testing.T, c <-chan T) {
+// tester is a testing.T or a rapid.T.
+type tester interface {
+	require.TestingT
+	Helper()
+}
+
+func pending[T any](t tester, c <-chan T) {
 	t.Helper()
 	synctest.Wait()
 	select {
@@ -61,7 +67,7 @@ func pending[T any](t *testing.T, c <-chan T) {
 	}
 }
 
-func arrived[T any](t *testing.T, c <-chan T) T {
+func arrived[T any](t tester, c <-chan T) T {
 	t.Helper()
 	synctest.Wait()
 	select {
@@ -169,56 +175,59 @@ func TestBudgetReclaims(t *testing.T) {
 // The budget against a list: whoever is first in the queue and fits is served,
 // and nobody else.
 func TestBudgetProperty(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		type call struct {
-			n      int64
-			cancel context.CancelFunc
-			done   <-chan error
+	// As a plain TB: rapid asks a T for its deadline, which a bubble hasn't.
+	synctest.Test(t, func(t *testing.T) { rapid.Check(struct{ testing.TB }{t}, budgetProperty) })
+}
+
+func budgetProperty(t *rapid.T) {
+	type call struct {
+		n      int64
+		cancel context.CancelFunc
+		done   <-chan error
+	}
+	const size = 20
+	b := NewBudget(size)
+	var queue []call
+	var held []int64
+	used := int64(0)
+	settle := func() {
+		for len(queue) > 0 && queue[0].n <= size-used {
+			require.NoError(t, arrived(t, queue[0].done))
+			queue[0].cancel()
+			used += queue[0].n
+			held = append(held, queue[0].n)
+			queue = queue[1:]
 		}
-		synctest.Test(t, func(t *testing.T) {
-			const size = 20
-			b := NewBudget(size)
-			var queue []call
-			var held []int64
-			used := int64(0)
-			settle := func() {
-				for len(queue) > 0 && queue[0].n <= size-used {
-					require.NoError(t, arrived(t, queue[0].done))
-					queue[0].cancel()
-					used += queue[0].n
-					held = append(held, queue[0].n)
-					queue = queue[1:]
-				}
-				for _, c := range queue {
-					pending(t, c.done)
-				}
-				require.Equal(t, used, b.Used())
-			}
-			for range rapid.IntRange(1, 40).Draw(rt, "steps") {
-				switch op := rapid.IntRange(0, 2).Draw(rt, "op"); {
-				case op == 0 || len(held) == 0 && len(queue) == 0:
-					c := call{n: rapid.Int64Range(1, size).Draw(rt, "n")}
-					var ctx context.Context
-					ctx, c.cancel = context.WithCancel(t.Context())
-					c.done = acquired(ctx, b, c.n)
-					queue = append(queue, c)
-				case op == 1 && len(held) > 0:
-					i := rapid.IntRange(0, len(held)-1).Draw(rt, "release")
-					b.Release(held[i])
-					used -= held[i]
-					held = slices.Delete(held, i, i+1)
-				case len(queue) > 0:
-					i := rapid.IntRange(0, len(queue)-1).Draw(rt, "cancel")
-					queue[i].cancel()
-					require.ErrorIs(t, arrived(t, queue[i].done), context.Canceled)
-					queue = slices.Delete(queue, i, i+1)
-				}
-				settle()
-			}
-			for _, c := range queue {
-				c.cancel()
-			}
-			synctest.Wait()
-		})
-	})
+		for _, c := range queue {
+			pending(t, c.done)
+		}
+		require.Equal(t, used, b.Used())
+	}
+	defer func() {
+		for _, c := range queue {
+			c.cancel()
+		}
+		synctest.Wait()
+	}()
+	for range rapid.IntRange(1, 40).Draw(t, "steps") {
+		switch op := rapid.IntRange(0, 2).Draw(t, "op"); {
+		case op == 0 || len(held) == 0 && len(queue) == 0:
+			c := call{n: rapid.Int64Range(1, size).Draw(t, "n")}
+			var ctx context.Context
+			ctx, c.cancel = context.WithCancel(context.Background())
+			c.done = acquired(ctx, b, c.n)
+			queue = append(queue, c)
+		case op == 1 && len(held) > 0:
+			i := rapid.IntRange(0, len(held)-1).Draw(t, "release")
+			b.Release(held[i])
+			used -= held[i]
+			held = slices.Delete(held, i, i+1)
+		case len(queue) > 0:
+			i := rapid.IntRange(0, len(queue)-1).Draw(t, "cancel")
+			queue[i].cancel()
+			require.ErrorIs(t, arrived(t, queue[i].done), context.Canceled)
+			queue = slices.Delete(queue, i, i+1)
+		}
+		settle()
+	}
 }

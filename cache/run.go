@@ -75,7 +75,10 @@ func (b *Blocks) occupy(blk *block, slot int, size int64) {
 
 // start runs the fetch of r.
 func (b *Blocks) start(ctx context.Context, r *run, size int64, fetch FetchFunc) {
-	b.landings.Add(1)
+	b.flying.Add(1)
+	if r.mem == nil {
+		b.flying.Add(1)
+	}
 	r.cancel = detach(context.Background(), ctx, b.timeout,
 		func(ctx context.Context) (struct{}, error) {
 			defer b.finished(r)
@@ -91,6 +94,7 @@ func (b *Blocks) start(ctx context.Context, r *run, size int64, fetch FetchFunc)
 
 // admit waits for the memory of a run that has none.
 func (b *Blocks) admit(ctx context.Context, r *run, size int64) error {
+	defer b.flying.Done()
 	if err := b.budget.Acquire(ctx, b.blockSize); err != nil {
 		return err
 	}
@@ -120,7 +124,7 @@ func (b *Blocks) finished(r *run) {
 
 // land caches what a run has fetched, or not, and wakes those who wait.
 func (b *Blocks) land(r *run, err error) {
-	defer b.landings.Done()
+	defer b.flying.Done()
 	b.mu.Lock()
 	r.landed, r.err = true, err
 	if err != nil {

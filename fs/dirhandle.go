@@ -15,7 +15,8 @@ var (
 	_ gofs.FileLookuper     = (*levelHandle)(nil)
 )
 
-// listing is the content of a directory at one moment. It never changes.
+// listing is the content of a directory at one moment. What it holds never
+// changes.
 type listing interface {
 	// entry is the i-th entry. ok is false past the last; an empty name is
 	// a place where there is nothing.
@@ -96,7 +97,8 @@ type levelHandle struct {
 
 // Lookup implements gofs.FileLookuper.
 func (h *levelHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
-	if l, ok := h.cur.(*levelListing); ok {
+	// What this mount has changed since shows at once.
+	if l, ok := h.cur.(*levelListing); ok && h.dir.fsys.levelTime(h.dir.level).Before(l.taken) {
 		if f, ok := l.find(name); ok {
 			return h.dir.published(ctx, f, l.validFor(h.dir.fsys), out), 0
 		}

@@ -52,6 +52,7 @@ type fileSystem struct {
 	changed [replica.MaxLevel + 1]atomic.Int64
 
 	publishing inFlight
+	inodes     *inodeLimiter
 
 	// stagedMu guards the staged namespace: the maps, and the fields of
 	// staged that say so. It is held for local disk, never for the store.
@@ -70,6 +71,7 @@ func newFileSystem(opts Options) *fileSystem {
 		blocks:  cache.NewBlocks(budget, cache.BlocksOptions{FetchTimeout: readTimeout}),
 		started: time.Now(),
 		nextIno: firstStagedIno,
+		inodes:  newInodeLimiter(),
 		index: cache.NewIndex(opts.Client, cache.IndexOptions{
 			Freshness:   opts.Freshness,
 			ListTimeout: listTimeout,
@@ -86,6 +88,7 @@ func newFileSystem(opts Options) *fileSystem {
 
 // close ends what runs for the mount.
 func (fsys *fileSystem) close() {
+	fsys.inodes.close()
 	fsys.index.Close()
 	fsys.blocks.Close()
 	fsys.closeStaged()

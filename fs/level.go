@@ -61,6 +61,7 @@ func (d *levelDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) 
 func (d *levelDir) published(ctx context.Context, f replica.File, validFor time.Duration, out *fuse.EntryOut) *gofs.Inode {
 	n := &file{file: f}
 	n.fsys = d.fsys
+	d.fsys.inodes.add(inodeRef{d, f.MinTXID, f.MaxTXID})
 	d.fsys.fileAttr(&out.Attr, f)
 	out.SetEntryTimeout(validFor)
 	out.SetAttrTimeout(attrTimeout)
@@ -97,11 +98,12 @@ func (d *levelDir) OpendirHandle(ctx context.Context, _ uint32) (gofs.FileHandle
 func (d *levelDir) listing(ctx context.Context) (listing, error) {
 	ctx, cancel := detached(ctx, listTimeout)
 	defer cancel()
+	taken := time.Now()
 	snapshot, err := d.fsys.index.Level(ctx, d.level)
 	if err != nil {
 		return nil, err
 	}
-	return &levelListing{snapshot: snapshot, staged: d.fsys.stagedEntries(d.level)}, nil
+	return &levelListing{taken: taken, snapshot: snapshot, staged: d.fsys.stagedEntries(d.level)}, nil
 }
 
 // Getattr implements gofs.NodeGetattrer.
@@ -121,9 +123,16 @@ func (d *levelDir) Setattr(ctx context.Context, f gofs.FileHandle, _ *fuse.SetAt
 
 // levelListing is the published files of a level, then the staged ones. A
 // staged file hides a published one of its name.
+//
+// Only the handle that it was taken for uses it.
 type levelListing struct {
+	taken    time.Time
 	snapshot *cache.Snapshot
 	staged   []fuse.DirEntry // by name
+
+	// The entry given out last is the one asked for next.
+	last     replica.File
+	lastName string
 }
 
 func (l *levelListing) entry(i int) (fuse.DirEntry, bool) {
@@ -139,6 +148,7 @@ func (l *levelListing) entry(i int) (fuse.DirEntry, bool) {
 	if len(l.staged) > 0 && l.hides(name) {
 		return fuse.DirEntry{}, true
 	}
+	l.last, l.lastName = f, name
 	return fuse.DirEntry{Name: name, Mode: syscall.S_IFREG, Ino: fileID(f).Ino}, true
 }
 
@@ -157,6 +167,9 @@ func (l *levelListing) hides(name string) bool {
 
 // find returns the published file that the listing has under a name.
 func (l *levelListing) find(name string) (replica.File, bool) {
+	if name == l.lastName {
+		return l.last, true
+	}
 	if len(l.staged) > 0 && l.hides(name) {
 		return replica.File{}, false
 	}
@@ -171,9 +184,15 @@ func (l *levelListing) find(name string) (replica.File, bool) {
 	return l.snapshot.At(i), true
 }
 
+// listedTimeout is how long the kernel may keep a name from a directory that it
+// reads for longer than the freshness interval, so that ls -l gets from the name
+// to the attributes without another request.
+const listedTimeout = 250 * time.Millisecond
+
 // validFor is how long the kernel may keep a name that it has from the listing.
 func (l *levelListing) validFor(fsys *fileSystem) time.Duration {
-	return max(0, fsys.opts.Freshness-l.snapshot.Age(time.Now()))
+	left := fsys.opts.Freshness - l.snapshot.Age(time.Now())
+	return max(left, min(listedTimeout, fsys.opts.Freshness))
 }
 
 // find asks the index for a file.

@@ -26,7 +26,7 @@ func TestReadTools(t *testing.T) {
 		"cp -a":      `cp -a "$1/ltx/." "$3"`,
 		"cp -p":      `for d in "$1"/ltx/*/; do mkdir "$3/$(basename "$d")"; for f in "$d"*; do [ ! -e "$f" ] || cp -p "$f" "$3/$(basename "$d")"; done; done`,
 		"cp -rp":     `cp -rp "$1/ltx/." "$3"`,
-		"tar":        `tar -C "$1/ltx" -c . | tar -C "$3" -x`,
+		"tar":        `tar -C "$1/ltx" --format=posix -c . | tar -C "$3" -x`,
 		"rsync -a":   `rsync -a "$1/ltx/" "$3"`,
 		"rsync -acH": `rsync -acH "$1/ltx/" "$3"`,
 		"install -p": `for d in "$1"/ltx/*/; do mkdir "$3/$(basename "$d")"; for f in "$d"*; do [ ! -e "$f" ] || install -p "$f" "$3/$(basename "$d")"; done; done`,
@@ -81,14 +81,14 @@ func TestReadTools(t *testing.T) {
 		require.ElementsMatch(t, want, got)
 	})
 	t.Run("du", func(t *testing.T) {
-		var apparent, blocks int64
+		var apparent, used int64
 		for _, f := range ltxfstest.OrdersFiles(t) {
 			apparent += f.Size
-			blocks += (f.Size + 511) / 512
+			used += blocks(f.Size)
 		}
 		sum := `du -a $2 "$1/ltx" | awk -F'\t' '$2 ~ /\.ltx$/ {n += $1} END {print n}'`
 		require.Equal(t, strconv.FormatInt(apparent, 10)+"\n", ltxfstest.Shell(t, sum, m.Dir, "-b"))
-		require.Equal(t, strconv.FormatInt(blocks, 10)+"\n", ltxfstest.Shell(t, sum, m.Dir, "-B512"))
+		require.Equal(t, strconv.FormatInt(used, 10)+"\n", ltxfstest.Shell(t, sum, m.Dir, "-B512"))
 	})
 	t.Run("df", func(t *testing.T) {
 		var st syscall.Statfs_t

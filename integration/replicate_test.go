@@ -34,8 +34,6 @@ snapshot:
 l0-retention: 5s
 l0-retention-check-interval: 1s
 verify-compaction: true
-validation:
-  interval: 10s
 logging:
   type: json
 dbs:

@@ -110,8 +110,17 @@ type File struct {
 	Version Version
 }
 
-// Name is the file's base name.
-func (f File) Name() string { return ltx.FormatFilename(f.MinTXID, f.MaxTXID) }
+// Name is the file's base name, as ltx.FormatFilename has it.
+func (f File) Name() string {
+	const digits = "0123456789abcdef"
+	name := []byte("0000000000000000-0000000000000000.ltx")
+	for i := range 16 {
+		shift := 60 - 4*i
+		name[i] = digits[f.MinTXID>>shift&0xf]
+		name[17+i] = digits[f.MaxTXID>>shift&0xf]
+	}
+	return string(name)
+}
 
 // Info is the file as Litestream's interfaces have it.
 func (f File) Info() *ltx.FileInfo {

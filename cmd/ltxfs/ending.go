@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/exitcode"
-	"github.com/ltxfs/ltxfs/fs"
 )
 
 const (
@@ -55,11 +54,10 @@ type ending struct {
 func (e *ending) wait() error {
 	select {
 	case <-e.mount.Done():
-		e.log.Info("the mount has been unmounted")
+		e.log.Info("somebody has unmounted the mount")
 		e.begun()
-		ctx, cancel := e.drainContext()
-		defer cancel()
-		return e.finishPublishing(ctx)
+		e.publish(1)
+		return nil
 	case sig := <-e.signals:
 		e.log.Info("unmounting", "signal", fmt.Sprint(sig))
 		e.begun()
@@ -67,47 +65,29 @@ func (e *ending) wait() error {
 		if sig == detachSignal {
 			grace = 0
 		}
-		return e.unmount(grace)
+		hurry, err := e.unmount(grace)
+		if hurry {
+			e.publish(-1)
+		} else {
+			e.publish(0)
+		}
+		return err
 	}
 }
 
-// drainContext is done when publishing has taken too long, or when a signal
-// says that it shall not be waited for.
-func (e *ending) drainContext() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(context.Background(), e.drain)
-	go func() {
-		for {
-			select {
-			case sig := <-e.signals:
-				if sig == detachSignal {
-					continue // a call to go on, not to give up
-				}
-				e.log.Warn("another signal: not waiting any more", "signal", fmt.Sprint(sig))
-				cancel()
-				return
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return ctx, cancel
-}
-
 // unmount unmounts as soon as nobody uses the mount, and detaches it when the
-// grace period is over or a second signal arrives.
-func (e *ending) unmount(grace time.Duration) error {
+// grace period is over or a second signal arrives. hurry tells of such a
+// signal.
+func (e *ending) unmount(grace time.Duration) (hurry bool, err error) {
 	graceOver := time.NewTimer(grace)
 	defer graceOver.Stop()
 	retry := time.NewTicker(retryEvery)
 	defer retry.Stop()
 	told := false
 	for {
-		last, err := e.tryUnmount()
+		err := e.tryUnmount()
 		if err == nil {
-			return e.publishRest(false)
-		}
-		if last {
-			return err
+			return false, nil
 		}
 		if !told {
 			told = true
@@ -115,31 +95,39 @@ func (e *ending) unmount(grace time.Duration) error {
 		}
 		select {
 		case <-e.mount.Done():
-			return e.publishRest(false)
+			return false, nil
 		case <-retry.C:
 		case sig := <-e.signals:
-			return e.detach(sig != detachSignal)
+			return sig != detachSignal, e.detach()
 		case <-graceOver.C:
-			return e.detach(false)
+			return false, e.detach()
 		}
 	}
 }
 
-// tryUnmount tries once. last tells that there is no use in another try.
-func (e *ending) tryUnmount() (last bool, err error) {
+// tryUnmount tries once.
+func (e *ending) tryUnmount() error {
 	select {
 	case <-e.mount.Done():
-		return true, nil // and what is there now isn't ours
+		return nil // and what is mounted there now isn't ours
 	default:
 	}
 	if !e.onTop() {
-		return false, errors.New("another file system is mounted over it")
+		return errors.New("another file system is mounted over it")
 	}
-	return false, e.mount.Unmount()
+	if err := e.mount.Unmount(); err != nil {
+		return err
+	}
+	select {
+	case <-e.mount.Done():
+	case <-time.After(goneTimeout):
+		e.log.Warn("the kernel hasn't let go of the mount", "after", goneTimeout)
+	}
+	return nil
 }
 
 // detach takes the mount away from those who use it.
-func (e *ending) detach(atOnce bool) error {
+func (e *ending) detach() error {
 	if !e.onTop() {
 		return exitcode.Errorf(exitcode.Busy, "unmount: another file system is mounted over the mount: unmount that first")
 	}
@@ -147,28 +135,35 @@ func (e *ending) detach(atOnce bool) error {
 		return fmt.Errorf("detach: %w", err)
 	}
 	e.log.Warn("detached the mount from programs that still use it")
-	return e.publishRest(atOnce)
+	return nil
 }
 
-// publishRest waits for what is being published after the mount is gone.
-func (e *ending) publishRest(atOnce bool) error {
-	ctx, cancel := e.drainContext()
+// publish waits for what is being published, until that takes too long or one
+// more signal arrives than are to be passed over; with -1 it waits for nothing.
+// What doesn't make it is reported with the rest that is unpublished.
+func (e *ending) publish(passOver int) {
+	ctx, cancel := context.WithTimeout(context.Background(), e.drain)
 	defer cancel()
-	if atOnce {
+	if passOver < 0 {
 		cancel()
 	}
-	err := e.finishPublishing(ctx)
-	if err == nil {
-		err = e.gone()
+	drained := make(chan error, 1)
+	go func() { drained <- e.mount.Drain(ctx) }()
+	for {
+		select {
+		case err := <-drained:
+			if err != nil {
+				e.log.Error("not everything has been published", "error", err)
+			}
+			return
+		case sig := <-e.signals:
+			if sig == detachSignal {
+				continue // a call to go on, not to give up
+			}
+			if passOver--; passOver < 0 {
+				e.log.Warn("another signal: publishing is not waited for", "signal", fmt.Sprint(sig))
+				cancel()
+			}
+		}
 	}
-	return err
-}
-
-// finishPublishing waits for what is being published. What doesn't make it in
-// time is reported with the rest that is unpublished.
-func (e *ending) finishPublishing(ctx context.Context) error {
-	if err := e.mount.Drain(ctx); err != nil {
-		e.log.Error("not all has been published", "error", err)
-	}
-	return nil
 }

@@ -92,6 +92,7 @@ func (f *mountFlags) define(flags *pflag.FlagSet) {
 	flags.Uint32Var(&f.uid, "uid", uint32(os.Geteuid()), "`user` ID that owns everything in the mount")
 	flags.Uint32Var(&f.gid, "gid", uint32(os.Getegid()), "`group` ID that owns everything in the mount")
 	flags.Var(&f.fileMode, "file-mode", "permissions of files (default 0644 with --rw, else 0444)")
+	flags.Lookup("file-mode").DefValue = "" // it depends
 	flags.Var(&f.dirMode, "dir-mode", "permissions of directories")
 	flags.StringVar(&f.layout, "layout", replica.LayoutAuto, "`layout` of the replica: auto, litestream-file, litestream-s3 or guide")
 	flags.DurationVar(&f.freshness, "freshness", defaultFreshness, "how old what the mount shows of other writers' work may be")
@@ -190,8 +191,11 @@ func (f *mountFlags) applyOptions(flags *pflag.FlagSet) error {
 			return exitcode.Errorf(exitcode.Usage, "--%s is given as a mount option, too: give it once", option.Name)
 		}
 		if err := flags.Set(option.Name, option.Value); err != nil {
-			return exitcode.Errorf(exitcode.Usage, "mount option %s=%s: %w",
-				strings.ReplaceAll(option.Name, "-", "_"), option.Value, errors.Unwrap(err))
+			var invalid *pflag.InvalidValueError
+			if errors.As(err, &invalid) {
+				err = invalid.Unwrap()
+			}
+			return exitcode.Errorf(exitcode.Usage, "mount option %s=%s: %w", strings.ReplaceAll(option.Name, "-", "_"), option.Value, err)
 		}
 	}
 	return nil

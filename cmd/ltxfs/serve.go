@@ -332,17 +332,25 @@ func (s *server) finish(err error) error {
 			err = errors.Join(exitcode.Reported(exitcode.Of(err)), err)
 		}
 	}
+	s.log.Info("unmounted", "mountpoint", s.cfg.mountpoint, "exit_code", int(exitcode.Of(err)), "unpublished", len(left))
+	s.tellResult(err, left)
+	return err
+}
+
+// tellResult leaves word of how the mount ended, if it didn't end well.
+func (s *server) tellResult(err error, left []staging.Entry) {
+	if err == nil {
+		s.state.Remove()
+		return
+	}
 	s.state.State.Phase = state.Ended
-	s.state.State.Result = &state.Result{Ended: time.Now().UTC(), ExitCode: int(exitcode.Of(err)), Unpublished: unpublishedOf(left)}
-	if err != nil {
-		s.state.State.Result.Error = err.Error()
+	s.state.State.Result = &state.Result{
+		Ended: time.Now().UTC(), ExitCode: int(exitcode.Of(err)), Error: err.Error(), Unpublished: unpublishedOf(left),
 	}
 	if serr := s.state.Save(); serr != nil {
 		s.log.Error("can't write how the mount ended", "error", serr)
 	}
-	s.log.Info("unmounted", "mountpoint", s.cfg.mountpoint, "exit_code", int(exitcode.Of(err)), "unpublished", len(left))
 	s.state.Release()
-	return err
 }
 
 // abandon gives back what prepare took for a mount that failed.
@@ -354,8 +362,7 @@ func (s *server) abandon(err error) error {
 		if s.logFile != nil {
 			s.log.Error("not mounted", "error", err)
 		}
-		s.state.Forget()
-		s.state.Release()
+		s.state.Remove()
 	}
 	return err
 }

@@ -63,6 +63,7 @@ func MountWith(t testing.TB, replica string, opts MountOptions) *Mounted {
 		chown(t, m.Dir, opts.Credential)
 		m.cmd.Env = append(m.cmd.Env, "GOCOVERDIR="+coverDirOf(t, opts.Credential))
 	}
+	dead := len(Mounts(m.Dir)) > 0
 	if err := m.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func MountWith(t testing.TB, replica string, opts MountOptions) *Mounted {
 	}()
 	live.add(m)
 	t.Cleanup(func() { m.cleanUp(t) })
-	m.wait(t)
+	m.wait(t, dead)
 	return m
 }
 
@@ -118,10 +119,14 @@ func (m *Mounted) stagingFlags(t testing.TB, opts MountOptions) []string {
 	return append(slices.Clone(opts.Flags), "--staging-dir", m.Staging)
 }
 
-// wait returns once the kernel lists the mount.
-func (m *Mounted) wait(t testing.TB) {
+// wait returns once the kernel lists the mount. If a dead one was there before,
+// the new one is known by its answering.
+func (m *Mounted) wait(t testing.TB, dead bool) {
 	t.Helper()
-	for deadline := time.Now().Add(Timeout); len(Mounts(m.Dir)) == 0; time.Sleep(2 * time.Millisecond) {
+	mounted := func() bool {
+		return len(Mounts(m.Dir)) > 0 && (!dead || Run(t, Timeout, "stat", m.Dir).Code == 0)
+	}
+	for deadline := time.Now().Add(Timeout); !mounted(); time.Sleep(2 * time.Millisecond) {
 		switch {
 		case m.ended():
 			t.Fatalf("ltxfs mount exited with %d before it had mounted:\n%s", m.cmd.ProcessState.ExitCode(), m.Log())

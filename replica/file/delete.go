@@ -115,7 +115,7 @@ func (d *deleter) close() {
 // counts as no file.
 func removeRegular(dir *os.File, name string) (removed bool, err error) {
 	st, err := statAt(dir, name)
-	if err == nil && isRegular(&st) {
+	if err == nil && st.isRegular() {
 		err = unlinkAt(dir, name)
 		removed = err == nil
 	}

@@ -119,12 +119,12 @@ func (it *iterator) readNames() error {
 func (it *iterator) look(id txids) (replica.File, bool, error) {
 	name := id.name()
 	st, err := statAt(it.dir, name)
-	if errors.Is(err, os.ErrNotExist) || err == nil && !isRegular(&st) {
+	if errors.Is(err, os.ErrNotExist) || err == nil && !st.isRegular() {
 		return replica.File{}, false, nil
 	} else if err != nil {
 		return replica.File{}, false, err
 	}
-	f := file(it.level, ltx.TXID(id.min), ltx.TXID(id.max), &st)
+	f := st.file(it.level, ltx.TXID(id.min), ltx.TXID(id.max))
 	if !it.useMetadata {
 		return f, true, nil
 	}
@@ -144,12 +144,12 @@ func (it *iterator) lookInside(f replica.File) (replica.File, bool, error) {
 	if err != nil {
 		return replica.File{}, false, err
 	}
-	if !isRegular(&st) {
+	if !st.isRegular() {
 		return replica.File{}, false, nil
 	}
 	// It may be another file than a moment ago: size, time and version must
 	// be of the same one.
-	f = file(f.Level, f.MinTXID, f.MaxTXID, &st)
+	f = st.file(f.Level, f.MinTXID, f.MaxTXID)
 	var b [ltx.HeaderSize]byte
 	switch _, err := r.ReadAt(b[:], 0); {
 	case errors.Is(err, io.EOF): // too short for a header

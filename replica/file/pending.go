@@ -72,7 +72,7 @@ func (p *pending) openNamed() error {
 		// Between its making and its locking, another's sweeper may have
 		// taken it for a leftover.
 		p.lock()
-		if st, err := statAt(p.dir, temp); err == nil && isSame(f, &st) {
+		if st, err := statAt(p.dir, temp); err == nil && isSame(f, st) {
 			return nil
 		}
 		f.Close()
@@ -81,9 +81,9 @@ func (p *pending) openNamed() error {
 	return fmt.Errorf("%s: no temporary name is free after %d tries: %w", p.dir.Name(), maxTempNames, unix.EEXIST)
 }
 
-func isSame(f *os.File, st *unix.Stat_t) bool {
-	fst, err := stat(f)
-	return err == nil && fst.Dev == st.Dev && fst.Ino == st.Ino
+func isSame(f *os.File, other attributes) bool {
+	st, err := stat(f)
+	return err == nil && st.isSameFile(other)
 }
 
 // lock tells sweepers that the writer lives. The lock goes with the descriptor.
@@ -102,7 +102,7 @@ func giveAway(f, dir *os.File) {
 		return
 	}
 	if st, err := stat(dir); err == nil {
-		_ = withFD(f, func(fd int) error { return unix.Fchown(fd, int(st.Uid), int(st.Gid)) })
+		_ = withFD(f, func(fd int) error { return unix.Fchown(fd, int(st.uid), int(st.gid)) })
 	}
 }
 

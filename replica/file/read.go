@@ -35,10 +35,10 @@ func (c *ReplicaClient) stat(ctx context.Context, level int, minTXID, maxTXID lt
 		return replica.File{}, os.ErrNotExist
 	case err != nil:
 		return replica.File{}, err
-	case !isRegular(&st):
+	case !st.isRegular():
 		return replica.File{}, errNotRegular(path)
 	}
-	return file(level, minTXID, maxTXID, &st), nil
+	return st.file(level, minTXID, maxTXID), nil
 }
 
 func errNotRegular(path string) error {
@@ -86,45 +86,45 @@ func (c *ReplicaClient) OpenLocal(ctx context.Context, f replica.File) (*os.File
 }
 
 // open opens a file, of the version in f unless that is empty.
-func (c *ReplicaClient) open(ctx context.Context, f replica.File) (*os.File, *unix.Stat_t, error) {
+func (c *ReplicaClient) open(ctx context.Context, f replica.File) (*os.File, attributes, error) {
 	path, err := c.filePath(ctx, f.Level, f.MinTXID, f.MaxTXID)
 	if err != nil {
-		return nil, nil, err
+		return nil, attributes{}, err
 	}
 	r, err := open(path, openFlags, 0)
 	switch {
 	case isMissing(err):
-		return nil, nil, os.ErrNotExist
+		return nil, attributes{}, os.ErrNotExist
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO): // a link, a socket
-		return nil, nil, errNotRegular(path)
+		return nil, attributes{}, errNotRegular(path)
 	case err != nil:
-		return nil, nil, err
+		return nil, attributes{}, err
 	}
 	st, err := checkOpened(r, f.Version)
 	if err != nil {
 		r.Close()
-		return nil, nil, err
+		return nil, attributes{}, err
 	}
 	return r, st, nil
 }
 
-func checkOpened(r *os.File, want replica.Version) (*unix.Stat_t, error) {
+func checkOpened(r *os.File, want replica.Version) (attributes, error) {
 	st, err := stat(r)
 	if err != nil {
-		return nil, err
+		return st, err
 	}
-	if !isRegular(&st) {
-		return nil, errNotRegular(r.Name())
+	if !st.isRegular() {
+		return st, errNotRegular(r.Name())
 	}
-	if want != "" && identityOf(&st).version() != want {
-		return nil, replica.ErrReplaced
+	if want != "" && st.version() != want {
+		return st, replica.ErrReplaced
 	}
 	// It was for the opening only; whoever gets the descriptor expects a
 	// usual one.
 	if err := withFD(r, func(fd int) error { return unix.SetNonblock(fd, false) }); err != nil {
-		return nil, &os.PathError{Op: "fcntl", Path: r.Name(), Err: err}
+		return st, &os.PathError{Op: "fcntl", Path: r.Name(), Err: err}
 	}
-	return &st, nil
+	return st, nil
 }
 
 func (c *ReplicaClient) openRange(ctx context.Context, f replica.File, offset, size int64) (*reader, error) {
@@ -135,11 +135,11 @@ func (c *ReplicaClient) openRange(ctx context.Context, f replica.File, offset, s
 	if err != nil {
 		return nil, err
 	}
-	end := st.Size
+	end := st.size
 	if size > 0 && offset <= math.MaxInt64-size {
 		end = min(end, offset+size)
 	}
-	return &reader{ctx: ctx, src: r, file: f, want: identityOf(st), pos: offset, end: end}, nil
+	return &reader{ctx: ctx, src: r, file: f, want: st.identity, pos: offset, end: end}, nil
 }
 
 // reader reads a range of a file. Close may be called while Read runs.
@@ -194,7 +194,7 @@ func (r *reader) checkVersion() error {
 	if err != nil {
 		return err
 	}
-	if identityOf(&st) != r.want {
+	if st.identity != r.want {
 		return fmt.Errorf("%s was written to in place: %w", r.src.Name(), replica.ErrReplaced)
 	}
 	return nil

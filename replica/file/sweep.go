@@ -53,6 +53,8 @@ func (s *sweeper) sweep(ctx context.Context, log *slog.Logger, dir *os.File) {
 	}
 	if err := sweepDir(ctx, log, dir.Name()); ctx.Err() != nil {
 		return // the next writer's turn
+	} else if isMissing(err) {
+		return // a DeleteAll has removed it
 	} else if err != nil {
 		log.Warn("can't look for leftovers of killed writers", "dir", dir.Name(), "error", err)
 	}
@@ -100,7 +102,7 @@ func removeDead(dir *os.File, name string) (removed bool, err error) {
 	}
 	defer f.Close()
 	st, err := stat(f)
-	if err != nil || !isRegular(&st) {
+	if err != nil || !st.isRegular() {
 		return false, err
 	}
 	err = withFD(f, func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
@@ -111,7 +113,7 @@ func removeDead(dir *os.File, name string) (removed bool, err error) {
 	}
 	// Its writer may have finished, and the name be another's, since it was
 	// opened.
-	if st, err := statAt(dir, name); err != nil || !isSame(f, &st) {
+	if st, err := statAt(dir, name); err != nil || !isSame(f, st) {
 		return false, nil
 	}
 	err = unlinkAt(dir, name)

@@ -73,34 +73,38 @@ func withFD(file *os.File, f func(fd int) error) error {
 	return called
 }
 
+const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
+
 // stat is fstat.
-func stat(f *os.File) (unix.Stat_t, error) {
-	var st unix.Stat_t
-	err := withFD(f, func(fd int) error { return unix.Fstat(fd, &st) })
+func stat(f *os.File) (attributes, error) {
+	var st unix.Statx_t
+	err := withFD(f, func(fd int) error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, statMask, &st) })
 	if err != nil {
-		return st, &fs.PathError{Op: "fstat", Path: f.Name(), Err: err}
+		return attributes{}, &fs.PathError{Op: "fstat", Path: f.Name(), Err: err}
 	}
-	return st, nil
+	return attributesOf(&st), nil
 }
 
 // statAt is lstat of a name in a directory.
-func statAt(dir *os.File, name string) (unix.Stat_t, error) {
-	var st unix.Stat_t
-	err := withFD(dir, func(fd int) error { return unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+func statAt(dir *os.File, name string) (attributes, error) {
+	var st unix.Statx_t
+	err := withFD(dir, func(fd int) error { return unix.Statx(fd, name, unix.AT_SYMLINK_NOFOLLOW, statMask, &st) })
 	if err != nil {
-		return st, &fs.PathError{Op: "lstat", Path: filepath.Join(dir.Name(), name), Err: err}
+		return attributes{}, &fs.PathError{Op: "lstat", Path: filepath.Join(dir.Name(), name), Err: err}
 	}
-	return st, nil
+	return attributesOf(&st), nil
 }
 
 // statPath is lstat.
-func statPath(path string) (unix.Stat_t, error) {
-	var st unix.Stat_t
-	_, err := retry(func() (int, error) { return 0, unix.Lstat(path, &st) })
+func statPath(path string) (attributes, error) {
+	var st unix.Statx_t
+	_, err := retry(func() (int, error) {
+		return 0, unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, statMask, &st)
+	})
 	if err != nil {
-		return st, &fs.PathError{Op: "lstat", Path: path, Err: err}
+		return attributes{}, &fs.PathError{Op: "lstat", Path: path, Err: err}
 	}
-	return st, nil
+	return attributesOf(&st), nil
 }
 
 // eachName calls f with each name in a directory, in no order. A name may come

@@ -1,8 +1,9 @@
 package file
 
 import (
-	"fmt"
-	"strconv"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -11,44 +12,87 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
+// attributes are what the file system says of a file.
+type attributes struct {
+	identity
+	device [2]uint32
+	mode   uint16
+	links  uint32
+	uid    uint32
+	gid    uint32
+}
+
 // identity is what tells one content of a file from another.
 //
-// The inode tells apart what was published under one name, since each content
-// gets an inode of its own; time and size tell what was written in place. The
-// time of change of the inode itself is no part of it: a link or a rename
+// The inode tells apart what is published under one name after another, since
+// each content gets an inode of its own. A file system gives the number of a
+// deleted one to the next, though, and a damaged file may be replaced by a good
+// one of the same size and time: then the time of birth tells. Size and time of
+// change tell what was written in place.
+//
+// The time of change of the inode itself is no part of it: a link or a rename
 // changes that, and the content is still the same.
 type identity struct {
 	inode uint64
-	mtime int64 // nanoseconds; beyond the years 1678 to 2262, some of its bits
 	size  int64
+	mtime timestamp
+	birth timestamp // zero where the file system doesn't know
 }
 
-func identityOf(st *unix.Stat_t) identity {
-	return identity{inode: st.Ino, mtime: st.Mtim.Nano(), size: st.Size}
+type timestamp struct {
+	sec  int64
+	nsec uint32
 }
 
-// version is the identity as 16 hexadecimal digits of the inode, 16 of the
-// time and an even number of the size, in lower case and without anything
-// between, so that a cache can pack it into bytes.
-func (id identity) version() replica.Version {
-	size := strconv.FormatInt(id.size, 16)
-	if len(size)%2 != 0 {
-		size = "0" + size
+func (t timestamp) time() time.Time { return time.Unix(t.sec, int64(t.nsec)).UTC() }
+
+func attributesOf(st *unix.Statx_t) attributes {
+	a := attributes{
+		identity: identity{
+			inode: st.Ino,
+			size:  int64(st.Size),
+			mtime: timestamp{st.Mtime.Sec, st.Mtime.Nsec},
+		},
+		device: [2]uint32{st.Dev_major, st.Dev_minor},
+		mode:   st.Mode,
+		links:  st.Nlink,
+		uid:    st.Uid,
+		gid:    st.Gid,
 	}
-	return replica.Version(fmt.Sprintf("%016x%016x%s", id.inode, uint64(id.mtime), size))
+	if st.Mask&unix.STATX_BTIME != 0 {
+		a.birth = timestamp{st.Btime.Sec, st.Btime.Nsec}
+	}
+	return a
 }
 
-// file returns the file that st describes.
-func file(level int, minTXID, maxTXID ltx.TXID, st *unix.Stat_t) replica.File {
+func (a attributes) isRegular() bool { return a.mode&unix.S_IFMT == unix.S_IFREG }
+
+// isSameFile reports whether two are of one file, in whatever version.
+func (a attributes) isSameFile(b attributes) bool {
+	return a.device == b.device && a.inode == b.inode && a.birth == b.birth
+}
+
+// version is a hash of the identity, as 32 lower-case hexadecimal digits, so
+// that a cache can pack it into 16 bytes.
+func (id identity) version() replica.Version {
+	var b [40]byte
+	binary.BigEndian.PutUint64(b[0:], id.inode)
+	binary.BigEndian.PutUint64(b[8:], uint64(id.size))
+	binary.BigEndian.PutUint64(b[16:], uint64(id.mtime.sec))
+	binary.BigEndian.PutUint64(b[24:], uint64(id.birth.sec))
+	binary.BigEndian.PutUint32(b[32:], id.mtime.nsec)
+	binary.BigEndian.PutUint32(b[36:], id.birth.nsec)
+	sum := sha256.Sum256(b[:])
+	return replica.Version(hex.EncodeToString(sum[:16]))
+}
+
+// file returns the file that has an identity.
+func (id identity) file(level int, minTXID, maxTXID ltx.TXID) replica.File {
 	return replica.File{
 		Level: level, MinTXID: minTXID, MaxTXID: maxTXID,
-		Size: st.Size, ModTime: modTime(st), Version: identityOf(st).version(),
+		Size: id.size, ModTime: id.mtime.time(), Version: id.version(),
 	}
 }
-
-func modTime(st *unix.Stat_t) time.Time { return time.Unix(st.Mtim.Unix()).UTC() }
-
-func isRegular(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFREG }
 
 // headerTime returns the timestamp of the LTX header that b begins with, if it
 // begins with a valid one.

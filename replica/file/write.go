@@ -98,42 +98,47 @@ func (w *writing) run(level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replic
 		return replica.File{}, fmt.Errorf("the file is there but may not survive a crash, write it again: sync %s: %w",
 			dirPath, pathCause(err))
 	}
-	return file(level, minTXID, maxTXID, &st), nil
+	return st.file(level, minTXID, maxTXID), nil
 }
 
 // open opens the directory, and in it the file to write to.
 func (w *writing) open(dirPath, name string) error {
-	// A DeleteAll may remove the directory between the two.
-	const tries = 3
 	for i := 1; ; i++ {
 		var err error
-		if w.dir, err = w.client.makeLevelDir(dirPath); err != nil {
+		if w.dir, err = w.client.makeLevelDir(w.ctx, dirPath); err != nil {
 			return err
 		}
 		w.client.sweeper.sweep(w.ctx, w.client.log(), w.dir)
 		w.p, err = w.client.newPending(w.dir, name)
-		if !errors.Is(err, unix.ENOENT) || i == tries {
+		if err == nil || !isRemoved(w.dir) || i == dirTries {
 			return err
 		}
 		w.dir.Close()
+		if err := pause(w.ctx, i); err != nil {
+			return err
+		}
 	}
 }
 
 // publish gives the file its name.
 func (w *writing) publish(dirPath string) error {
-	err := w.p.publish(w.dir)
-	if !errors.Is(err, unix.ENOENT) || w.p.temp != "" {
-		return err
+	for i := 1; ; i++ {
+		err := w.p.publish(w.dir)
+		if err == nil || w.p.temp != "" || !isRemoved(w.dir) || i == dirTries {
+			return err
+		}
+		if err := pause(w.ctx, i); err != nil {
+			return err
+		}
+		// A file without a name doesn't need the directory that it was made
+		// in.
+		dir, err := w.client.makeLevelDir(w.ctx, dirPath)
+		if err != nil {
+			return err
+		}
+		w.dir.Close()
+		w.dir = dir
 	}
-	// A DeleteAll has removed the directory meanwhile. A file without a name
-	// doesn't need the one that it was made in.
-	dir, err := w.client.makeLevelDir(dirPath)
-	if err != nil {
-		return err
-	}
-	w.dir.Close()
-	w.dir = dir
-	return w.p.publish(dir)
 }
 
 func (w *writing) close() {

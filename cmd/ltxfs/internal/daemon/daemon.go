@@ -41,6 +41,9 @@ type Options struct {
 	// Interrupt, when it gets a signal, ends the process in its stead.
 	Interrupt <-chan os.Signal
 
+	// Env is added to this process's environment.
+	Env []string
+
 	// EndWithParent has the process told to end when this one dies.
 	EndWithParent bool
 }
@@ -48,7 +51,9 @@ type Options struct {
 // Process is a process that has reported.
 type Process struct {
 	Ready
-	cmd *exec.Cmd
+	cmd     *exec.Cmd
+	done    chan struct{}
+	waitErr error // set before done is closed
 }
 
 // endPatience is how long an interrupted process may take to end by itself.
@@ -73,7 +78,7 @@ func Start(opts Options) (*Process, error) {
 	cmd.Dir = "/"
 	cmd.Stderr = stderr
 	cmd.ExtraFiles = []*os.File{report} // descriptor 3
-	cmd.Env = append(os.Environ(), readyEnv+"=3")
+	cmd.Env = append(append(os.Environ(), opts.Env...), readyEnv+"=3")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if opts.EndWithParent {
 		cmd.SysProcAttr.Pdeathsig = unix.SIGTERM
@@ -98,7 +103,11 @@ func Start(opts Options) (*Process, error) {
 		}
 		ready <- &r
 	}()
-	p := &Process{cmd: cmd}
+	p := &Process{cmd: cmd, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.waitErr = cmd.Wait()
+	}()
 	return p, p.await(opts, ready, copied)
 }
 
@@ -156,23 +165,22 @@ func drained(copied <-chan struct{}) {
 // wait waits for the end of the process and returns its exit code. Past its
 // patience it kills it.
 func (p *Process) wait(patience time.Duration) (int, error) {
-	done := make(chan error, 1)
-	go func() { done <- p.cmd.Wait() }()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
 	select {
-	case err := <-done:
-		var exit *exec.ExitError
-		switch {
-		case err == nil:
-			return 0, nil
-		case errors.As(err, &exit) && exit.Exited():
-			return exit.ExitCode(), nil
-		}
-		return -1, fmt.Errorf("the process that was to mount has died: %w", err)
-	case <-time.After(patience):
+	case <-p.done:
+	case <-timer.C:
 		p.cmd.Process.Kill()
 		return -1, fmt.Errorf("%w: it doesn't end", ErrTimeout)
 	}
+	if state := p.cmd.ProcessState; state.Exited() {
+		return state.ExitCode(), nil
+	}
+	return -1, fmt.Errorf("the process that was to mount has died: %w", p.waitErr)
 }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Stop has the process end as on SIGTERM and returns its exit code. Past the
 // deadline it is killed.

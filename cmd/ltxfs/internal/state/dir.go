@@ -27,10 +27,17 @@ type Dir struct {
 	uid  uint32
 }
 
-// Default is the directory of the user who runs this process: /run/ltxfs for
-// root, else $XDG_RUNTIME_DIR/ltxfs; /tmp/ltxfs-UID where neither can be had.
+// PathEnv names another directory for the state files.
+const PathEnv = "LTXFS_STATE_DIR"
+
+// Default is the directory of the user who runs this process: $LTXFS_STATE_DIR
+// if that is set, else /run/ltxfs for root and $XDG_RUNTIME_DIR/ltxfs for
+// others, and /tmp/ltxfs-UID where these can't be had.
 func Default() Dir {
 	uid := uint32(os.Geteuid())
+	if path := os.Getenv(PathEnv); filepath.IsAbs(path) {
+		return Dir{path, uid}
+	}
 	parent := "/run"
 	if uid != 0 {
 		parent = os.Getenv("XDG_RUNTIME_DIR")

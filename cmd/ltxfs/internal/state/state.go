@@ -73,27 +73,21 @@ func Acquire(dir Dir, st State) (*File, error) {
 		return nil, err
 	}
 	base := dir.base(st.Mountpoint)
-	lock, err := openLock(base, os.O_CREATE|os.O_RDWR)
-	if err != nil {
-		return nil, err
-	}
 	deadline := time.Now().Add(lockPatience)
 	for {
-		ok, err := tryLock(lock, unix.LOCK_EX)
+		lock, err := takeLock(base, os.O_CREATE)
 		switch {
 		case err != nil:
-			lock.Close()
 			return nil, err
-		case !ok && time.Now().After(deadline):
-			lock.Close()
+		case lock == nil && time.Now().After(deadline):
 			return nil, ErrLocked
-		case !ok:
+		case lock == nil:
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
 		f := &File{dir: dir, base: base, lock: lock, State: st}
 		if err := f.Save(); err != nil {
-			f.Release()
+			f.Remove()
 			return nil, err
 		}
 		dir.prune()
@@ -123,21 +117,52 @@ func (f *File) Save() error {
 	return nil
 }
 
-// Release gives up the lock. The state file stays for those who wait for it.
+// Release gives up the lock. The state file stays, for those who want to know
+// how the mount ended.
 func (f *File) Release() { f.lock.Close() }
 
-// Forget removes the state file: nobody needs to know how a mount ended that
-// never began.
-func (f *File) Forget() { os.Remove(f.base + ".json") }
+// Remove removes the state file and gives up the lock: a mount of which nothing
+// is left to tell.
+func (f *File) Remove() { removeLocked(f.base, f.lock) }
 
-// openLock opens a lock file, which stays for good: one that was removed could
-// be locked by a process while another one locks its successor.
+func removeLocked(base string, lock *os.File) {
+	os.Remove(base + ".json")
+	os.Remove(base + ".lock")
+	lock.Close()
+}
+
 func openLock(base string, flags int) (*os.File, error) {
 	f, err := os.OpenFile(base+".lock", flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the lock of the mount: %w", err)
 	}
 	return f, nil
+}
+
+// takeLock takes a lock, or returns nil if somebody has it.
+func takeLock(base string, flags int) (*os.File, error) {
+	f, err := openLock(base, flags|os.O_RDWR)
+	if err != nil {
+		return nil, err
+	}
+	ok, err := tryLock(f, unix.LOCK_EX)
+	if err != nil || !ok {
+		f.Close()
+		return nil, err
+	}
+	// Who held it before may have removed it.
+	ours, err := f.Stat()
+	if err == nil {
+		var now os.FileInfo
+		if now, err = os.Lstat(f.Name()); err == nil && os.SameFile(ours, now) {
+			return f, nil
+		}
+	}
+	f.Close()
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return nil, nil
 }
 
 func tryLock(f *os.File, how int) (bool, error) {

@@ -2,13 +2,17 @@ package state
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -45,8 +49,9 @@ func TestLifeOfAMount(t *testing.T) {
 	require.ErrorIs(t, err, ErrLocked)
 	other, err := Acquire(dir, State{Mountpoint: "/mnt/b"})
 	require.NoError(t, err)
-	other.Forget()
-	other.Release()
+	other.Remove()
+	_, err = Find([]Dir{dir}, "/mnt/b")
+	require.ErrorIs(t, err, fs.ErrNotExist)
 
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
@@ -110,16 +115,39 @@ func TestBrokenStateFile(t *testing.T) {
 	dir := testDir(t)
 	f, err := Acquire(dir, State{Mountpoint: "/mnt/a"})
 	require.NoError(t, err)
-	defer f.Release()
 	w, err := Find([]Dir{dir}, "/mnt/a")
 	require.NoError(t, err)
 	defer w.Close()
 	require.NoError(t, os.WriteFile(dir.base("/mnt/a")+".json", []byte("{"), 0o600))
 	_, err = w.Load()
 	require.Error(t, err)
-	f.Forget()
+	f.Remove()
 	_, err = w.Load()
 	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+func TestManyTakeTheLockInTurn(t *testing.T) {
+	dir := testDir(t)
+	var holders atomic.Int32
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for taken := 0; taken < 20; {
+				f, err := Acquire(dir, State{Mountpoint: "/mnt/a"})
+				if errors.Is(err, ErrLocked) {
+					continue
+				}
+				if !assert.NoError(t, err) {
+					return
+				}
+				taken++
+				assert.EqualValues(t, 1, holders.Add(1))
+				holders.Add(-1)
+				f.Remove()
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestNames(t *testing.T) {
@@ -140,7 +168,11 @@ func TestPrune(t *testing.T) {
 	defer living.Release()
 	tmp := filepath.Join(dir.Path(), "x.tmp")
 	require.NoError(t, os.WriteFile(tmp, nil, 0o600))
-	for _, path := range []string{ended.base + ".json", living.base + ".json", tmp} {
+	logs := []string{ended.base + ".log", dir.LogPath("/mnt/gone"), dir.LogPath("/mnt/gone") + ".1", living.base + ".log"}
+	for _, path := range logs {
+		require.NoError(t, os.WriteFile(path, nil, 0o600))
+	}
+	for _, path := range append(logs, ended.base+".json", living.base+".json", tmp) {
 		require.NoError(t, os.Chtimes(path, old, old))
 	}
 	recent, err := Acquire(dir, State{Mountpoint: "/mnt/recent"})
@@ -149,12 +181,21 @@ func TestPrune(t *testing.T) {
 
 	require.NoFileExists(t, tmp)
 	require.NoFileExists(t, ended.base+".json")
+	require.NoFileExists(t, ended.base+".lock")
+	for _, path := range logs[:3] {
+		require.NoFileExists(t, path)
+	}
+	require.FileExists(t, logs[3])
 	require.FileExists(t, living.base+".json")
 	require.FileExists(t, recent.base+".json")
 }
 
 func TestDefault(t *testing.T) {
 	runtime := t.TempDir()
+	t.Setenv(PathEnv, "/some/where")
+	require.Equal(t, "/some/where", Default().Path())
+	require.Equal(t, "/some/where", Of(uint32(os.Geteuid()))[0].Path())
+	t.Setenv(PathEnv, "")
 	t.Setenv("XDG_RUNTIME_DIR", runtime)
 	d := Default()
 	if os.Geteuid() != 0 {

@@ -18,8 +18,8 @@ import (
 // maxFile is more than a state file can hold.
 const maxFile = 64 << 20
 
-// keepFor is how long the state of a mount that has ended stays.
-const keepFor = 24 * time.Hour
+// keepFor is how long the state and the log of a mount that has ended stay.
+const keepFor = 7 * 24 * time.Hour
 
 // Watch looks at the state file of a mountpoint from outside.
 type Watch struct {
@@ -44,6 +44,9 @@ func Find(dirs []Dir, mountpoint string) (*Watch, error) {
 			continue
 		}
 		lock, err := openLock(base, os.O_RDONLY)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -125,8 +128,8 @@ func (w *Watch) Signal(sig unix.Signal) error {
 	return nil
 }
 
-// prune removes the state files of mounts that ended a while ago, and what an
-// interrupted Save left. Lock files stay.
+// prune removes the state files and logs of mounts that ended a while ago, and
+// what an interrupted Save left.
 func (d Dir) prune() {
 	entries, err := os.ReadDir(d.path)
 	if err != nil {
@@ -138,21 +141,29 @@ func (d Dir) prune() {
 			continue
 		}
 		path := filepath.Join(d.path, entry.Name())
-		if strings.HasSuffix(path, ".tmp") {
+		extension := extensionOf(path)
+		base := strings.TrimSuffix(path, extension)
+		switch extension {
+		case ".tmp":
 			os.Remove(path)
-			continue
+		case ".json":
+			if lock, err := takeLock(base, os.O_CREATE); err == nil && lock != nil {
+				removeLocked(base, lock)
+			}
+		case ".log", ".log.1":
+			if _, err := os.Lstat(base + ".json"); err != nil {
+				os.Remove(path)
+			}
 		}
-		base, ok := strings.CutSuffix(path, ".json")
-		if !ok {
-			continue
-		}
-		lock, err := openLock(base, os.O_RDONLY)
-		if err != nil {
-			continue
-		}
-		if ok, err := tryLock(lock, unix.LOCK_EX); ok && err == nil {
-			os.Remove(path)
-		}
-		lock.Close()
 	}
+}
+
+// extensionOf is the extension of a file of this package, or "".
+func extensionOf(path string) string {
+	for _, extension := range []string{".tmp", ".json", ".log", ".log.1"} {
+		if strings.HasSuffix(path, extension) {
+			return extension
+		}
+	}
+	return ""
 }

@@ -1,0 +1,129 @@
+package fs
+
+import (
+	"sync"
+	"syscall"
+
+	gofs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// An inode that the kernel knows costs half a kilobyte here and one there, and
+// the kernel forgets only when its own memory is short. After ls -l of a large
+// level that would be more than the cache. So beyond maxInodes, the ones known
+// longest go until keepInodes are left.
+const (
+	maxInodes   = 32 << 10
+	keepInodes  = 16 << 10
+	pruneAtOnce = 1024
+)
+
+// inodeLimiter makes the kernel forget published files. It tells the kernel so
+// from a goroutine of its own: within a request, that could deadlock.
+type inodeLimiter struct {
+	mu    sync.Mutex
+	queue []inodeRef // the longest known first
+
+	wake     chan struct{}
+	stop     chan struct{}
+	stopped  chan struct{}
+	stopOnce sync.Once
+}
+
+// inodeRef names an inode without keeping it.
+type inodeRef struct {
+	dir              *levelDir
+	minTXID, maxTXID ltx.TXID
+}
+
+func (r inodeRef) name() string {
+	return replica.File{MinTXID: r.minTXID, MaxTXID: r.maxTXID}.Name()
+}
+
+func newInodeLimiter() *inodeLimiter {
+	l := &inodeLimiter{
+		wake:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
+	go l.run()
+	return l
+}
+
+// add notes that the kernel gets to know an inode.
+func (l *inodeLimiter) add(r inodeRef) {
+	l.mu.Lock()
+	l.queue = append(l.queue, r)
+	full := len(l.queue) > maxInodes
+	l.mu.Unlock()
+	if full {
+		select {
+		case l.wake <- struct{}{}:
+		default: // it is awake
+		}
+	}
+}
+
+// close ends the goroutine.
+func (l *inodeLimiter) close() {
+	l.stopOnce.Do(func() { close(l.stop) })
+	<-l.stopped
+}
+
+func (l *inodeLimiter) run() {
+	defer close(l.stopped)
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-l.wake:
+		}
+		for {
+			batch := l.take()
+			if len(batch) == 0 {
+				break
+			}
+			prune(batch)
+			select {
+			case <-l.stop:
+				return
+			default:
+			}
+		}
+	}
+}
+
+// take returns the inodes to go next, none once few enough are left.
+func (l *inodeLimiter) take() []inodeRef {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := min(len(l.queue)-keepInodes, pruneAtOnce)
+	if n <= 0 {
+		return nil
+	}
+	batch := append([]inodeRef(nil), l.queue[:n]...)
+	// Moved rather than resliced, so that the array doesn't grow for ever.
+	l.queue = append(l.queue[:0], l.queue[n:]...)
+	return batch
+}
+
+// prune asks the kernel to forget inodes. One that is in use stays.
+func prune(batch []inodeRef) {
+	inodes := make([]*gofs.Inode, 0, len(batch))
+	known := batch[:0]
+	for _, r := range batch {
+		if inode := r.dir.GetChild(r.name()); inode != nil {
+			inodes = append(inodes, inode)
+			known = append(known, r)
+		}
+	}
+	if len(inodes) == 0 || known[0].dir.NotifyPrune(inodes) != syscall.ENOSYS {
+		return
+	}
+	// Before Linux 6.18 they go one by one, by way of their names.
+	for _, r := range known {
+		r.dir.NotifyEntry(r.name())
+	}
+}
