@@ -19,13 +19,14 @@ var errTooLarge = errors.New("the level has too many files")
 // client lists them.
 type builder struct {
 	columns
-	unsorted bool
+	unsorted    bool
+	maxVersions int
 }
 
 // newBuilder returns a builder with room for as many files as prev has and a
 // few, since a level rarely has many more than a moment ago.
 func newBuilder(prev *Snapshot) *builder {
-	b := &builder{}
+	b := &builder{maxVersions: maxVersions}
 	if prev == nil || prev.Len() == 0 {
 		return b
 	}
@@ -46,7 +47,7 @@ func makeColumns(files, versions int) columns {
 
 // add adds a file.
 func (b *builder) add(f replica.File) error {
-	if len(b.versions)+len(f.Version) > maxVersions {
+	if len(b.versions)+len(f.Version) > b.maxVersions {
 		return errTooLarge
 	}
 	b.appendFile(f)

@@ -48,6 +48,10 @@ func detach[T any](root, ctx context.Context, timeout time.Duration,
 				// With the stack: it's the only trace of the bug there is.
 				err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 			}
+			if err != nil && ctx.Err() != nil {
+				// Why it had to end, as those hear whom the watch tells.
+				err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+			}
 			unroot()
 			unwatch()
 			landOnce(v, err)

@@ -152,12 +152,9 @@ func TestApplyProperty(t *testing.T) {
 
 func TestTooManyVersions(t *testing.T) {
 	b := newBuilder(nil)
-	b.versions = make([]byte, 0, 1)
+	b.maxVersions = 10
 	require.NoError(t, b.add(file(1, 1)))
-	huge := &builder{}
-	huge.versions = mapMemory(maxVersions)
-	defer unmapMemory(huge.versions)
-	require.ErrorIs(t, huge.add(file(1, 1)), errTooLarge)
+	require.ErrorIs(t, b.add(file(2, 2)), errTooLarge)
 }
 
 const many = 200_000
@@ -210,6 +207,7 @@ func TestSnapshotIsSmall(t *testing.T) {
 				require.Less(t, perFile, 64.0)
 				require.InEpsilon(t, s.Bytes(), grown, 0.02)
 				require.Equal(t, files[many/2].Version, s.At(many/2).Version)
+				runtime.KeepAlive(prev)
 				prev = s
 			}
 			runtime.KeepAlive(files)

@@ -51,7 +51,7 @@ func (fsys *fileSystem) statfs(ctx context.Context, out *fuse.StatfsOut) {
 	const blockSize = 4096
 	space := replica.Space{Total: 1 << 50, Free: 1 << 49, Available: 1 << 49, Files: 1 << 40, FilesFree: 1 << 39}
 	if s, ok := fsys.client.(replica.Spacer); ok {
-		if got, err := within(ctx, spaceTimeout, s.Space, nil); err == nil {
+		if got, err := bounded(ctx, fsys.within.space, s.Space, nil); err == nil {
 			space = got
 		} else {
 			fsys.log.Debug("ask the store for its free space", "error", err)

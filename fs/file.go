@@ -93,7 +93,7 @@ func (n *file) openForWriting(flags uint32) syscall.Errno {
 func (n *file) open(ctx context.Context) (gofs.FileHandle, error) {
 	fh := fileHandle{fsys: n.fsys, file: n.file}
 	if local, ok := n.fsys.client.(replica.LocalOpener); ok && n.fsys.passthrough.Load() {
-		f, err := within(ctx, statTimeout, func(ctx context.Context) (*os.File, error) {
+		f, err := bounded(ctx, n.fsys.within.stat, func(ctx context.Context) (*os.File, error) {
 			return local.OpenLocal(ctx, n.file)
 		}, func(f *os.File) { _ = f.Close() })
 		if err != nil {
@@ -118,7 +118,7 @@ func (n *file) stillThere(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	got, err := within(ctx, statTimeout, func(ctx context.Context) (replica.File, error) {
+	got, err := bounded(ctx, n.fsys.within.stat, func(ctx context.Context) (replica.File, error) {
 		return s.StatLTXFile(ctx, n.file.Level, n.file.MinTXID, n.file.MaxTXID)
 	}, nil)
 	if err == nil && got.Version != n.file.Version {
@@ -135,7 +135,8 @@ type fileHandle struct {
 
 // Read implements gofs.FileReader.
 func (h *fileHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	ctx, cancel := detached(ctx, readTimeout)
+	// Longer than a fetch may take, so that its own error comes first.
+	ctx, cancel := detached(ctx, 2*h.fsys.within.read)
 	defer cancel()
 	want := min(int64(len(dest)), h.file.Size-off)
 	if want <= 0 {

@@ -19,16 +19,20 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// Deadlines of what the kernel asks for. A request ends within its own even if
-// the store never answers.
-const (
-	readTimeout    = 30 * time.Second
-	statTimeout    = 30 * time.Second
-	listTimeout    = 60 * time.Second
-	deleteTimeout  = 60 * time.Second
-	publishTimeout = 5 * time.Minute
-	spaceTimeout   = 2 * time.Second
-)
+// deadlines are those of what the kernel asks for. A request ends within its own
+// even if the store never answers.
+type deadlines struct {
+	read, stat, list, delete, publish, space time.Duration
+}
+
+var defaultDeadlines = deadlines{
+	read:    30 * time.Second,
+	stat:    30 * time.Second,
+	list:    60 * time.Second,
+	delete:  60 * time.Second,
+	publish: 5 * time.Minute,
+	space:   2 * time.Second,
+}
 
 // fileSystem is what the nodes of one mount share.
 type fileSystem struct {
@@ -38,6 +42,7 @@ type fileSystem struct {
 	budget  *cache.Budget
 	blocks  *cache.Blocks
 	index   *cache.Index
+	within  deadlines
 	started time.Time
 
 	// passthrough is set while the kernel may read files on disk itself.
@@ -61,21 +66,22 @@ type fileSystem struct {
 	nextIno  uint64
 }
 
-func newFileSystem(opts Options) *fileSystem {
+func newFileSystem(opts Options, d deadlines) *fileSystem {
 	budget := cache.NewBudget(opts.CacheSize)
 	fsys := &fileSystem{
 		opts:    opts,
 		log:     opts.Logger,
 		client:  opts.Client,
 		budget:  budget,
-		blocks:  cache.NewBlocks(budget, cache.BlocksOptions{FetchTimeout: readTimeout}),
+		blocks:  cache.NewBlocks(budget, cache.BlocksOptions{FetchTimeout: d.read}),
+		within:  d,
 		started: time.Now(),
 		nextIno: firstStagedIno,
 		inodes:  newInodeLimiter(),
 		index: cache.NewIndex(opts.Client, cache.IndexOptions{
 			Freshness:   opts.Freshness,
-			ListTimeout: listTimeout,
-			StatTimeout: statTimeout,
+			ListTimeout: d.list,
+			StatTimeout: d.stat,
 			Logger:      opts.Logger,
 		}),
 	}
@@ -103,10 +109,10 @@ func detached(ctx context.Context, d time.Duration) (context.Context, context.Ca
 	return context.WithTimeout(context.WithoutCancel(ctx), d)
 }
 
-// within runs fn and returns its result, or the context's error once d has
+// bounded runs fn and returns its result, or the context's error once d has
 // passed, even if fn doesn't return: a disk that hangs heeds no context. late,
 // if not nil, gets the result that nobody waits for any more.
-func within[T any](ctx context.Context, d time.Duration, fn func(context.Context) (T, error), late func(T)) (T, error) {
+func bounded[T any](ctx context.Context, d time.Duration, fn func(context.Context) (T, error), late func(T)) (T, error) {
 	ctx, cancel := detached(ctx, d)
 	type result struct {
 		v   T

@@ -96,7 +96,8 @@ func (d *levelDir) OpendirHandle(ctx context.Context, _ uint32) (gofs.FileHandle
 }
 
 func (d *levelDir) listing(ctx context.Context) (listing, error) {
-	ctx, cancel := detached(ctx, listTimeout)
+	// Longer than the index's own deadline, so that its error comes first.
+	ctx, cancel := detached(ctx, 2*d.fsys.within.list)
 	defer cancel()
 	taken := time.Now()
 	snapshot, err := d.fsys.index.Level(ctx, d.level)
@@ -197,7 +198,7 @@ func (l *levelListing) validFor(fsys *fileSystem) time.Duration {
 
 // find asks the index for a file.
 func (fsys *fileSystem) find(ctx context.Context, level int, minTXID, maxTXID ltx.TXID) (replica.File, time.Duration, error) {
-	ctx, cancel := detached(ctx, listTimeout)
+	ctx, cancel := detached(ctx, 2*fsys.within.list)
 	defer cancel()
 	return fsys.index.Find(ctx, level, minTXID, maxTXID)
 }

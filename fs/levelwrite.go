@@ -90,7 +90,7 @@ func (d *levelDir) Unlink(ctx context.Context, name string) syscall.Errno {
 // unlinkStaged removes a staged file, unless it is published by the time that
 // nobody writes to it.
 func (d *levelDir) unlinkStaged(ctx context.Context, s *staged) (gone bool, err error) {
-	ctx, cancel := detached(ctx, publishTimeout)
+	ctx, cancel := detached(ctx, d.fsys.within.publish)
 	defer cancel()
 	if err := s.lock.Acquire(ctx, wholeLock); err != nil {
 		return false, err
@@ -104,7 +104,7 @@ func (d *levelDir) unlinkStaged(ctx context.Context, s *staged) (gone bool, err 
 
 func (d *levelDir) deletePublished(ctx context.Context, name string, minTXID, maxTXID ltx.TXID) syscall.Errno {
 	f := replica.File{Level: d.level, MinTXID: minTXID, MaxTXID: maxTXID}
-	_, err := within(ctx, deleteTimeout, func(ctx context.Context) (struct{}, error) {
+	_, err := bounded(ctx, d.fsys.within.delete, func(ctx context.Context) (struct{}, error) {
 		err := d.fsys.client.DeleteLTXFiles(ctx, []*ltx.FileInfo{f.Info()})
 		if err == nil {
 			d.fsys.index.Remove(d.level, minTXID, maxTXID)

@@ -71,7 +71,7 @@ func Mount(mountpoint string, opts Options) (*Mounted, error) {
 	if opts.ReadWrite && opts.Staging == nil {
 		return nil, errors.New("a mount that can write needs a staging directory")
 	}
-	fsys := newFileSystem(opts)
+	fsys := newFileSystem(opts, defaultDeadlines)
 	raw := gofs.NewNodeFS(newRoot(fsys), &gofs.Options{
 		// Every node sets its own.
 		EntryTimeout:    nil,

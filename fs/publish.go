@@ -43,7 +43,7 @@ type publication struct {
 // is consistent whenever the store answers.
 func (fsys *fileSystem) publish(ctx context.Context, s *staged, p publication) syscall.Errno {
 	fsys.publishing.add()
-	_, err := within(ctx, publishTimeout, func(ctx context.Context) (struct{}, error) {
+	_, err := bounded(ctx, fsys.within.publish, func(ctx context.Context) (struct{}, error) {
 		defer fsys.publishing.done()
 		return struct{}{}, fsys.publishLocked(ctx, s, p)
 	}, nil)

@@ -252,7 +252,7 @@ func (s *staged) path() string {
 
 // change runs fn, which changes the content, unless the file is published.
 func (s *staged) change(ctx context.Context, fn func() error) error {
-	ctx, cancel := detached(ctx, readTimeout)
+	ctx, cancel := detached(ctx, s.fsys.within.read)
 	defer cancel()
 	if err := s.lock.Acquire(ctx, 1); err != nil {
 		return err

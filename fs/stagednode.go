@@ -182,7 +182,7 @@ func (h *stagedHandle) Fsync(ctx context.Context, _ uint32) syscall.Errno {
 	if h.s.published.Load() != nil {
 		return 0
 	}
-	_, err := within(ctx, publishTimeout, func(context.Context) (struct{}, error) {
+	_, err := bounded(ctx, h.s.fsys.within.publish, func(context.Context) (struct{}, error) {
 		return struct{}{}, h.s.f.Sync()
 	}, nil)
 	if err != nil && !errors.Is(err, os.ErrClosed) {

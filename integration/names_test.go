@@ -172,7 +172,10 @@ func TestRename(t *testing.T) {
 	t.Run("directories", func(t *testing.T) {
 		w := mountWritable(t)
 		for _, from := range []string{"ltx", "ltx/0000", "snapshots", "ltx/0"} {
-			require.Equal(t, syscall.EPERM, w.Rename(from, "ltx/0001/x", 0), "%s", from)
+			require.Equal(t, syscall.EPERM, w.Rename(from, "x", 0), "%s into the root", from)
+		}
+		for _, from := range []string{"ltx/0000", "snapshots", "ltx/0"} {
+			require.Equal(t, syscall.EPERM, w.Rename(from, "ltx/0001/x", 0), "%s into a level", from)
 		}
 		requireNames(t, w.Process, "ltx", levelNames...)
 	})

@@ -24,6 +24,10 @@ const (
 	// retryEvery is how often a busy mount is tried again.
 	retryEvery = 100 * time.Millisecond
 
+	// signalsApart is how far apart two signals are at least. Programs such
+	// as timeout(1) send one to the process and once more to its group.
+	signalsApart = time.Second
+
 	// goneTimeout is how long the kernel may take to let go of a mount that
 	// it has unmounted.
 	goneTimeout = 10 * time.Second
@@ -47,6 +51,8 @@ type ending struct {
 	drain time.Duration // for what is being published
 	onTop func() bool   // whether unmounting would unmount this mount
 	begun func()        // called when the end begins
+
+	lastSignal time.Time
 }
 
 // wait returns when the mount is gone and nothing is being published, or when
@@ -54,17 +60,20 @@ type ending struct {
 func (e *ending) wait() error {
 	select {
 	case <-e.mount.Done():
-		e.log.Info("somebody has unmounted the mount")
+		e.log.Info("the mount has been unmounted")
 		e.begun()
 		e.publish(1)
 		return nil
 	case sig := <-e.signals:
-		e.log.Info("unmounting", "signal", fmt.Sprint(sig))
-		e.begun()
+		e.lastSignal = time.Now()
 		grace := e.grace
 		if sig == detachSignal {
+			e.log.Info("unmounting, as ltxfs umount --lazy asks for it")
 			grace = 0
+		} else {
+			e.log.Info("unmounting", "signal", fmt.Sprint(sig))
 		}
+		e.begun()
 		hurry, err := e.unmount(grace)
 		if hurry {
 			e.publish(-1)
@@ -98,7 +107,12 @@ func (e *ending) unmount(grace time.Duration) (hurry bool, err error) {
 			return false, nil
 		case <-retry.C:
 		case sig := <-e.signals:
-			return sig != detachSignal, e.detach()
+			if sig == detachSignal {
+				return false, e.detach()
+			}
+			if e.isAnother() {
+				return true, e.detach()
+			}
 		case <-graceOver.C:
 			return false, e.detach()
 		}
@@ -157,8 +171,8 @@ func (e *ending) publish(passOver int) {
 			}
 			return
 		case sig := <-e.signals:
-			if sig == detachSignal {
-				continue // a call to go on, not to give up
+			if sig == detachSignal || !e.isAnother() {
+				continue
 			}
 			if passOver--; passOver < 0 {
 				e.log.Warn("another signal: publishing is not waited for", "signal", fmt.Sprint(sig))
@@ -166,4 +180,15 @@ func (e *ending) publish(passOver int) {
 			}
 		}
 	}
+}
+
+// isAnother reports whether a signal that has just come isn't an echo of the
+// last one.
+func (e *ending) isAnother() bool {
+	now := time.Now()
+	another := now.Sub(e.lastSignal) >= signalsApart
+	if another {
+		e.lastSignal = now
+	}
+	return another
 }

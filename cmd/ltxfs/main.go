@@ -47,9 +47,11 @@ Try it without a replica of your own: ltxfs demo`,
 		Example: `  ltxfs mount /var/backups/orders /mnt/orders
   ltxfs mount --rw --daemon /var/backups/orders /mnt/orders
   ltxfs umount /mnt/orders`,
-		Args:          cobra.ArbitraryArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Args: cobra.ArbitraryArgs,
+
+		SuggestionsMinimumDistance: 2,
+		SilenceUsage:               true,
+		SilenceErrors:              true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
@@ -58,7 +60,7 @@ Try it without a replica of your own: ltxfs demo`,
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return exitcode.Errorf(exitcode.Usage, "%s: %w: see %s --help", cmd.CommandPath(), err, cmd.CommandPath())
+		return exitcode.Errorf(exitcode.Usage, "%s: %w: see %s --help", cmd.Name(), err, cmd.CommandPath())
 	})
 	root.AddCommand(newMountCommand(), newUmountCommand(), newDemoCommand(), newVersionCommand())
 	return root
@@ -82,10 +84,10 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 		}
 		if len(names) == 0 {
 			return exitcode.Errorf(exitcode.Usage, "%s: takes no arguments, but got %q: see %s --help",
-				cmd.CommandPath(), args[0], cmd.CommandPath())
+				cmd.Name(), args[0], cmd.CommandPath())
 		}
 		return exitcode.Errorf(exitcode.Usage, "%s: needs %s, but got %d of %d: see %s --help",
-			cmd.CommandPath(), strings.Join(names, " and "), len(args), len(names), cmd.CommandPath())
+			cmd.Name(), strings.Join(names, " and "), len(args), len(names), cmd.CommandPath())
 	}
 }
 

@@ -192,7 +192,11 @@ func (f *mountFlags) applyOptions(flags *pflag.FlagSet) error {
 		}
 		if err := flags.Set(option.Name, option.Value); err != nil {
 			var invalid *pflag.InvalidValueError
-			if errors.As(err, &invalid) {
+			var number *strconv.NumError
+			switch {
+			case errors.As(err, &number):
+				err = fmt.Errorf("not a number that can be: %w", number.Err)
+			case errors.As(err, &invalid):
 				err = invalid.Unwrap()
 			}
 			return exitcode.Errorf(exitcode.Usage, "mount option %s=%s: %w", strings.ReplaceAll(option.Name, "-", "_"), option.Value, err)

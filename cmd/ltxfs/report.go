@@ -1,55 +1,66 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
+	"time"
 
 	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/state"
 	"github.com/ltxfs/ltxfs/fs/staging"
+	"github.com/ltxfs/ltxfs/replica/verify"
 )
+
+// verifyTimeout bounds the look at files that earlier mounts left.
+const verifyTimeout = 10 * time.Second
 
 // reportLeftovers tells of files that earlier mounts left unpublished.
 func reportLeftovers(w io.Writer, log *slog.Logger, left []staging.Entry, mountpoint string) {
-	fmt.Fprintf(w, "ltxfs: earlier mounts left %s unpublished, not in the replica:\n", count(len(left)))
 	for _, e := range left {
 		log.Warn("left unpublished by an earlier mount", "file", e.Name, "size", e.Size, "staged", e.Path, "modified", e.ModTime)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), verifyTimeout)
+	defer cancel()
+	fmt.Fprintf(w, "ltxfs: earlier mounts left %s unpublished, not in the replica:\n", count(len(left)))
+	for _, e := range left {
 		fmt.Fprintf(w, "  %s (%d bytes), in %s\n", e.Name, e.Size, e.Path)
-		fmt.Fprintf(w, "    to publish it: %s\n    to discard it: rm %s\n", howToPublish(e, mountpoint), quote(e.Path))
+		name, err := publishedName(ctx, e)
+		if err != nil {
+			fmt.Fprintf(w, "    can't be published: %v\n", err)
+		} else {
+			target := filepath.Join(mountpoint, filepath.FromSlash(name))
+			fmt.Fprintf(w, "    to publish it: cp %s %s && rm %s\n", quote(e.Path), quote(target), quote(e.Path))
+		}
+		fmt.Fprintf(w, "    to discard it: rm %s\n", quote(e.Path))
 	}
 }
 
-// howToPublish is the command that publishes a file that was left.
-func howToPublish(e staging.Entry, mountpoint string) string {
-	name, ok := publishedName(e)
-	if !ok {
-		return "not possible, as it is not a complete LTX file"
-	}
-	return fmt.Sprintf("cp %s %s && rm %s", quote(e.Path), quote(filepath.Join(mountpoint, filepath.FromSlash(name))), quote(e.Path))
-}
-
-// publishedName is the name under which a staged file can be published: its
-// own if it is one of an LTX file, else the one that its header tells.
-func publishedName(e staging.Entry) (string, bool) {
+// publishedName is the name under which a staged file can be published, which
+// its header tells.
+func publishedName(ctx context.Context, e staging.Entry) (string, error) {
 	f, err := os.Open(e.Path)
 	if err != nil {
-		return "", false
+		return "", err
 	}
 	defer f.Close()
-	head := make([]byte, ltx.HeaderSize)
-	if _, err := io.ReadFull(f, head); err != nil {
-		return "", false
+	header, err := verify.File(ctx, f, e.Size)
+	if errors.Is(err, context.DeadlineExceeded) { // so large that only trying tells
+		head := make([]byte, ltx.HeaderSize)
+		if _, err = f.ReadAt(head, 0); err == nil {
+			err = header.UnmarshalBinary(head)
+		}
 	}
-	var header ltx.Header
-	if header.UnmarshalBinary(head) != nil || header.Validate() != nil {
-		return "", false
+	if err != nil {
+		return "", err
 	}
-	return path.Join(path.Dir(e.Name), ltx.FormatFilename(header.MinTXID, header.MaxTXID)), true
+	return path.Join(path.Dir(e.Name), ltx.FormatFilename(header.MinTXID, header.MaxTXID)), nil
 }
 
 // unpublishedOf is what a state file says of staged files.
@@ -68,16 +79,20 @@ func unpublishedOf(entries []staging.Entry) []state.Unpublished {
 // reportUnpublished tells, at the end of a mount, which files are not in the
 // replica. log may be nil.
 func reportUnpublished(w io.Writer, log *slog.Logger, left []state.Unpublished, mountpoint string) {
+	why := func(u state.Unpublished) string {
+		if u.Error == "" {
+			return "it was never complete under the name of an LTX file"
+		}
+		return u.Error
+	}
+	if log != nil {
+		for _, u := range left {
+			log.Error("left unpublished", "file", u.Name, "size", u.Size, "staged", u.Path, "error", why(u))
+		}
+	}
 	fmt.Fprintf(w, "ltxfs: unmount %s: %s unpublished, not in the replica:\n", mountpoint, count(len(left)))
 	for _, u := range left {
-		why := u.Error
-		if why == "" {
-			why = "it was never complete under the name of an LTX file"
-		}
-		if log != nil {
-			log.Error("left unpublished", "file", u.Name, "size", u.Size, "staged", u.Path, "error", why)
-		}
-		fmt.Fprintf(w, "  %s (%d bytes): %s\n    kept in %s\n", u.Name, u.Size, why, u.Path)
+		fmt.Fprintf(w, "  %s (%d bytes): %s\n    kept in %s\n", u.Name, u.Size, why(u), u.Path)
 	}
 	fmt.Fprintln(w, "The next mount with --rw lists them again, and how to publish or discard them.")
 }

@@ -100,11 +100,11 @@ func (s *server) prepare() error {
 	if path, err := preflight.Resolve(cfg.mountpoint); err == nil {
 		cfg.mountpoint = path
 	}
-	if err := check.Mountpoint(cfg.mountpoint); err != nil {
-		return s.withPID(err)
-	}
 	if err := check.Apart(cfg.replica, cfg.mountpoint); err != nil {
 		return err
+	}
+	if err := check.Mountpoint(cfg.mountpoint); err != nil {
+		return s.withPID(err)
 	}
 	if err := s.openState(check); err != nil {
 		return err
@@ -155,7 +155,7 @@ func (s *server) openState(check *preflight.Checker) error {
 	switch {
 	case errors.Is(err, state.ErrLocked):
 		return s.withPID(exitcode.Errorf(exitcode.AlreadyMounted,
-			"mount on %s: another ltxfs is about to mount there, or still publishes what was written there: wait for its end", cfg.mountpoint))
+			"mount on %s: another ltxfs still serves or publishes for this mountpoint, or is about to: wait for its end", cfg.mountpoint))
 	case err != nil:
 		return err
 	case cfg.logFile == "":
@@ -183,13 +183,13 @@ func (s *server) openClient() error {
 	case err == nil:
 		return nil
 	case errors.Is(err, os.ErrPermission):
-		return exitcode.Errorf(exitcode.Permission, "open replica %s: %w: run ltxfs as a user who may read it", s.cfg.replica, err)
+		return exitcode.Errorf(exitcode.Permission, "open %w: run ltxfs as a user who may read it", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return exitcode.Errorf(exitcode.Timeout, "open replica %s: no answer within %s: check the file system that holds it", s.cfg.replica, initTimeout)
 	case errors.Is(err, replica.ErrMixedLayouts), errors.Is(err, os.ErrNotExist):
-		return exitcode.Errorf(exitcode.NoReplica, "open replica %s: %w", s.cfg.replica, err)
+		return exitcode.Errorf(exitcode.NoReplica, "open %w", err)
 	}
-	return exitcode.Errorf(exitcode.NoReplica, "open replica %s: %w: check the replica and --layout", s.cfg.replica, err)
+	return exitcode.Errorf(exitcode.NoReplica, "open %w: check the replica, and --layout", err)
 }
 
 // openStaging makes the staging directory, and tells what earlier mounts left.

@@ -26,6 +26,10 @@ const (
 	// process: longer than that may publish.
 	defaultEndTimeout = publishTimeout + time.Minute
 
+	// detachPatience is how long the process that serves a mount may take to
+	// detach it.
+	detachPatience = 5 * time.Second
+
 	// maxHolders is how many processes that use a mount are named.
 	maxHolders = 5
 )
@@ -64,6 +68,8 @@ type unmounter struct {
 	path  string
 	watch *state.Watch // nil if there is no state file
 	state state.State  // as it was before the mount was unmounted
+
+	mountID int
 }
 
 func (u *unmounter) run(mountpoint string) error {
@@ -76,6 +82,7 @@ func (u *unmounter) run(mountpoint string) error {
 		return err
 	}
 	top, mounted := table.Top(u.path)
+	u.mountID = top.ID
 	owner := uint32(os.Geteuid())
 	if id, ok := top.UserID(); mounted && ok {
 		owner = id
@@ -126,9 +133,8 @@ func (u *unmounter) stillEnding() bool {
 }
 
 func (u *unmounter) unmount() error {
-	ctx, cancel := context.WithTimeout(context.Background(), u.timeout)
-	defer cancel()
-	if preflight.IsDead(preflight.Probe(ctx, u.path)) {
+	probe := preflight.Probe(u.path)
+	if preflight.IsDead(probe) {
 		return u.detachDead()
 	}
 	alive := false
@@ -137,12 +143,15 @@ func (u *unmounter) unmount() error {
 	}
 	var err error
 	switch {
-	case !u.lazy:
-		err = preflight.Unmount(u.path)
-	case alive:
-		err = u.watch.Signal(detachSignal)
-	default:
+	case u.lazy && alive:
+		err = u.askToDetach()
+	case u.lazy:
 		err = preflight.Detach(u.path)
+	case errors.Is(probe, preflight.ErrHung):
+		return exitcode.Errorf(exitcode.Timeout, "unmount %s: the mount gives %w: detach it with ltxfs umount --lazy %s%s",
+			u.path, probe, quote(u.path), u.seeLog())
+	default:
+		err = preflight.Unmount(u.path)
 	}
 	if errors.Is(err, preflight.ErrBusy) {
 		return u.busy()
@@ -151,6 +160,25 @@ func (u *unmounter) unmount() error {
 		return err
 	}
 	return u.await()
+}
+
+// askToDetach has the process that serves the mount detach it, and detaches it
+// in its stead if it doesn't.
+func (u *unmounter) askToDetach() error {
+	if err := u.watch.Signal(detachSignal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	for deadline := time.Now().Add(detachPatience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		table, err := mountinfo.Read()
+		if err != nil {
+			return err
+		}
+		if top, ok := table.Top(u.path); !ok || top.ID != u.mountID {
+			return nil
+		}
+	}
+	fmt.Fprintf(u.stderr, "ltxfs: unmount %s: process %d doesn't answer; detaching the mount without it\n", u.path, u.state.PID)
+	return preflight.Detach(u.path)
 }
 
 // busy is the error for a mount that is in use.

@@ -94,7 +94,7 @@ func unmount(path string, lazy bool) error {
 		return struct{}{}, unmountByHelper(path, lazy)
 	})
 	switch {
-	case errors.Is(err, errHung):
+	case errors.Is(err, ErrHung):
 		return exitcode.Errorf(exitcode.Timeout, "unmount %s: no answer within %s", path, unmountDeadline)
 	case errors.Is(err, ErrBusy):
 		return exitcode.Errorf(exitcode.Busy, "unmount %s: %w", path, err)

@@ -30,6 +30,9 @@ func (c *Checker) Mountpoint(path string) error {
 		}
 		top, mounted := table.Top(path)
 		info, err := stat(path)
+		if err == nil && mounted && top.IsLTXFS() {
+			err = Probe(path)
+		}
 		switch {
 		case err != nil && IsDead(err) && mounted && top.IsLTXFS():
 			c.Logger.Warn("detaching the mount of an ltxfs that has died", "mountpoint", path, "replica", top.Source)
@@ -60,7 +63,7 @@ func DetachIfDead(path string) error {
 	if top, ok := table.Top(path); !ok || !top.IsLTXFS() {
 		return nil
 	}
-	if _, err := stat(path); !IsDead(err) {
+	if !IsDead(Probe(path)) {
 		return nil
 	}
 	return Detach(path)
@@ -77,11 +80,11 @@ func (c *Checker) badMountpoint(path string, top mountinfo.Mount, mounted bool, 
 		return exitcode.Errorf(exitcode.BadMountpoint,
 			"mount on %s: a dead mount of type %s (%s) is in the way: unmount it first, for example with umount -l %s",
 			path, top.Type, top.Source, path)
-	case errors.Is(err, errHung) && mounted && top.IsLTXFS():
+	case errors.Is(err, ErrHung) && mounted && top.IsLTXFS():
 		return exitcode.Errorf(exitcode.AlreadyMounted,
 			"mount on %s: an ltxfs mount of %s is there and gives no answer: end it with ltxfs umount --lazy %s",
 			path, top.Source, path)
-	case errors.Is(err, errHung):
+	case errors.Is(err, ErrHung):
 		return exitcode.Errorf(exitcode.BadMountpoint, "mount on %s: the file system that holds it gives %v: choose another directory", path, err)
 	case errors.Is(err, fs.ErrPermission) && mounted && top.IsLTXFS():
 		return exitcode.Errorf(exitcode.AlreadyMounted,

@@ -3,7 +3,6 @@
 package preflight
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,8 +18,8 @@ import (
 // statDeadline bounds a look at a file: the file system it is on may hang.
 const statDeadline = 5 * time.Second
 
-// errHung means that a file system didn't answer within the deadline.
-var errHung = errors.New("no answer within " + statDeadline.String())
+// ErrHung means that a file system didn't answer within the deadline.
+var ErrHung = errors.New("no answer within " + statDeadline.String())
 
 // Checker does the checks. Its zero value is for tests only; see New.
 type Checker struct {
@@ -63,7 +62,7 @@ func within[T any](deadline time.Duration, f func() (T, error)) (T, error) {
 		return r.value, r.err
 	case <-timer.C:
 		var zero T
-		return zero, errHung
+		return zero, ErrHung
 	}
 }
 
@@ -77,16 +76,13 @@ func IsDead(err error) bool {
 	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED)
 }
 
-// Probe looks at a mountpoint: nil if it answers, an error for which IsDead
+// Probe looks at a mount of ltxfs: nil if it answers, an error for which IsDead
 // holds if its daemon is gone, any other error if it doesn't answer.
-func Probe(ctx context.Context, path string) error {
-	deadline := statDeadline
-	if t, ok := ctx.Deadline(); ok {
-		deadline = min(deadline, time.Until(t))
-	}
-	_, err := within(deadline, func() (struct{}, error) {
-		var st unix.Stat_t
-		return struct{}{}, unix.Stat(path, &st)
+func Probe(path string) error {
+	_, err := within(statDeadline, func() (struct{}, error) {
+		// The kernel may answer a stat from memory, but not this.
+		var st unix.Statfs_t
+		return struct{}{}, unix.Statfs(path, &st)
 	})
 	return err
 }

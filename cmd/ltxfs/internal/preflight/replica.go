@@ -37,7 +37,7 @@ func (c *Checker) Replica(path string) error {
 			"open replica %s: no such directory: check the path, or make the directory if a new replica shall be written there", path)
 	case errors.Is(err, fs.ErrPermission):
 		return exitcode.Errorf(exitcode.Permission, "open replica %s: you may not look at it: run ltxfs as a user who may", path)
-	case errors.Is(err, errHung):
+	case errors.Is(err, ErrHung):
 		return exitcode.Errorf(exitcode.Timeout, "open replica %s: its file system gives %w: check that file system", path, err)
 	case err != nil:
 		return exitcode.Errorf(exitcode.NoReplica, "open replica %s: %s: check the path", path, errnoText(err))
@@ -45,7 +45,7 @@ func (c *Checker) Replica(path string) error {
 		return notADirectory(path)
 	}
 	_, err = within(statDeadline, func() (struct{}, error) { return struct{}{}, c.lookInto(path) })
-	if errors.Is(err, errHung) {
+	if errors.Is(err, ErrHung) {
 		return exitcode.Errorf(exitcode.Timeout, "open replica %s: its file system gives %w: check that file system", path, err)
 	}
 	return err

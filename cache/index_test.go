@@ -1,0 +1,469 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/stretchr/testify/require"
+	"github.com/superfly/ltx"
+)
+
+const freshness = 10 * time.Second
+
+func newIndex(t *testing.T, client replica.Client, opts IndexOptions) (*Index, *clock) {
+	c := newClock()
+	opts.Now = c.Now
+	if opts.Freshness == 0 {
+		opts.Freshness = freshness
+	}
+	x := NewIndex(client, opts)
+	t.Cleanup(x.Close)
+	return x, c
+}
+
+// listLevel lists level 2.
+func listLevel(t tester, x *Index) []replica.File {
+	t.Helper()
+	s, err := x.Level(context.Background(), 2)
+	require.NoError(t, err)
+	return filesOf(s)
+}
+
+// find finds a file of level 2, or none.
+func find(t tester, x *Index, min, max int) (*replica.File, time.Duration) {
+	t.Helper()
+	f, validFor, err := x.Find(context.Background(), 2, ltx.TXID(min), ltx.TXID(max))
+	if err != nil {
+		require.ErrorIs(t, err, os.ErrNotExist)
+		return nil, validFor
+	}
+	return &f, validFor
+}
+
+func requireCounts(t tester, s *store, lists, stats int) {
+	t.Helper()
+	l, st := s.counts()
+	require.Equal(t, [2]int{lists, stats}, [2]int{l, st}, "listings and stats")
+}
+
+func TestLevelIsListedOnceWithinTheInterval(t *testing.T) {
+	s := newStore(file(1, 1), file(2, 3))
+	x, clock := newIndex(t, s, IndexOptions{})
+	first, err := x.Level(t.Context(), 2)
+	require.NoError(t, err)
+	require.Equal(t, []replica.File{file(1, 1), file(2, 3)}, filesOf(first))
+	s.write(file(4, 4))
+	clock.advance(freshness - 1)
+	again, err := x.Level(t.Context(), 2)
+	require.NoError(t, err)
+	require.Same(t, first, again)
+	require.Equal(t, freshness-1, again.Age(clock.Now()))
+	requireCounts(t, s, 1, 0)
+	clock.advance(1)
+	require.Len(t, listLevel(t, x), 3)
+	requireCounts(t, s, 1, 0)
+	require.Equal(t, 2, first.Len())
+}
+
+func TestListingsOfClientsThatAreOdd(t *testing.T) {
+	for name, prepare := range map[string]func(*store){
+		"no versions": func(s *store) { s.versions = false },
+		"unsorted":    func(s *store) { s.mangle = func(f []replica.File) []replica.File { slices.Reverse(f); return f } },
+		"twice": func(s *store) {
+			s.mangle = func(f []replica.File) []replica.File { return append([]replica.File{fileOf(2, 2, 9)}, f...) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(file(1, 1), file(2, 2), file(2, 3))
+			prepare(s)
+			x, _ := newIndex(t, s, IndexOptions{})
+			want := []replica.File{file(1, 1), file(2, 2), file(2, 3)}
+			if !s.versions {
+				for i := range want {
+					want[i].Version = ""
+				}
+			}
+			require.Equal(t, want, listLevel(t, x))
+		})
+	}
+}
+
+func TestFailedListings(t *testing.T) {
+	broken := errors.New("broken")
+	for name, prepare := range map[string]func(*store){
+		"open":  func(s *store) { s.onList = func(context.Context) error { return broken } },
+		"err":   func(s *store) { s.endErr = broken },
+		"close": func(s *store) { s.closeErr = broken },
+		"panic": func(s *store) { s.onList = func(context.Context) error { panic("broken") } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(file(1, 1))
+			x, clock := newIndex(t, s, IndexOptions{})
+			listLevel(t, x)
+			clock.advance(freshness)
+			prepare(s)
+			_, err := x.Level(t.Context(), 2)
+			require.ErrorContains(t, err, "list level 2: ")
+			require.ErrorContains(t, err, "broken")
+			_, _, err = x.Find(t.Context(), 2, 1, 1)
+			require.ErrorContains(t, err, "broken")
+			requireCounts(t, s, 3, 0)
+			s.onList, s.endErr, s.closeErr = nil, nil, nil
+			require.Len(t, listLevel(t, x), 1)
+		})
+	}
+}
+
+func TestBadLevelsAndNames(t *testing.T) {
+	s := newStore()
+	x, _ := newIndex(t, s, IndexOptions{})
+	for _, level := range []int{-1, 10} {
+		_, err := x.Level(t.Context(), level)
+		require.ErrorIs(t, err, os.ErrInvalid)
+		_, _, err = x.Find(t.Context(), level, 1, 1)
+		require.ErrorIs(t, err, os.ErrInvalid)
+		x.Put(replica.File{Level: level})
+		x.Remove(level, 1, 1)
+		x.Invalidate(level)
+	}
+	f, validFor := find(t, x, 2, 1)
+	require.Nil(t, f)
+	require.Equal(t, freshness, validFor)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := x.Level(ctx, 2)
+	require.ErrorIs(t, err, context.Canceled)
+	_, _, err = x.Find(ctx, 2, 1, 1)
+	require.ErrorIs(t, err, context.Canceled)
+	requireCounts(t, s, 0, 0)
+}
+
+func TestFindFromAListing(t *testing.T) {
+	s := newStore(file(1, 1))
+	x, clock := newIndex(t, s, IndexOptions{})
+	f, validFor := find(t, x, 1, 1)
+	require.Equal(t, file(1, 1), *f)
+	require.Equal(t, freshness, validFor)
+	clock.advance(3 * time.Second)
+	f, validFor = find(t, x, 1, 2)
+	require.Nil(t, f)
+	require.Equal(t, freshness-3*time.Second, validFor)
+	requireCounts(t, s, 1, 0)
+	clock.advance(freshness)
+	find(t, x, 1, 2)
+	requireCounts(t, s, 1, 0)
+}
+
+func TestFindByStat(t *testing.T) {
+	s := newStore(file(1, 1))
+	x, clock := newIndex(t, statStore{s}, IndexOptions{})
+	f, validFor := find(t, x, 1, 1)
+	require.Equal(t, file(1, 1), *f)
+	require.Equal(t, freshness, validFor)
+	f, validFor = find(t, x, 2, 2)
+	require.Nil(t, f)
+	require.Equal(t, freshness, validFor)
+	requireCounts(t, s, 0, 2)
+	listLevel(t, x)
+	find(t, x, 1, 1)
+	requireCounts(t, s, 1, 0)
+	clock.advance(freshness)
+	s.onStat = func(context.Context) error { return replica.ErrReplaced }
+	_, validFor, err := x.Find(t.Context(), 2, 1, 1)
+	require.ErrorIs(t, err, replica.ErrReplaced)
+	require.EqualError(t, err, "stat level 2 0000000000000001-0000000000000001.ltx: "+replica.ErrReplaced.Error())
+	require.Zero(t, validFor)
+}
+
+func TestOwnChangesShowAtOnce(t *testing.T) {
+	s := newStore(file(1, 1), file(2, 2))
+	x, clock := newIndex(t, statStore{s}, IndexOptions{})
+	listLevel(t, x)
+	clock.advance(time.Second)
+
+	x.Remove(2, 1, 1)
+	x.Put(fileOf(2, 2, 7))
+	x.Put(file(3, 3))
+	f, validFor := find(t, x, 1, 1)
+	require.Nil(t, f)
+	require.Equal(t, freshness, validFor)
+	f, _ = find(t, x, 2, 2)
+	require.Equal(t, fileOf(2, 2, 7), *f)
+	require.Equal(t, []replica.File{fileOf(2, 2, 7), file(3, 3)}, listLevel(t, x))
+	first, err := x.Level(t.Context(), 2)
+	require.NoError(t, err)
+	again, err := x.Level(t.Context(), 2)
+	require.NoError(t, err)
+	require.Same(t, first, again)
+	requireCounts(t, s, 1, 0)
+
+	// A name that changes more than once.
+	x.Put(file(1, 1))
+	x.Remove(2, 1, 1)
+	x.Put(fileOf(1, 1, 8))
+	require.Equal(t, []replica.File{fileOf(1, 1, 8), fileOf(2, 2, 7), file(3, 3)}, listLevel(t, x))
+	requireCounts(t, s, 0, 0)
+
+	// The store was never told, and the next listing counts.
+	clock.advance(freshness)
+	require.Equal(t, []replica.File{file(1, 1), file(2, 2)}, listLevel(t, x))
+	f, _ = find(t, x, 3, 3)
+	require.Nil(t, f)
+	requireCounts(t, s, 1, 0)
+}
+
+func TestOwnChangesBeforeAnyListing(t *testing.T) {
+	s := newStore(file(1, 1))
+	x, clock := newIndex(t, statStore{s}, IndexOptions{})
+	x.Put(file(5, 5))
+	f, validFor := find(t, x, 5, 5)
+	require.Equal(t, file(5, 5), *f)
+	require.Equal(t, freshness, validFor)
+	clock.advance(4 * time.Second)
+	_, validFor = find(t, x, 5, 5)
+	require.Equal(t, freshness-4*time.Second, validFor)
+	requireCounts(t, s, 0, 0)
+	// It isn't the truth for ever: another writer may have deleted it.
+	clock.advance(freshness)
+	f, _ = find(t, x, 5, 5)
+	require.Nil(t, f)
+	requireCounts(t, s, 0, 1)
+}
+
+func TestInvalidate(t *testing.T) {
+	s := newStore(file(1, 1))
+	x, _ := newIndex(t, statStore{s}, IndexOptions{})
+	listLevel(t, x)
+	x.Put(file(2, 2))
+	s.write(file(3, 3))
+	x.Invalidate(2)
+	f, _ := find(t, x, 2, 2)
+	require.Nil(t, f)
+	f, _ = find(t, x, 3, 3)
+	require.NotNil(t, f)
+	requireCounts(t, s, 1, 2)
+	require.Equal(t, []replica.File{file(1, 1), file(3, 3)}, listLevel(t, x))
+	listLevel(t, x)
+	requireCounts(t, s, 1, 0)
+}
+
+// levelLater lists in a goroutine.
+func levelLater(ctx context.Context, x *Index) <-chan levelResult {
+	c := make(chan levelResult, 1)
+	go func() {
+		s, err := x.Level(ctx, 2)
+		c <- levelResult{s, err}
+	}()
+	synctest.Wait()
+	return c
+}
+
+type levelResult struct {
+	s   *Snapshot
+	err error
+}
+
+func TestOneListingForMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(file(1, 1))
+		gate := make(chan struct{})
+		s.onList = func(ctx context.Context) error { <-gate; return ctx.Err() }
+		x, _ := newIndex(t, s, IndexOptions{})
+		ctx, cancel := context.WithCancel(t.Context())
+		first := levelLater(ctx, x)
+		second, third := levelLater(t.Context(), x), levelLater(t.Context(), x)
+		cancel()
+		require.ErrorIs(t, arrived(t, first).err, context.Canceled)
+		pending(t, second)
+		x.Put(file(2, 2)) // after the listing saw the level
+		x.Remove(2, 1, 1)
+		close(gate)
+		a, b := arrived(t, second), arrived(t, third)
+		require.NoError(t, a.err)
+		require.Same(t, a.s, b.s)
+		require.Equal(t, []replica.File{file(2, 2)}, filesOf(a.s))
+		requireCounts(t, s, 1, 0)
+	})
+}
+
+// gates makes every request of its kind wait for its own gate, in order.
+func gates(n int) (wait func(context.Context) error, open []chan struct{}) {
+	for range n {
+		open = append(open, make(chan struct{}))
+	}
+	queue := make(chan chan struct{}, n)
+	for _, g := range open {
+		queue <- g
+	}
+	return func(ctx context.Context) error {
+		select {
+		case <-<-queue:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}, open
+}
+
+func TestAListingFromBeforeAnInvalidateIsNotJoined(t *testing.T) {
+	for _, firstEnds := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStore(file(1, 1))
+			wait, open := gates(2)
+			s.onList = wait
+			x, _ := newIndex(t, s, IndexOptions{})
+			early := levelLater(t.Context(), x)
+			s.write(file(2, 2))
+			x.Invalidate(2)
+			late := levelLater(t.Context(), x)
+			requireCounts(t, s, 2, 0)
+			if firstEnds {
+				close(open[0])
+				require.Equal(t, 1, arrived(t, early).s.Len())
+				pending(t, late)
+				close(open[1])
+			} else {
+				close(open[1])
+				require.Equal(t, 2, arrived(t, late).s.Len())
+				close(open[0])
+				require.Equal(t, 2, arrived(t, early).s.Len(), "the later listing is known by then")
+			}
+			if firstEnds {
+				require.Equal(t, 2, arrived(t, late).s.Len())
+			}
+			require.Len(t, listLevel(t, x), 2)
+			requireCounts(t, s, 0, 0)
+		})
+	}
+}
+
+func TestASlowListingIsNotJoinedForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(file(1, 1))
+		wait, open := gates(3)
+		s.onList = wait
+		x, clock := newIndex(t, s, IndexOptions{})
+		one := levelLater(t.Context(), x)
+		clock.advance(freshness)
+		two := levelLater(t.Context(), x)
+		requireCounts(t, s, 2, 0)
+		// No more than two at a time: the third waits for its turn.
+		clock.advance(freshness)
+		ctx, cancel := context.WithCancel(t.Context())
+		three, four := levelLater(t.Context(), x), levelLater(ctx, x)
+		cancel()
+		require.ErrorIs(t, arrived(t, four).err, context.Canceled)
+		requireCounts(t, s, 0, 0)
+		close(open[1])
+		require.NoError(t, arrived(t, two).err)
+		requireCounts(t, s, 1, 0)
+		pending(t, three)
+		close(open[2])
+		require.NoError(t, arrived(t, three).err)
+		close(open[0])
+		require.NoError(t, arrived(t, one).err)
+		find(t, x, 1, 1)
+		requireCounts(t, s, 0, 0)
+	})
+}
+
+func TestOneStatForMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(file(1, 1))
+		wait, open := gates(2)
+		s.onStat = wait
+		x, clock := newIndex(t, statStore{s}, IndexOptions{})
+		findLater := func(ctx context.Context) <-chan answer {
+			c := make(chan answer, 1)
+			go func() {
+				f, validFor, err := x.Find(ctx, 2, 1, 1)
+				c <- answer{f, validFor, err}
+			}()
+			synctest.Wait()
+			return c
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		one, two, three := findLater(ctx), findLater(t.Context()), findLater(t.Context())
+		requireCounts(t, s, 0, 1)
+		cancel()
+		require.ErrorIs(t, arrived(t, one).err, context.Canceled)
+		clock.advance(time.Second)
+		close(open[0])
+		want := answer{file: file(1, 1), validFor: freshness - time.Second}
+		require.Equal(t, want, arrived(t, two))
+		require.Equal(t, want, arrived(t, three))
+
+		// What happens while a stat runs is newer than what it saw.
+		clock.advance(time.Second)
+		four := findLater(t.Context())
+		x.Put(fileOf(1, 1, 5))
+		x.Invalidate(2)
+		clock.advance(time.Second)
+		close(open[1])
+		require.Equal(t, answer{file: fileOf(1, 1, 5), validFor: freshness - time.Second}, arrived(t, four))
+		requireCounts(t, s, 0, 1)
+	})
+}
+
+func TestRequestsHaveADeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(file(1, 1))
+		gate := make(chan struct{})
+		s.onList = func(context.Context) error { <-gate; return nil } // heeds no context
+		s.onStat = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		x, _ := newIndex(t, statStore{s}, IndexOptions{})
+		begin := time.Now()
+		_, err := x.Level(t.Context(), 2)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, DefaultListTimeout, time.Since(begin))
+		begin = time.Now()
+		_, _, err = x.Find(t.Context(), 2, 1, 1)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, DefaultStatTimeout, time.Since(begin))
+		close(gate)
+		synctest.Wait()
+		s.onList = nil
+		require.Len(t, listLevel(t, x), 1)
+	})
+}
+
+// A client that stops at its context's end and says nothing has not listed the
+// level.
+func TestAListingCutShortInSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(file(1, 1))
+		s.onList = func(ctx context.Context) error { <-ctx.Done(); return nil }
+		x, _ := newIndex(t, s, IndexOptions{ListTimeout: time.Second})
+		_, err := x.Level(t.Context(), 2)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		_, err = x.readLevel(canceled(), 2, nil)
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
+
+func canceled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+func TestCloseEndsRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		s.onList = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		x, _ := newIndex(t, s, IndexOptions{})
+		c := levelLater(t.Context(), x)
+		x.Close()
+		require.ErrorIs(t, arrived(t, c).err, os.ErrClosed)
+		_, err := x.Level(t.Context(), 2)
+		require.ErrorIs(t, err, os.ErrClosed)
+		_, _, err = x.Find(t.Context(), 2, 1, 1)
+		require.ErrorIs(t, err, os.ErrClosed)
+	})
+}
