@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/superfly/ltx"
 )
@@ -104,7 +103,7 @@ func (s *Slice) cut(off, end int64) {
 // grow makes room for one part now and n later.
 func (s *Slice) grow(n int) {
 	if len(s.parts) == cap(s.parts) {
-		s.parts = slices.Grow(s.parts, n+1)
+		s.parts = append(make([][]byte, 0, len(s.parts)+n+1), s.parts...)
 	}
 }
 

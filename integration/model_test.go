@@ -110,22 +110,24 @@ func (m *model) verdict(data []byte, n fileName) error {
 // view is what one mount shows of the replica, and what is staged in it.
 type view struct {
 	*model
-	// seen is the earliest state of each name that the mount may still show.
-	seen   map[fileName]int
+	// oldest is the oldest state of each name that the mount may still show.
+	oldest map[fileName]int
 	staged map[fileName]*stagedFile
 }
 
 func newView(m *model) *view {
-	return &view{model: m, seen: map[fileName]int{}, staged: map[fileName]*stagedFile{}}
+	return &view{model: m, oldest: map[fileName]int{}, staged: map[fileName]*stagedFile{}}
 }
 
 // may are the states of a name, as indices of its history, that the mount may
-// show to a call that begins at a time: the one that it showed last and those
-// after, as far as they weren't over for longer than the freshness interval.
+// show to a call that begins at a time: those that haven't been over for longer
+// than the freshness interval, and none from before its own last change. It may
+// show one that is over again after a later one: what it has listed and what the
+// kernel remembers of a name are of different ages.
 func (v *view) may(n fileName, at time.Time) []int {
 	h := v.history(n)
 	var may []int
-	for i := v.seen[n]; i < len(h); i++ {
+	for i := v.oldest[n]; i < len(h); i++ {
 		if i == len(h)-1 || at.Sub(h[i].until) <= v.freshness+v.slack {
 			may = append(may, i)
 		}
@@ -149,30 +151,22 @@ func (v *view) can(n fileName, at time.Time) (present, absent bool) {
 	return present, absent
 }
 
-// saw notes what the mount showed to a call that began at a time, and reports
-// whether it may. From then on it may show nothing older.
+// saw reports whether the mount may show this to a call that began at a time.
 func (v *view) saw(n fileName, at time.Time, matches func(*content) bool) bool {
 	if !n.isLTX() {
 		return matches(nil)
 	}
 	h := v.history(n)
-	first, last := -1, -1
+	last := -1
 	for _, i := range v.may(n, at) {
 		if matches(h[i].content) {
-			if first < 0 {
-				first = i
-			}
 			last = i
 		}
 	}
-	if first < 0 {
-		return false
-	}
-	v.seen[n] = first
-	if last < len(h)-1 {
+	if last >= 0 && last < len(h)-1 {
 		v.stalest = max(v.stalest, at.Sub(h[last].until))
 	}
-	return true
+	return last >= 0
 }
 
 // sawFile is saw for whether there is a published file.
@@ -184,20 +178,30 @@ func (v *view) sawFile(n fileName, at time.Time, present bool) bool {
 // once.
 func (v *view) changed(n fileName, c *content) {
 	v.set(n, c)
-	v.seen[n] = len(v.history(n)) - 1
+	v.forgetOlder(n)
 }
+
+// forgetOlder notes that the mount may show the present state of a name and no
+// older one.
+func (v *view) forgetOlder(n fileName) { v.oldest[n] = len(v.history(n)) - 1 }
 
 // stagedFile is a file of a mount that is not published.
 type stagedFile struct {
 	name   fileName
 	linked bool
 	data   []byte
-	// replaces is set while this is an emptied published file that nobody has
-	// written to: then it goes with its last handle.
-	replaces  bool
+	// replaces is set if this began by emptying a published file. If it is
+	// empty, it holds nothing of its user's, and goes with its last handle.
+	replaces bool
+	// unsure is set if the mount needn't have known of the published file. Then
+	// it must not be empty when a handle is closed.
+	unsure    bool
 	handles   int
 	published *content
 }
+
+// unused reports whether the file holds nothing of its user's.
+func (s *stagedFile) unused() bool { return s.replaces && len(s.data) == 0 }
 
 // canPublish reports whether fsync publishes the file, and close unless it is
 // empty.
@@ -212,11 +216,11 @@ func (s *stagedFile) write(data []byte, off int64) {
 func (s *stagedFile) truncate(size int64) {
 	data := make([]byte, size)
 	copy(data, s.data)
-	s.data, s.replaces = data, false
+	s.data = data
 }
 
-func (v *view) stage(n fileName, replaces bool) *stagedFile {
-	s := &stagedFile{name: n, linked: true, replaces: replaces}
+func (v *view) stage(n fileName, replaces, unsure bool) *stagedFile {
+	s := &stagedFile{name: n, linked: true, replaces: replaces, unsure: unsure}
 	v.staged[n] = s
 	return s
 }
@@ -231,15 +235,19 @@ func (v *view) rename(s *stagedFile, to fileName) {
 		v.unlink(old)
 	}
 	delete(v.staged, s.name)
-	s.name, s.replaces = to, false
+	s.name, s.replaces, s.unsure = to, false, false
 	v.staged[to] = s
 }
 
-// release notes that a handle was closed.
-func (v *view) release(s *stagedFile) {
-	if s.handles--; s.handles == 0 && s.linked && s.replaces {
+// release notes that a handle was closed, and reports whether the file went with
+// it.
+func (v *view) release(s *stagedFile) (gone bool) {
+	s.handles--
+	gone = s.handles == 0 && s.linked && s.unused()
+	if gone {
 		v.unlink(s)
 	}
+	return gone
 }
 
 // publish notes that the mount has published a staged file.

@@ -2,8 +2,10 @@ package integration
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -71,11 +73,11 @@ func runProperty(t *testing.T, cred *syscall.Credential) {
 		r.users = append(r.users, &user{name: name, m: m, p: ltxfstest.NewProcess(t, m.Dir, cred), view: newView(r.model)})
 	}
 
-	began := time.Now()
+	r.began = time.Now()
 	for range operations {
 		r.step()
 	}
-	took := time.Since(began)
+	took := time.Since(r.began)
 	r.finish(cred)
 	t.Logf("%d operations in %v, %d publications; a change showed after %v at most; %v",
 		operations, took.Round(time.Millisecond), r.published, r.stalest.Round(time.Millisecond), r.done)
@@ -111,7 +113,9 @@ type run struct {
 	users   []*user
 	foreign foreignWriter
 
+	began     time.Time
 	log       []string
+	subject   fileName // of the last operation
 	done      map[string]int
 	contents  int // made so far
 	published int
@@ -152,7 +156,7 @@ var operations = []operation{
 	{2, "what is refused", (*run).refused},
 	{14, "foreign write", func(r *run, _ *user) { r.foreignWrite() }},
 	{5, "foreign delete", func(r *run, _ *user) { r.foreignDelete() }},
-	{1, "settle", func(r *run, _ *user) { r.settle() }},
+	{2, "settle", func(r *run, _ *user) { r.settle() }},
 }
 
 // step does one operation.
@@ -171,9 +175,15 @@ func (r *run) step() {
 	}
 }
 
-// note logs what is about to be done.
+// note logs what is about to be done, to the first name among the arguments.
 func (r *run) note(format string, args ...any) {
-	r.log = append(r.log, fmt.Sprintf(format, args...))
+	for _, arg := range slices.Backward(args) {
+		if n, ok := arg.(fileName); ok {
+			r.subject = n
+		}
+	}
+	at := time.Since(r.began).Truncate(100 * time.Microsecond)
+	r.log = append(r.log, at.String()+" "+fmt.Sprintf(format, args...))
 }
 
 // check fails the test unless ok.
@@ -188,7 +198,9 @@ func (r *run) check(ok bool, format string, args ...any) {
 func (r *run) wantOneOf(err error, right ...error) {
 	r.t.Helper()
 	r.log[len(r.log)-1] += fmt.Sprintf(": %v", err)
-	r.check(slices.Contains(right, err), "got %v, want one of %v", err, right)
+	if !slices.Contains(right, err) {
+		r.check(false, "%v, want one of %v: %s", err, right, r.compare(r.subject, nil))
+	}
 }
 
 // report tells how to repeat a run that failed, and what it did.
@@ -199,31 +211,52 @@ func (r *run) report(seed uint64, operations int) {
 	r.t.Logf("to repeat it: LTXFS_SEED=%d LTXFS_OPERATIONS=%d go test ./integration -run '^%s$'", seed, operations, r.t.Name())
 	from := max(0, len(r.log)-shownOperations)
 	r.t.Logf("the last operations:\n%s", strings.Join(r.log[from:], "\n"))
+	same := slices.DeleteFunc(slices.Clone(r.log), func(line string) bool { return !strings.Contains(line, r.subject.String()) })
+	r.t.Logf("the last operations on %s:\n%s", r.subject, strings.Join(same[max(0, len(same)-shownOperations):], "\n"))
 }
 
-// settle waits until both mounts show what the replica holds, which takes them
-// the freshness interval at most, and looks at the replica itself.
+// settle waits until both mounts show what the replica holds and the freshness
+// interval has passed: from then on, they may show nothing older. It looks at the
+// replica itself, too.
 func (r *run) settle() {
 	r.note("settle")
+	since := time.Now()
 	for _, u := range r.users {
+		shows := func(what string, is func() bool) {
+			r.t.Helper()
+			ltxfstest.Eventually(r.t, r.freshness+r.slack, u.name+" shows the present "+what, is)
+			r.stalest = max(r.stalest, time.Since(since))
+		}
 		for _, n := range ltxNames {
 			if u.staged[n] != nil {
 				continue // it hides the other
 			}
-			ltxfstest.Eventually(r.t, r.freshness+r.slack, fmt.Sprintf("%s shows the present %s", u.name, n), func() bool {
+			now := r.now(n)
+			shows("content of "+n.String(), func() bool {
 				at := time.Now()
 				data, err := u.p.ReadFile(n.String())
 				r.showed(u, n, at, data, err)
-				now := r.now(n)
-				return now == nil && err == syscall.ENOENT || err == nil && sameBytes(data)(now)
+				return now == nil && err != nil || err == nil && sameBytes(data)(now)
 			})
-			st, err := u.p.Stat(n.String())
-			r.showedStat(u, n, time.Now(), st, err)
+			shows("time of "+n.String(), func() bool {
+				at := time.Now()
+				st, err := u.p.Stat(n.String())
+				r.showedStat(u, n, at, st, err)
+				return now == nil && err != nil || err == nil && sameStat(st)(now)
+			})
 		}
 		for _, level := range levels {
-			ltxfstest.Eventually(r.t, r.freshness+r.slack, fmt.Sprintf("%s lists the present level %d", u.name, level), func() bool {
-				return slices.Equal(r.listLevel(u, ltxfstest.LevelPath(level, "")), r.presentNames(u, level))
+			shows("list of level "+strconv.Itoa(level), func() bool {
+				return slices.Equal(r.listLevel(u, path.Dir(fileName{level, "x"}.String())), r.presentNames(u, level))
 			})
+		}
+	}
+	ltxfstest.Eventually(r.t, r.freshness+r.slack, "the freshness interval is over", func() bool {
+		return time.Since(since) > r.freshness
+	})
+	for _, u := range r.users {
+		for _, n := range ltxNames {
+			u.forgetOlder(n)
 		}
 	}
 	r.requireReplica()
@@ -280,6 +313,7 @@ func (r *run) finish(cred *syscall.Credential) {
 	all := map[string]string{} // staged files by the end of their path
 	var names []string
 	for _, u := range r.users {
+		maps.DeleteFunc(u.staged, func(_ fileName, s *stagedFile) bool { return s.unused() })
 		want := ltxfstest.ExitOK
 		if len(u.staged) > 0 {
 			want = ltxfstest.ExitUnpublished

@@ -33,8 +33,7 @@ func (r *run) foreignWrite() {
 	if r.foreign.pending == nil {
 		r.foreign.pending = map[fileName]*foreignWrite{}
 	}
-	// The name that no LTX file can have comes last.
-	n := r.pick(ltxNames[:len(ltxNames)-1])
+	n := r.pick(possibleNames)
 	for _, other := range ltxNames { // in an order that a seed repeats
 		if r.foreign.pending[other] != nil && r.rng.IntN(3) == 0 {
 			n = other
@@ -100,7 +99,7 @@ func (r *run) foreignStep(n fileName) {
 }
 
 func (r *run) foreignDelete() {
-	n := r.pick(ltxNames[:len(ltxNames)-1])
+	n := r.pick(possibleNames)
 	r.note("foreign: delete %s", n)
 	err := os.Remove(r.foreignPath(n))
 	if r.now(n) == nil {
@@ -123,15 +122,15 @@ func (*foreignWriter) finish(r *run) {
 // newContent is something to write to a name: mostly what belongs there, and
 // else anything that tools may get wrong.
 func (r *run) newContent(n fileName) []byte {
-	if !n.isLTX() {
-		n = r.pick(ltxNames)
+	if !n.isLTX() || n == impossibleName {
+		n = r.pick(possibleNames)
 	}
 	data := r.newValid(n)
 	switch r.rng.IntN(12) {
 	case 0: // cut short
 		return data[:r.rng.IntN(len(data))]
 	case 1: // another's
-		return r.newValid(r.pick(ltxNames))
+		return r.newValid(r.pick(possibleNames))
 	case 2: // one bit wrong
 		data[r.rng.IntN(len(data))] ^= 1 << r.rng.IntN(8)
 		return data
@@ -150,7 +149,6 @@ func (r *run) newContent(n fileName) []byte {
 func (r *run) newValid(n fileName) []byte {
 	minTXID, maxTXID, err := ltx.ParseFilename(n.name)
 	require.NoError(r.t, err)
-	maxTXID = max(minTXID, maxTXID)
 	r.contents++
 	opts := []replicatest.Option{replicatest.Noise(), replicatest.Seed(uint64(r.contents))}
 	at := replicatest.DefaultTime.Add(time.Duration(r.contents) * time.Second)

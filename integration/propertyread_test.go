@@ -19,7 +19,10 @@ import (
 var (
 	levels = []int{0, 1, 3, replica.SnapshotLevel}
 
-	ltxNames, tempNames []fileName
+	possibleNames, ltxNames, tempNames []fileName
+
+	// impossibleName is an LTX name that no LTX file can have.
+	impossibleName = fileName{1, "0000000000000009-0000000000000005.ltx"}
 )
 
 func init() {
@@ -30,7 +33,7 @@ func init() {
 			"0000000000000005-0000000000000005.ltx",
 			"0000000000000009-00000000000000ff.ltx",
 		} {
-			ltxNames = append(ltxNames, fileName{level, name})
+			possibleNames = append(possibleNames, fileName{level, name})
 		}
 		for _, name := range []string{
 			"upload", "0000000000000001-0000000000000001.ltx.tmp", ".0000000000000005-0000000000000005.ltx.Xy12ab", "two words~",
@@ -38,8 +41,7 @@ func init() {
 			tempNames = append(tempNames, fileName{level, name})
 		}
 	}
-	// An LTX name that no LTX file can have.
-	ltxNames = append(ltxNames, fileName{1, "0000000000000009-0000000000000005.ltx"})
+	ltxNames = append(slices.Clone(possibleNames), impossibleName)
 }
 
 // handle is an open file: a staged one, or one version of a published one.
@@ -133,6 +135,9 @@ func (r *run) compare(n fileName, data []byte, right ...[]byte) string {
 		fmt.Fprintf(&b, "\nwant %d bytes, %.12s, of which the first %d are the same", len(want), ltxfstest.SHA256(want), commonPrefix(data, want))
 	}
 	for i, s := range r.history(n) {
+		if i < len(r.history(n))-20 {
+			continue
+		}
 		ended := "now"
 		if !s.until.IsZero() {
 			ended = "until " + time.Since(s.until).String() + " ago"
@@ -145,7 +150,7 @@ func (r *run) compare(n fileName, data []byte, right ...[]byte) string {
 			i, len(s.content.data), ltxfstest.SHA256(s.content.data), s.content.modTime, commonPrefix(data, s.content.data), ended)
 	}
 	for _, u := range r.users {
-		fmt.Fprintf(&b, "\n%s has seen %d, and stages it: %v", u.name, u.seen[n], u.staged[n] != nil)
+		fmt.Fprintf(&b, "\n%s may show %d and later, and stages it: %v", u.name, u.oldest[n], u.staged[n] != nil)
 	}
 	return b.String()
 }
@@ -153,7 +158,7 @@ func (r *run) compare(n fileName, data []byte, right ...[]byte) string {
 func (r *run) readFile(u *user) {
 	n := r.anyName(u)
 	p := r.path(n)
-	r.note("%s: read %s", u.name, p)
+	r.note("%s: read %s by %s", u.name, n, p)
 	at := time.Now()
 	data, err := u.p.ReadFile(p)
 	r.showed(u, n, at, data, err)
@@ -163,7 +168,7 @@ func (r *run) readFile(u *user) {
 func (r *run) stat(u *user) {
 	n := r.anyName(u)
 	p := r.path(n)
-	r.note("%s: stat %s", u.name, p)
+	r.note("%s: stat %s by %s", u.name, n, p)
 	at := time.Now()
 	st, err := u.p.Stat(p)
 	r.showedStat(u, n, at, st, err)
@@ -253,7 +258,7 @@ func (r *run) openToRead(u *user) {
 
 func (r *run) openReadOnly(u *user, n fileName) *handle {
 	p := r.path(n)
-	r.note("%s: open %s to read", u.name, p)
+	r.note("%s: open %s by %s to read", u.name, n, p)
 	h := &handle{name: n, staged: u.staged[n], canRead: true, opened: len(r.history(n))}
 	at := time.Now()
 	var err error

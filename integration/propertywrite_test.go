@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/replica/replicatest"
 )
 
@@ -55,7 +56,7 @@ func (r *run) openToWrite(u *user) {
 func (r *run) open(u *user, n fileName, flags int) *handle {
 	create, exclusive, truncate := flags&unix.O_CREAT != 0, flags&unix.O_EXCL != 0, flags&unix.O_TRUNC != 0
 	p := r.path(n)
-	r.note("%s: open %s with flags %#x", u.name, p, flags)
+	r.note("%s: open %s by %s with flags %#x", u.name, n, p, flags)
 	h := &handle{name: n, canRead: flags&unix.O_ACCMODE == unix.O_RDWR, canWrite: true, toAppend: flags&unix.O_APPEND != 0}
 	at := time.Now()
 	present, absent := u.can(n, at)
@@ -74,12 +75,8 @@ func (r *run) open(u *user, n fileName, flags int) *handle {
 	case exclusive && r.now(n) != nil:
 		// This asks the replica itself.
 		r.wantOneOf(err, syscall.EEXIST)
-		u.seen[n] = len(r.history(n)) - 1
 	case exclusive:
 		r.wantOneOf(err, r.outcomes(u, n, at, syscall.EEXIST, nil)...)
-		if err == nil {
-			u.seen[n] = len(r.history(n)) - 1
-		}
 	case truncate && create:
 		r.wantOneOf(err, nil)
 	case truncate:
@@ -93,14 +90,12 @@ func (r *run) open(u *user, n fileName, flags int) *handle {
 		return nil
 	}
 	if s == nil {
-		s = u.stage(n, truncate && present)
+		s = u.stage(n, truncate && present, truncate && present && absent)
 	}
 	h.staged = s
 	s.handles++
 	u.handles = append(u.handles, h)
-	if s.replaces && absent {
-		// Whether it is a replacement, which goes if nobody writes to it,
-		// depends on what the mount knew. So write to it.
+	if s.unsure && len(s.data) == 0 {
 		r.write(u, h, []byte{byte(r.rng.Uint32())}, 0)
 	}
 	return h
@@ -176,6 +171,9 @@ func (r *run) write(u *user, h *handle, data []byte, off int64) {
 }
 
 func (r *run) truncate(u *user, h *handle, size int64) {
+	if h.staged.unsure {
+		size = max(size, 1)
+	}
 	r.note("%s: ftruncate %s to %d bytes", u.name, h.staged.name, size)
 	err := h.f.Truncate(size)
 	r.wantOneOf(err, h.refusal())
@@ -211,7 +209,14 @@ func (r *run) close(u *user, h *handle) {
 	err := h.f.Close()
 	if s := h.staged; s != nil {
 		r.published1(u, s, err, h.canWrite && s.canPublish() && len(s.data) > 0)
-		u.release(s)
+		if u.release(s) {
+			// The kernel tells of the end of a handle when close has returned.
+			ltxfstest.Eventually(r.t, r.freshness+r.slack, "the empty replacement is gone", func() bool {
+				at := time.Now()
+				st, err := u.p.Stat(s.name.String())
+				return err == syscall.ENOENT && u.sawFile(s.name, at, false) || err == nil && u.saw(s.name, at, sameStat(st))
+			})
+		}
 		return
 	}
 	r.wantOneOf(err, nil)
@@ -234,7 +239,7 @@ func (r *run) renameFile(u *user) {
 		flags = unix.RENAME_NOREPLACE
 	}
 	a, b := r.path(from), r.path(to)
-	r.note("%s: rename %s to %s, noreplace: %v", u.name, a, b, noReplace)
+	r.note("%s: rename %s by %s to %s by %s, noreplace: %v", u.name, from, a, to, b, noReplace)
 	at := time.Now()
 	err := u.p.Rename(a, b, flags)
 
@@ -290,7 +295,7 @@ func (r *run) renameOutcomes(u *user, from, to fileName, noReplace bool, at time
 func (r *run) unlinkFile(u *user) {
 	n := r.anyName(u)
 	p := r.path(n)
-	r.note("%s: unlink %s", u.name, p)
+	r.note("%s: unlink %s by %s", u.name, n, p)
 	at := time.Now()
 	err := u.p.Unlink(p)
 	if s := u.staged[n]; s != nil {
@@ -308,7 +313,10 @@ func (r *run) truncateFile(u *user) {
 	n := r.anyName(u)
 	p := r.path(n)
 	size := int64(r.rng.IntN(3000))
-	r.note("%s: truncate %s to %d bytes", u.name, p, size)
+	if s := u.staged[n]; s != nil && s.unsure {
+		size = max(size, 1)
+	}
+	r.note("%s: truncate %s by %s to %d bytes", u.name, n, p, size)
 	at := time.Now()
 	err := u.p.Truncate(p, size)
 	if s := u.staged[n]; s != nil {
@@ -324,7 +332,7 @@ func (r *run) truncateFile(u *user) {
 func (r *run) setAttributes(u *user) {
 	n := r.anyName(u)
 	p := r.path(n)
-	r.note("%s: chmod and touch %s", u.name, p)
+	r.note("%s: chmod and touch %s by %s", u.name, n, p)
 	at := time.Now()
 	missing := r.outcomes(u, n, at, nil, syscall.ENOENT)
 	if u.staged[n] != nil {

@@ -60,6 +60,7 @@ func TestReplicate(t *testing.T) {
 	require.Empty(t, replicate.warnings(t), "warnings and errors of Litestream")
 	require.Greater(t, replicate.deleted(t), 100, "files that retention deleted")
 	require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+	require.NotRegexp(t, "level=(WARN|ERROR)", m.Log(), "warnings and errors of the mount")
 	requireReplicaOf(t, root, source.path)
 	requireDeleted(t, root)
 }

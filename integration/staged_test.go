@@ -125,7 +125,7 @@ func TestUnpublishedIsKept(t *testing.T) {
 func TestUnpublishedOpenFile(t *testing.T) {
 	t.Parallel()
 	_, data := testFile(t, 1)
-	w := mountWritable(t)
+	w := mountWritable(t, "--grace=300ms")
 	f, err := w.Create(file1)
 	require.NoError(t, err)
 	require.NoError(t, f.Write(data[:1500]))

@@ -144,9 +144,10 @@ func TestWriteTools(t *testing.T) {
 func TestWriteWholeReplica(t *testing.T) {
 	t.Parallel()
 	for name, script := range map[string]string{
-		"rsync": `for l in 0 1 2 9; do rsync -a "$1/ltx/$l/" "$2/ltx/$l/"; done`,
-		"cp":    `for l in 0 1 2 9; do cp -p "$1/ltx/$l"/* "$2/ltx/000$l/"; done`,
-		"tar":   `for l in 0 1 2 9; do tar -C "$1/ltx/$l" -c . | tar -C "$2/ltx/000$l" -x; done`,
+		"rsync":           `for l in 0 1 2 9; do rsync -a "$1/ltx/$l/" "$2/ltx/$l/"; done`,
+		"cp":              `for l in 0 1 2 9; do cp -p "$1/ltx/$l"/* "$2/ltx/000$l/"; done`,
+		"cp, 8 at a time": `for l in 0 1 2 9; do ls "$1/ltx/$l"/* | xargs -P 8 -n 1 cp -p -t "$2/ltx/000$l/"; done`,
+		"tar":             `for l in 0 1 2 9; do tar -C "$1/ltx/$l" -c . | tar -C "$2/ltx/000$l" -x; done`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			root, orders := t.TempDir(), ltxfstest.Orders(t)

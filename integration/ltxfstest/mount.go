@@ -63,7 +63,6 @@ func MountWith(t testing.TB, replica string, opts MountOptions) *Mounted {
 		chown(t, m.Dir, opts.Credential)
 		m.cmd.Env = append(m.cmd.Env, "GOCOVERDIR="+coverDirOf(t, opts.Credential))
 	}
-	dead := len(Mounts(m.Dir)) > 0
 	if err := m.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +73,7 @@ func MountWith(t testing.TB, replica string, opts MountOptions) *Mounted {
 	}()
 	live.add(m)
 	t.Cleanup(func() { m.cleanUp(t) })
-	m.wait(t, dead)
+	m.wait(t)
 	return m
 }
 
@@ -119,12 +118,13 @@ func (m *Mounted) stagingFlags(t testing.TB, opts MountOptions) []string {
 	return append(slices.Clone(opts.Flags), "--staging-dir", m.Staging)
 }
 
-// wait returns once the kernel lists the mount. If a dead one was there before,
-// the new one is known by its answering.
-func (m *Mounted) wait(t testing.TB, dead bool) {
+// wait returns once the mount answers. That the kernel lists it isn't enough, as
+// it may be a dead one that ltxfs has yet to take away.
+func (m *Mounted) wait(t testing.TB) {
 	t.Helper()
+	const fuseMagic = "65735546\n"
 	mounted := func() bool {
-		return len(Mounts(m.Dir)) > 0 && (!dead || Run(t, Timeout, "stat", m.Dir).Code == 0)
+		return len(Mounts(m.Dir)) > 0 && Run(t, Timeout, "stat", "-f", "-c", "%t", m.Dir).Stdout == fuseMagic
 	}
 	for deadline := time.Now().Add(Timeout); !mounted(); time.Sleep(2 * time.Millisecond) {
 		switch {
@@ -172,10 +172,11 @@ func (m *Mounted) Wait(t testing.TB) int {
 	return m.cmd.ProcessState.ExitCode()
 }
 
-// Kill sends SIGKILL and waits until the daemon is gone. The dead mount stays.
+// Kill sends SIGKILL, unless someone else has, and waits until the daemon is
+// gone. The dead mount stays.
 func (m *Mounted) Kill(t testing.TB) {
 	t.Helper()
-	m.Signal(t, syscall.SIGKILL)
+	_ = m.cmd.Process.Kill()
 	if !m.endsWithin(Timeout) {
 		t.Fatalf("ltxfs mount still runs after SIGKILL")
 	}

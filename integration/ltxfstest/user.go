@@ -7,7 +7,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -33,42 +32,59 @@ func User(t testing.TB) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(atoi(t, nobody.Uid)), Gid: uint32(atoi(t, nobody.Gid))}
 }
 
-// openDevFuse lets everybody open /dev/fuse until the test and all others that
-// need it, in this process and in others, have ended. A file that each of them
-// holds locked tells the last one which mode it was.
+// openDevFuse lets everybody open /dev/fuse until this test and all others that
+// need it, in this process and in others, have ended. Each of them holds a lock,
+// so that the first can note the mode and the last can set it back.
 func openDevFuse(t testing.TB) {
 	t.Helper()
 	path := filepath.Join(os.TempDir(), "ltxfstest-dev-fuse")
-	// Opened anew by each, so that each lock is one of its own.
-	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(devFuse)
-	if err != nil {
-		t.Fatal(err)
-	}
-	first := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
-	if first {
-		err = errors.Join(os.WriteFile(path, []byte(strconv.FormatUint(uint64(info.Mode().Perm()), 8)), 0o600), os.Chmod(devFuse, 0o666))
-	}
-	if err := errors.Join(err, unix.Flock(int(lock.Fd()), unix.LOCK_SH)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		defer lock.Close()
-		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-			return // another's turn
+	in := openLock(t, path)
+	guarded(t, path, func() error {
+		if unix.Flock(int(in.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			info, err := os.Stat(devFuse)
+			if err != nil {
+				return err
+			}
+			mode := []byte(strconv.FormatUint(uint64(info.Mode().Perm()), 8))
+			if err := errors.Join(os.WriteFile(path, mode, 0o600), os.Chmod(devFuse, 0o666)); err != nil {
+				return err
+			}
 		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Error(err)
-		}
-		mode, err := strconv.ParseUint(strings.TrimSpace(string(text)), 8, 32)
-		if err := errors.Join(err, os.Chmod(devFuse, fs.FileMode(mode))); err != nil {
-			t.Errorf("set the mode of %s back: %v", devFuse, err)
-		}
+		return unix.Flock(int(in.Fd()), unix.LOCK_SH)
 	})
+	t.Cleanup(func() {
+		defer in.Close()
+		guarded(t, path, func() error {
+			if unix.Flock(int(in.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+				return nil // another still needs it
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			mode, err := strconv.ParseUint(string(text), 8, 32)
+			return errors.Join(err, os.Chmod(devFuse, fs.FileMode(mode)))
+		})
+	})
+}
+
+// guarded runs fn while nobody else is in guarded.
+func guarded(t testing.TB, path string, fn func() error) {
+	t.Helper()
+	guard := openLock(t, path+".guard")
+	defer guard.Close()
+	if err := errors.Join(unix.Flock(int(guard.Fd()), unix.LOCK_EX), fn()); err != nil {
+		t.Errorf("the mode of %s: %v", devFuse, err)
+	}
+}
+
+func openLock(t testing.TB, path string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 // Give gives directories, with all in them, to a user. It does nothing if cred

@@ -40,9 +40,9 @@ func (c *ReplicaClient) newPending(dir *os.File, name string) (*pending, error) 
 		return nil, err
 	}
 	if p.temp == "" {
-		p.lock()
+		_ = lock(p.f) // nobody else can have it
 	}
-	p.giveAway()
+	giveAway(p.f, p.dir)
 	return p, nil
 }
 
@@ -68,15 +68,15 @@ func (p *pending) openNamed() error {
 		} else if err != nil {
 			return err
 		}
-		p.f, p.temp = f, temp
-		// Between its making and its locking, another's sweeper may have
-		// taken it for a leftover.
-		p.lock()
-		if st, err := statAt(p.dir, temp); err == nil && isSame(f, st) {
-			return nil
+		// Between its making and its locking, another's sweeper may take it
+		// for a leftover.
+		if lock(f) != errLocked {
+			if st, err := statAt(p.dir, temp); err == nil && isSame(f, st) {
+				p.f, p.temp = f, temp
+				return nil
+			}
 		}
 		f.Close()
-		p.f, p.temp = nil, ""
 	}
 	return fmt.Errorf("%s: no temporary name is free after %d tries: %w", p.dir.Name(), maxTempNames, unix.EEXIST)
 }
@@ -86,17 +86,9 @@ func isSame(f *os.File, other attributes) bool {
 	return err == nil && st.isSameFile(other)
 }
 
-// lock tells sweepers that the writer lives. The lock goes with the descriptor.
-// Where there are no locks there is no sweeping either.
-func (p *pending) lock() {
-	_ = withFD(p.f, func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
-}
-
-// giveAway makes root's files belong to whom the directory belongs, so that a
-// replica stays its owner's after root has written to it. Where that fails, the
-// file is root's, and works for root.
-func (p *pending) giveAway() { giveAway(p.f, p.dir) }
-
+// giveAway makes what root makes in a directory belong to whom the directory
+// belongs, so that a replica stays its owner's after root has written to it.
+// Where that fails, it is root's, and works for root.
 func giveAway(f, dir *os.File) {
 	if os.Geteuid() != 0 {
 		return

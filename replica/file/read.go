@@ -171,11 +171,13 @@ func (r *reader) read(p []byte) (int, error) {
 		return 0, nil
 	}
 	n, err := r.src.ReadAt(p[:min(int64(len(p)), r.end-r.pos)], r.pos)
-	if errors.Is(err, io.EOF) {
-		err = nil
-		if n == 0 {
-			err = fmt.Errorf("%s was cut off at byte %d or before: %w", r.src.Name(), r.pos, io.ErrUnexpectedEOF)
-		}
+	switch {
+	case n > 0 && errors.Is(err, io.EOF):
+		err = nil // the next Read finds out
+	case errors.Is(err, io.EOF):
+		err = fmt.Errorf("%s was cut off at byte %d or before: %w", r.src.Name(), r.pos, io.ErrUnexpectedEOF)
+	case n == 0:
+		return 0, err
 	}
 	// This comes after the bytes were read, and before anyone gets them:
 	// writing to the file changes its time first.

@@ -91,6 +91,20 @@ func sweepDir(ctx context.Context, log *slog.Logger, path string) error {
 	return nil
 }
 
+// errLocked means that a file's lock is another's.
+var errLocked = errors.New("locked by another")
+
+// lock takes the lock of a temporary file, which tells sweepers that its writer
+// lives, and goes with the descriptor. Where there are no locks there is no
+// sweeping either, so that a writer needn't have one.
+func lock(f *os.File) error {
+	err := withFD(f, func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return errLocked
+	}
+	return err
+}
+
 // removeDead removes a temporary file unless its writer holds the lock on it.
 func removeDead(dir *os.File, name string) (removed bool, err error) {
 	// Some file systems give an exclusive lock only to who may write.
@@ -105,8 +119,7 @@ func removeDead(dir *os.File, name string) (removed bool, err error) {
 	if err != nil || !st.isRegular() {
 		return false, err
 	}
-	err = withFD(f, func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	if err := lock(f); err == errLocked {
 		return false, nil
 	} else if err != nil {
 		return false, err

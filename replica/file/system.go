@@ -68,7 +68,7 @@ func withFD(file *os.File, f func(fd int) error) error {
 		_, called = retry(func() (int, error) { return 0, f(int(fd)) })
 	})
 	if err != nil {
-		return err
+		return os.ErrClosed // which it doesn't say, and is all that it can be
 	}
 	return called
 }
