@@ -3,9 +3,15 @@
 package integration
 
 import (
+	"os"
 	"testing"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 )
 
-func TestMain(m *testing.M) { ltxfstest.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(posixDirEnv) != "" {
+		os.Exit(m.Run()) // for runPosixTest
+	}
+	ltxfstest.Main(m)
+}

@@ -28,7 +28,7 @@ const (
 	propertySlack     = 900 * time.Millisecond
 
 	// propertyOperations is how many operations a run has.
-	propertyOperations = 2500
+	propertyOperations = 5000
 
 	// shownOperations is how many of them a failure prints.
 	shownOperations = 150
@@ -70,6 +70,7 @@ func runProperty(t *testing.T, cred *syscall.Credential) {
 	ltxfstest.Give(t, cred, r.root, r.staging)
 	for _, name := range []string{"A", "B"} {
 		m := ltxfstest.MountWith(t, r.root, ltxfstest.MountOptions{Credential: cred, Flags: r.flags()})
+		requirePassthrough(t, m, cred == nil && os.Geteuid() == 0)
 		r.users = append(r.users, &user{name: name, m: m, p: ltxfstest.NewProcess(t, m.Dir, cred), view: newView(r.model)})
 	}
 
@@ -93,6 +94,16 @@ func fromEnv(t *testing.T, name string, otherwise uint64) uint64 {
 	v, err := strconv.ParseUint(s, 10, 64)
 	require.NoError(t, err, name)
 	return v
+}
+
+// requirePassthrough checks how a mount says that it reads files on disk.
+func requirePassthrough(t *testing.T, m *ltxfstest.Mounted, on bool) {
+	t.Helper()
+	ltxfstest.Eventually(t, ltxfstest.Timeout, "the log says how files are read", func() bool {
+		return strings.Contains(m.Log(), "passthrough is ")
+	})
+	require.Equal(t, on, strings.Contains(m.Log(), "passthrough is on"), m.Log())
+	require.Equal(t, !on, strings.Contains(m.Log(), "passthrough is off"), m.Log())
 }
 
 // requireRoot fails a test that only root can do.
@@ -225,7 +236,6 @@ func (r *run) settle() {
 		shows := func(what string, is func() bool) {
 			r.t.Helper()
 			ltxfstest.Eventually(r.t, r.freshness+r.slack, u.name+" shows the present "+what, is)
-			r.stalest = max(r.stalest, time.Since(since))
 		}
 		for _, n := range ltxNames {
 			if u.staged[n] != nil {

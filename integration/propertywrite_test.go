@@ -272,6 +272,8 @@ func (r *run) renameOutcomes(u *user, from, to fileName, noReplace bool, at time
 	switch {
 	case noReplace && (from == to || u.staged[to] != nil || r.now(to) != nil):
 		return []error{syscall.EEXIST} // it asks the replica itself
+	case from == to && s == nil && len(u.may(from, at)) > 1:
+		return []error{nil, syscall.EPERM} // the name may come to mean another file on the way
 	case from == to:
 		return []error{nil}
 	}

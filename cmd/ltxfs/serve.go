@@ -63,6 +63,9 @@ func (s *server) run() (err error) {
 	signal.Ignore(unix.SIGPIPE)
 	signal.Notify(s.signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, detachSignal)
 	defer signal.Stop(s.signals)
+	if s.cfg.logFormat == "json" && s.cfg.logFile == "" && !s.reporter.InBackground() {
+		s.plain = io.Discard // whoever reads the log reads nothing but JSON
+	}
 	if s.log, err = logging.New(s.sink, s.cfg.logLevel, s.cfg.logFormat); err != nil {
 		return exitcode.Wrap(exitcode.Usage, err)
 	}

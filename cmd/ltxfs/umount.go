@@ -30,6 +30,9 @@ const (
 	// detach it.
 	detachPatience = 5 * time.Second
 
+	// busyPatience is how long umount tries to unmount a busy mount.
+	busyPatience = 500 * time.Millisecond
+
 	// maxHolders is how many processes that use a mount are named.
 	maxHolders = 5
 )
@@ -151,7 +154,7 @@ func (u *unmounter) unmount() error {
 		return exitcode.Errorf(exitcode.Timeout, "unmount %s: the mount gives %w: detach it with ltxfs umount --lazy %s%s",
 			u.path, probe, quote(u.path), u.seeLog())
 	default:
-		err = preflight.Unmount(u.path)
+		err = unmountUnlessBusy(u.path)
 	}
 	if errors.Is(err, preflight.ErrBusy) {
 		return u.busy()
@@ -160,6 +163,19 @@ func (u *unmounter) unmount() error {
 		return err
 	}
 	return u.await()
+}
+
+// unmountUnlessBusy unmounts. It tries for a moment: others, too, look at a new
+// mount, such as desktops and ltxfs itself.
+func unmountUnlessBusy(path string) error {
+	deadline := time.Now().Add(busyPatience)
+	for {
+		err := preflight.Unmount(path)
+		if !errors.Is(err, preflight.ErrBusy) || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // askToDetach has the process that serves the mount detach it, and detaches it

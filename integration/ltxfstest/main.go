@@ -71,7 +71,10 @@ func setUp() (dir string, err error) {
 	if err := os.Chmod(workDir, 0o755); err != nil {
 		return workDir, err
 	}
-	build := exec.Command("go", "build", "-cover", "-coverpkg=./...", "-o", Binary(), "./cmd/ltxfs")
+	if binary := os.Getenv(userEnv); binary != "" {
+		return workDir, os.Symlink(binary, Binary())
+	}
+	build := exec.Command("go", "build", "-cover", "-covermode=atomic", "-coverpkg=./...", "-o", Binary(), "./cmd/ltxfs")
 	build.Dir = rootDir
 	if out, err := build.CombinedOutput(); err != nil {
 		return workDir, fmt.Errorf("build ltxfs: %w\n%s", err, out)
@@ -80,6 +83,9 @@ func setUp() (dir string, err error) {
 }
 
 func moduleRoot() (string, error) {
+	if dir := os.Getenv(userRootEnv); dir != "" {
+		return dir, nil
+	}
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", fmt.Errorf("go env GOMOD: %w", err)

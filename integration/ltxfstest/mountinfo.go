@@ -2,6 +2,7 @@ package ltxfstest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -84,7 +85,11 @@ func unescape(s string) string {
 // is dead or in use.
 func detach(dir string) {
 	for len(Mounts(dir)) > 0 {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH|unmountNoFollow); err != nil {
+		err := syscall.Unmount(dir, syscall.MNT_DETACH|unmountNoFollow)
+		if err == syscall.EPERM {
+			err = exec.Command("fusermount3", "-u", "-z", "--", dir).Run()
+		}
+		if err != nil {
 			return
 		}
 	}

@@ -38,14 +38,7 @@ func (m *Mounted) Process(t testing.TB) *Process {
 // nil. It ends with the test, or when it is closed.
 func NewProcess(t testing.TB, dir string, cred *syscall.Credential) *Process {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if cred != nil {
-		self = copySelf(t, self)
-	}
-	p := &Process{t: t, dir: dir, cmd: exec.Command(self)}
+	p := &Process{t: t, dir: dir, cmd: exec.Command(TestBinary(t, cred))}
 	p.cmd.Env = append(Env(), processEnv+"=1")
 	p.cmd.Stderr = os.Stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: cred, Pdeathsig: syscall.SIGKILL}
@@ -63,23 +56,6 @@ func NewProcess(t testing.TB, dir string, cred *syscall.Credential) *Process {
 	}
 	t.Cleanup(p.Close)
 	return p
-}
-
-// copySelf puts the test binary where other users can run it.
-func copySelf(t testing.TB, self string) string {
-	t.Helper()
-	path := filepath.Join(workDir, "process")
-	if _, err := os.Stat(path); err == nil {
-		return path
-	}
-	data, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, data, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // Close kills the process: the kernel closes what it has open.

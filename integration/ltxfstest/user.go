@@ -7,6 +7,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -86,6 +87,37 @@ func openLock(t testing.TB, path string) *os.File {
 	}
 	return f
 }
+
+// TestBinary is the program that runs this test, where a user can run it.
+func TestBinary(t testing.TB, cred *syscall.Credential) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err == nil && cred != nil {
+		self, err = publicSelf()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return self
+}
+
+// publicSelf is the test binary in a directory that all can enter: a link, since
+// a program that is still open somewhere to be written can't be run.
+var publicSelf = sync.OnceValues(func() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(workDir, "tests")
+	if os.Link(self, path) == nil {
+		return path, nil
+	}
+	data, err := os.ReadFile(self)
+	if err != nil {
+		return "", err
+	}
+	return path, os.WriteFile(path, data, 0o755)
+})
 
 // Give gives directories, with all in them, to a user. It does nothing if cred
 // is nil.

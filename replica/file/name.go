@@ -1,17 +1,28 @@
 package file
 
-import (
-	"cmp"
-
-	"github.com/superfly/ltx"
-)
+import "cmp"
 
 // txids is a file's name, as small as it gets: a level may have a million.
 type txids struct {
 	min, max uint64
 }
 
-func (t txids) name() string { return ltx.FormatFilename(ltx.TXID(t.min), ltx.TXID(t.max)) }
+// name is what ltx.FormatFilename makes, at a fraction of the cost.
+func (t txids) name() string {
+	b := make([]byte, 0, nameLen)
+	b = appendTXID(b, t.min)
+	b = append(b, '-')
+	b = appendTXID(b, t.max)
+	return string(append(b, nameSuffix...))
+}
+
+func appendTXID(b []byte, v uint64) []byte {
+	const digits = "0123456789abcdef"
+	for shift := 4 * (txidDigits - 1); shift >= 0; shift -= 4 {
+		b = append(b, digits[v>>shift&0xf])
+	}
+	return b
+}
 
 func compareTXIDs(a, b txids) int {
 	if c := cmp.Compare(a.min, b.min); c != 0 {

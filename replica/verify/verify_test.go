@@ -78,40 +78,6 @@ func TestValid(t *testing.T) {
 	}
 }
 
-// A snapshot that reaches past the lock page takes a gigabyte of pages, which
-// compress to almost nothing.
-func TestSnapshotBeyondLockPage(t *testing.T) {
-	const pageSize = 65536
-	lock := ltx.LockPgno(pageSize)
-	for name, tt := range map[string]struct {
-		commit uint32
-		last   uint32
-		valid  bool
-	}{
-		"before":           {lock - 1, lock - 1, true},
-		"at":               {lock, lock - 1, true},
-		"after":            {lock + 1, lock + 1, true},
-		"after, but short": {lock + 1, lock - 1, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			data := build(t, ltx.Header{PageSize: pageSize, Commit: tt.commit, MinTXID: 1, MaxTXID: 2},
-				func(add func(uint32, []byte)) {
-					for pgno := uint32(1); pgno <= tt.last; pgno++ {
-						if pgno != lock {
-							add(pgno, nil)
-						}
-					}
-				})
-			_, err := file(data)
-			if tt.valid {
-				require.NoError(t, err)
-				return
-			}
-			require.ErrorIs(t, err, verify.ErrInvalid)
-		})
-	}
-}
-
 func TestNamed(t *testing.T) {
 	data := replicatest.LTX(t, 3, 5)
 	check := func(data []byte, minTXID, maxTXID ltx.TXID) (ltx.Header, error) {
@@ -141,7 +107,13 @@ func TestTruncated(t *testing.T) {
 	files["no pages"] = replicatest.LTX(t, 2, 2, replicatest.Pages())
 	for name, data := range files {
 		t.Run(name, func(t *testing.T) {
-			for n := range data {
+			// The larger files take every seventh length, which is each kind of
+			// place often enough.
+			step := 1
+			if len(data) > 4000 {
+				step = 7
+			}
+			for n := 0; n < len(data); n += step {
 				_, err := file(data[:n])
 				require.ErrorIs(t, err, verify.ErrInvalid, "%d bytes", n)
 			}
@@ -191,9 +163,14 @@ func TestFlippedByte(t *testing.T) {
 	for name, data := range files {
 		t.Run(name, func(t *testing.T) {
 			want := content(t, data)
-			harmless := 0
+			flips, harmless := 0, 0
 			for i := range data {
-				for _, mask := range []byte{1, 2, 4, 8, 16, 32, 64, 128, 255} {
+				masks := []byte{1, 2, 4, 8, 16, 32, 64, 128, 255}
+				if len(data) > 2000 {
+					masks = []byte{1 << (i % 8), 255}
+				}
+				for _, mask := range masks {
+					flips++
 					data[i] ^= mask
 					if _, err := file(data); err == nil {
 						harmless++
@@ -204,7 +181,7 @@ func TestFlippedByte(t *testing.T) {
 					data[i] ^= mask
 				}
 			}
-			t.Logf("%d flips of %d left the content as it was", harmless, 9*len(data))
+			t.Logf("%d flips of %d left the content as it was", harmless, flips)
 		})
 	}
 }
@@ -225,13 +202,13 @@ func TestForgedSizeBoundsMemory(t *testing.T) {
 }
 
 func TestMemoryDoesNotGrowWithPages(t *testing.T) {
-	data := replicatest.LTX(t, 1, 2, replicatest.PageSize(512), replicatest.Commit(50_000))
+	data := replicatest.LTX(t, 1, 2, replicatest.PageSize(512), replicatest.Commit(20_000))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	_, err := file(data)
 	runtime.ReadMemStats(&after)
 	require.NoError(t, err)
-	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20))
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<20))
 	runtime.KeepAlive(data)
 }
 

@@ -220,7 +220,7 @@ func (w *walker) addIndex(fields ...uint64) {
 	for _, f := range fields {
 		entry = binary.AppendUvarint(entry, f)
 	}
-	w.index.Write(entry) //nolint:errcheck // never fails
+	w.index.Write(entry)
 	w.indexSize += int64(len(entry))
 }
 
@@ -240,7 +240,7 @@ func (w *walker) readIndex() error {
 			return err
 		}
 		w.crc.Write(b)
-		got.Write(b) //nolint:errcheck // never fails
+		got.Write(b)
 		left -= int64(len(b))
 	}
 	if got.Sum64() != w.index.Sum64() {

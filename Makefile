@@ -1,0 +1,72 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+GO ?= go
+
+# Where the coverage of each kind of test goes.
+COVER := .cover
+# Packages, or trees of them, of whose statements at least 80 % must be covered.
+COVERED := replica/... cache fs/...
+UNIT_PACKAGES = $$($(GO) list ./... | grep -vE '/(integration|bench)(/|$$)')
+
+# A checkout whose revision git can't tell is built without it.
+ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 && echo ok),ok)
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+endif
+
+.PHONY: help demo build test unit integration tools deps bench lint cover clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## Mount a sample replica, show what is in it, and unmount
+	@if ! command -v fusermount3 >/dev/null; then \
+		.ci/deps fusermount3:fuse3 || [[ $$(id -u) == 0 ]]; \
+	fi
+	bin/ltxfs demo --unattended
+
+build: ## Build bin/ltxfs
+	$(GO) build -o bin/ltxfs ./cmd/ltxfs
+
+test: ## Install what the tests need, and run all tests
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory tools
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory integration
+
+unit: ## Run the tests that need nothing but Go and a C compiler
+	rm -rf $(COVER)/unit
+	mkdir -p $(COVER)/unit
+	CGO_ENABLED=1 $(GO) test -race -coverpkg=./... -timeout 20m $(UNIT_PACKAGES) -args -test.gocoverdir=$(CURDIR)/$(COVER)/unit
+
+integration: ## Run the tests that mount the built binary
+	rm -rf $(COVER)/integration
+	mkdir -p $(COVER)/integration
+	LTXFS_TOOLS=$(CURDIR)/.tools/bin LTXFS_COVERDIR=$(CURDIR)/$(COVER)/integration \
+		$(GO) test ./integration/... -timeout 40m -count=1
+
+tools: ## Install the programs of integration/tools.txt into .tools/bin
+	@.ci/tools
+
+deps: ## Install the Debian packages that the tests need
+	@.ci/deps fusermount3:fuse3 rsync:rsync sqlite3:sqlite3 xxd:xxd gcc:gcc gcc:libc6-dev
+
+bench: tools ## Compare mounts with the directories behind them, and measure the parts
+	LTXFS_TOOLS=$(CURDIR)/.tools/bin LTXFS_COVERDIR=$(CURDIR)/$(COVER)/bench \
+		$(GO) test ./bench -run '^$$' -bench . -benchtime 7x -timeout 60m
+	$(GO) test ./cache ./replica/... -run '^$$' -bench . -benchmem -timeout 60m | tee bench.out
+	.tools/bin/benchstat bench.out
+
+lint: tools ## Check the format of the code, and look for mistakes
+	@unformatted=$$(gofmt -l .); \
+	if [[ -n $$unformatted ]]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	.tools/bin/staticcheck ./...
+
+cover: ## Check what the last make test covered
+	$(GO) run ./internal/covercheck -min 80 -out $(COVER)/cover.out \
+		-data $(COVER)/unit,$(COVER)/integration $(COVERED)
+
+clean: ## Remove everything that make has made, but the installed programs
+	rm -rf bin $(COVER) bench.out

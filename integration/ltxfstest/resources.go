@@ -1,0 +1,67 @@
+package ltxfstest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+)
+
+// Descriptors are what the daemon has open, sorted.
+func (m *Mounted) Descriptors(t testing.TB) []string {
+	t.Helper()
+	dir := fmt.Sprintf("/proc/%d/fd", m.PID)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open []string
+	for _, e := range entries {
+		target, err := os.Readlink(filepath.Join(dir, e.Name()))
+		if err != nil {
+			continue // closed by now
+		}
+		open = append(open, target)
+	}
+	slices.Sort(open)
+	return open
+}
+
+// Threads is how many threads the daemon has.
+func (m *Mounted) Threads(t testing.TB) int {
+	t.Helper()
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", m.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(tasks)
+}
+
+// Resident is the memory that the daemon has resident now, in bytes. Memory is
+// the most that it ever had.
+func (m *Mounted) Resident(t testing.TB) int64 {
+	t.Helper()
+	return procStatus(t, m.PID, "VmRSS")
+}
+
+var (
+	goroutine = regexp.MustCompile(`(?m)^goroutine \d+ .*\[`)
+	createdBy = regexp.MustCompile(`(?m)^created by (\S+)`)
+)
+
+// Goroutines ends the daemon, without letting it end the mount, and returns how
+// many goroutines it had, and how many by the function that started them.
+func (m *Mounted) Goroutines(t testing.TB) (n int, byStart map[string]int) {
+	t.Helper()
+	dump := m.dump()
+	byStart = map[string]int{}
+	for _, match := range createdBy.FindAllStringSubmatch(dump, -1) {
+		byStart[match[1]]++
+	}
+	if n = len(goroutine.FindAllString(dump, -1)); n == 0 {
+		t.Fatalf("the daemon wrote no goroutines: %s", dump)
+	}
+	return n, byStart
+}
