@@ -43,6 +43,9 @@ and show what is where and what to try. Enter or Ctrl-C ends it; nothing stays.`
 }
 
 func runDemo(stdin io.Reader, stdout, stderr io.Writer, unattended bool) (err error) {
+	// Whoever stops reading must not keep the demo from clearing up.
+	signal.Ignore(unix.SIGPIPE)
+	defer signal.Reset(unix.SIGPIPE)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer signal.Stop(signals)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -28,6 +29,10 @@ import (
 
 // initTimeout bounds the first look at the store.
 const initTimeout = 30 * time.Second
+
+// heapLimit is where Go begins to collect garbage harder, in bytes. What ltxfs
+// uses beyond the cache, which isn't on the heap, is to stay below 64 MiB.
+const heapLimit = 48 << 20
 
 // server is the process that serves one mount.
 type server struct {
@@ -59,6 +64,7 @@ func newServer(cfg mountConfig, stderr io.Writer) *server {
 
 // run mounts, serves the mount until it ends, and tells what is left of it.
 func (s *server) run() (err error) {
+	debug.SetMemoryLimit(heapLimit)
 	// A log that nobody reads any more must not end the mount.
 	signal.Ignore(unix.SIGPIPE)
 	signal.Notify(s.signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, detachSignal)
