@@ -3,6 +3,7 @@ package integration
 import (
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -155,4 +156,18 @@ func requireReplicaFile(t *testing.T, path string, want []byte) {
 	got, err := os.ReadFile(path)
 	require.NoError(t, err)
 	require.Equal(t, ltxfstest.SHA256(want), ltxfstest.SHA256(got))
+}
+
+// as runs a program as a user. It must exit with 0. as returns its standard
+// output.
+func as(t *testing.T, cred *syscall.Credential, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
+	result := ltxfstest.RunCmd(t, 2*time.Minute, cmd)
+	if result.Code != 0 {
+		t.Fatal(result)
+	}
+	return result.Stdout
 }

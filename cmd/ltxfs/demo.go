@@ -172,8 +172,8 @@ func stopDemo(p *daemon.Process, stdout io.Writer) error {
 	case code != 0:
 		return exitcode.Errorf(exitcode.Code(code), "demo: unmount: the process that served the mount ended with exit code %d", code)
 	}
-	_, err = fmt.Fprintln(stdout, "Unmounted.")
-	return err
+	fmt.Fprintln(stdout, "Unmounted.")
+	return nil
 }
 
 // removeDemo removes the temporary directory, but never through a mount that is
