@@ -118,7 +118,7 @@ func (x *Index) stat(ctx context.Context, key statKey, now time.Time) *stat {
 			}
 			f.ModTime = unpackTime(packTime(f.ModTime))
 			st.file, st.err = f, replica.NewFileError("stat", key.level, key.name.min, key.name.max, unwrapFileError(err))
-			x.opts.Logger.Debug("stat", "level", key.level, "min", key.name.min, "max", key.name.max,
+			x.opts.Logger.Debug("stat", "ltx_level", key.level, "min", key.name.min, "max", key.name.max,
 				"took", x.opts.Now().Sub(st.began), "error", err)
 		})
 	return st

@@ -133,10 +133,10 @@ func (x *Index) landListing(level int, l *listing, c columns, err error) {
 	took := x.opts.Now().Sub(l.began)
 	if err != nil {
 		l.err = fmt.Errorf("list level %d: %w", level, err)
-		x.opts.Logger.Debug("list", "level", level, "took", took, "error", err)
+		x.opts.Logger.Debug("list", "ltx_level", level, "took", took, "error", err)
 		return
 	}
-	x.opts.Logger.Debug("list", "level", level, "took", took, "files", len(c.min))
+	x.opts.Logger.Debug("list", "ltx_level", level, "took", took, "files", len(c.min))
 	if lv.base == nil || lv.base.seq < l.seq {
 		s := &Snapshot{level: level, began: l.began, seq: l.seq, columns: c}
 		lv.own.supersede(s, x.opts.Settle)

@@ -92,6 +92,9 @@ func unmount(mountpoint string, detach bool) error {
 func fusermount(mountpoint string, detach bool) error {
 	bin, err := exec.LookPath("fusermount3")
 	if err != nil {
+		bin, err = exec.LookPath("/bin/fusermount3") // as go-fuse does to mount
+	}
+	if err != nil {
 		return fmt.Errorf("%w: install the package fuse3", err)
 	}
 	args := []string{"-u", "--", mountpoint}

@@ -73,7 +73,11 @@ func TestStoreErrors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := mock.New()
 			m.Put(0, 1, 1, replicatest.LTX(t, 1, 1))
-			tr := newTreeOf(t, m, m, true, 0)
+			deadline := far
+			if tt.fault.Delay > 0 {
+				deadline = soon
+			}
+			tr := newTreeOf(t, m, m, true, 0, deadline)
 			level := tr.level(0)
 			node := tr.walk("ltx", "0000", fileName(1, 1)).NodeId
 			fh, e := tr.open(node, syscall.O_RDONLY)
@@ -140,7 +144,7 @@ func (c *hungStore) WriteLTXFileVersion(ctx context.Context, level int, minTXID,
 func TestLatePublication(t *testing.T) {
 	m := mock.New()
 	store := &hungStore{m, make(chan struct{})}
-	tr := newTreeOf(t, m, store, true, time.Minute)
+	tr := newTreeOf(t, m, store, true, time.Minute, soon)
 	level := tr.level(0)
 	want := replicatest.LTX(t, 1, 1)
 	node, fh := tr.stageFile(level, fileName(1, 1), want)
@@ -263,7 +267,7 @@ func TestClientWithoutExtras(t *testing.T) {
 	m := mock.New()
 	want := replicatest.LTX(t, 1, 1)
 	m.Put(0, 1, 1, want)
-	tr := newTreeOf(t, m, m.Limit(0), true, time.Minute)
+	tr := newTreeOf(t, m, m.Limit(0), true, time.Minute, far)
 	level := tr.level(0)
 	node := tr.walk("ltx", "0000", fileName(1, 1)).NodeId
 	fh, e := tr.open(node, syscall.O_RDONLY)

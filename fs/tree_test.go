@@ -30,21 +30,25 @@ type tree struct {
 	mock *mock.ReplicaClient
 }
 
-// soon is a deadline that tests wait for.
-const soon = 100 * time.Millisecond
+// soon is a deadline for tests that wait for it; far is one that no test
+// reaches, however busy the machine is.
+const (
+	soon = 500 * time.Millisecond
+	far  = 2 * time.Minute
+)
 
 func newTree(t *testing.T, client *mock.ReplicaClient, readWrite bool) *tree {
-	return newTreeOf(t, client, client, readWrite, time.Minute)
+	return newTreeOf(t, client, client, readWrite, time.Minute, far)
 }
 
-func newTreeOf(t *testing.T, m *mock.ReplicaClient, client replica.Client, readWrite bool, freshness time.Duration) *tree {
+func newTreeOf(t *testing.T, m *mock.ReplicaClient, client replica.Client, readWrite bool, freshness, deadline time.Duration) *tree {
 	t.Helper()
 	dir, err := staging.Open(t.TempDir(), "mock")
 	require.NoError(t, err)
 	fsys := newFileSystem(Options{
 		Client: client, ReadWrite: readWrite, Staging: dir, FileMode: 0o644, DirMode: 0o755,
 		Freshness: freshness, CacheSize: 4 << 20, Logger: slog.New(slog.DiscardHandler),
-	}, deadlines{read: soon, stat: soon, list: soon, delete: soon, publish: soon, space: soon})
+	}, deadlines{read: deadline, stat: deadline, list: deadline, delete: deadline, publish: deadline, space: deadline})
 	tr := &tree{t: t, fsys: fsys, mock: m}
 	tr.raw = gofs.NewNodeFS(newRoot(fsys), &gofs.Options{NullPermissions: true, RootStableAttr: &gofs.StableAttr{Ino: inoRoot}})
 	t.Cleanup(func() {

@@ -113,6 +113,26 @@ func publish(p *ltxfstest.Process, i int, data []byte) error {
 	}
 }
 
+// SIGKILL in the first moments of a mount: the daemon ends, and the mount is dead
+// rather than one that hangs.
+func TestKillAtStart(t *testing.T) {
+	t.Parallel()
+	root := ltxfstest.Orders(t)
+	for round := range 60 {
+		m := ltxfstest.Start(t, root, ltxfstest.MountOptions{})
+		for len(ltxfstest.Mounts(m.Dir)) == 0 {
+			require.NoError(t, syscall.Kill(m.PID, 0))
+		}
+		// Spun rather than slept, as these are microseconds.
+		for end := time.Now().Add(time.Duration(round) * 40 * time.Microsecond); time.Now().Before(end); {
+		}
+		m.Kill(t)
+		result := ltxfstest.Run(t, ltxfstest.Timeout, "ls", m.Dir)
+		require.NotZero(t, result.Code, "a dead mount")
+		require.Contains(t, result.Stderr, "Transport endpoint is not connected")
+	}
+}
+
 // What was published before the kill is in the replica, and what was not is in the
 // staging directory, of which the next mount tells.
 func TestKillKeepsStaged(t *testing.T) {

@@ -47,6 +47,14 @@ func Mount(t testing.TB, replica string, flags ...string) *Mounted {
 // MountWith is Mount with more options.
 func MountWith(t testing.TB, replica string, opts MountOptions) *Mounted {
 	t.Helper()
+	m := Start(t, replica, opts)
+	m.wait(t)
+	return m
+}
+
+// Start is MountWith, but returns before there is a mount.
+func Start(t testing.TB, replica string, opts MountOptions) *Mounted {
+	t.Helper()
 	m := &Mounted{Dir: opts.Dir, test: t.Name(), exited: make(chan struct{})}
 	if m.Dir == "" {
 		m.Dir = MountPoint(t)
@@ -73,7 +81,6 @@ func MountWith(t testing.TB, replica string, opts MountOptions) *Mounted {
 	}()
 	live.add(m)
 	t.Cleanup(func() { m.cleanUp(t) })
-	m.wait(t)
 	return m
 }
 
@@ -177,9 +184,14 @@ func (m *Mounted) Wait(t testing.TB) int {
 func (m *Mounted) Kill(t testing.TB) {
 	t.Helper()
 	_ = m.cmd.Process.Kill()
-	if !m.endsWithin(Timeout) {
-		t.Fatalf("ltxfs mount still runs after SIGKILL")
+	if m.endsWithin(Timeout / 2) {
+		return
 	}
+	detach(m.Dir)
+	if m.endsWithin(Timeout) {
+		t.Fatal("after SIGKILL, the daemon's end hung until its mount was forced away: it was using its own mount")
+	}
+	t.Fatal("the daemon still runs after SIGKILL")
 }
 
 // Memory is the most memory that the daemon has had resident, in bytes.
@@ -222,7 +234,9 @@ func (m *Mounted) cleanUp(t testing.TB) {
 	}
 	detach(m.Dir)
 	_ = m.cmd.Process.Kill()
-	<-m.exited
+	if !m.endsWithin(Timeout) {
+		t.Errorf("the daemon still runs after SIGKILL")
+	}
 	if left := Mounts(m.Dir); len(left) > 0 {
 		t.Errorf("the mount can't be detached: %v", left)
 	}

@@ -82,10 +82,10 @@ func unescape(s string) string {
 }
 
 // detach takes everything that is mounted on dir out of the tree, even where it
-// is dead or in use.
+// is dead or in use, and fails the calls that hang in it.
 func detach(dir string) {
 	for len(Mounts(dir)) > 0 {
-		err := syscall.Unmount(dir, syscall.MNT_DETACH|unmountNoFollow)
+		err := syscall.Unmount(dir, syscall.MNT_FORCE|syscall.MNT_DETACH|unmountNoFollow)
 		if err == syscall.EPERM {
 			err = exec.Command("fusermount3", "-u", "-z", "--", dir).Run()
 		}

@@ -63,7 +63,7 @@ func (d *deleter) delete(ctx context.Context, f *ltx.FileInfo) error {
 	removed, err := removeRegular(dd.dir, name)
 	dd.changed = dd.changed || removed
 	if removed {
-		d.client.log().Debug("deleted LTX file", "level", f.Level, "name", name)
+		d.client.log().Debug("deleted LTX file", "ltx_level", f.Level, "name", name)
 	}
 	return err
 }

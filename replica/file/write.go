@@ -55,7 +55,7 @@ func (c *ReplicaClient) WriteLTXFileVersion(ctx context.Context, level int, minT
 	if err != nil {
 		return replica.File{}, replica.NewFileError(w.op, level, minTXID, maxTXID, err)
 	}
-	c.log().Debug("wrote LTX file", "level", level, "name", f.Name(), "bytes", f.Size)
+	c.log().Debug("wrote LTX file", "ltx_level", level, "name", f.Name(), "bytes", f.Size)
 	return f, nil
 }
 
