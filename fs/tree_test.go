@@ -33,7 +33,7 @@ type tree struct {
 // soon is a deadline for tests that wait for it; far is one that no test
 // reaches, however busy the machine is.
 const (
-	soon = 500 * time.Millisecond
+	soon = time.Second
 	far  = 2 * time.Minute
 )
 

@@ -25,7 +25,7 @@ const (
 	// propertyFreshness is that of the mounts of the property test, and
 	// propertySlack what a busy machine may add.
 	propertyFreshness = 100 * time.Millisecond
-	propertySlack     = 900 * time.Millisecond
+	propertySlack     = 400 * time.Millisecond
 
 	// propertyOperations is how many operations a run has.
 	propertyOperations = 5000
