@@ -44,6 +44,13 @@ func (n *node) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
 	return 0
 }
 
+// setattr makes the answer to SETATTR of a node's attributes. Unlike those of
+// GETATTR, go-fuse leaves it without the inode number.
+func (n *node) setattr(out *fuse.AttrOut, getattr syscall.Errno) syscall.Errno {
+	out.Ino = n.StableAttr().Ino
+	return getattr
+}
+
 // statfs fills in the room in the store where that can be told without a
 // network, and else a large store that is half empty, so that no tool that
 // looks first refuses to write.
@@ -81,6 +88,9 @@ func (fsys *fileSystem) fileAttr(out *fuse.Attr, f replica.File) {
 }
 
 func (fsys *fileSystem) ownerAndTimes(out *fuse.Attr, mtime time.Time) {
+	const blockSize, sector = 4096, 512 // stat counts in sectors
+	out.Blksize = blockSize
+	out.Blocks = (out.Size + blockSize - 1) / blockSize * (blockSize / sector)
 	out.Owner = fuse.Owner{Uid: fsys.opts.UID, Gid: fsys.opts.GID}
 	out.SetTimes(&mtime, &mtime, &mtime)
 }

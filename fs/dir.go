@@ -160,7 +160,7 @@ func (d *fixedDir) Setattr(ctx context.Context, f gofs.FileHandle, _ *fuse.SetAt
 	if !d.fsys.opts.ReadWrite {
 		return syscall.EROFS
 	}
-	return d.Getattr(ctx, f, out)
+	return d.setattr(out, d.Getattr(ctx, f, out))
 }
 
 // Create implements gofs.NodeCreater: files are in the level directories.

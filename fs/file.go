@@ -52,7 +52,7 @@ func (n *file) Setattr(ctx context.Context, f gofs.FileHandle, in *fuse.SetAttrI
 	if _, ok := in.GetSize(); ok {
 		return errno(errPublished)
 	}
-	return n.Getattr(ctx, f, out)
+	return n.setattr(out, n.Getattr(ctx, f, out))
 }
 
 // Open implements gofs.NodeOpener.

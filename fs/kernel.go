@@ -125,20 +125,46 @@ func fusermount(mountpoint string, detach bool) error {
 }
 
 // setReadAhead lets the kernel read further ahead than the 128 KiB that a FUSE
-// server can ask for itself. It is root's to set; others do without.
+// server can ask for itself. It is root's to set; others do without. The mount's
+// device number comes from the table of mounts: ltxfs must not touch its own
+// mount.
 func setReadAhead(mountpoint string, log *slog.Logger) {
 	if os.Geteuid() != 0 {
 		return
 	}
-	var st unix.Stat_t
-	err := unix.Stat(mountpoint, &st)
+	device, err := mountedDevice(mountpoint)
 	if err == nil {
-		name := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(st.Dev), unix.Minor(st.Dev))
-		err = os.WriteFile(name, fmt.Appendf(nil, "%d\n", readAheadKB), 0)
+		err = os.WriteFile("/sys/class/bdi/"+device+"/read_ahead_kb", fmt.Appendf(nil, "%d\n", readAheadKB), 0)
 	}
 	if err != nil {
 		log.Debug("the kernel's read-ahead stays at its default", "error", err)
 	}
+}
+
+// mountedDevice is the device number, as major:minor, of what is mounted on a
+// path.
+func mountedDevice(mountpoint string) (string, error) {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	return deviceIn(string(table), mountpoint)
+}
+
+// deviceIn finds a mountpoint in the text of a mountinfo. The last line with it
+// is the mount on top.
+func deviceIn(table, mountpoint string) (device string, err error) {
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	for line := range strings.Lines(table) {
+		// ID, parent, major:minor, root, mountpoint, …
+		if fields := strings.Fields(line); len(fields) > 4 && unescape.Replace(fields[4]) == mountpoint {
+			device = fields[2]
+		}
+	}
+	if device == "" {
+		return "", fmt.Errorf("%s is not in the table of mounts", mountpoint)
+	}
+	return device, nil
 }
 
 // setUpPassthrough asks the kernel whether it reads files on local disk itself,

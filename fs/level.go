@@ -119,7 +119,7 @@ func (d *levelDir) Setattr(ctx context.Context, f gofs.FileHandle, _ *fuse.SetAt
 	if !d.fsys.opts.ReadWrite {
 		return syscall.EROFS
 	}
-	return d.Getattr(ctx, f, out)
+	return d.setattr(out, d.Getattr(ctx, f, out))
 }
 
 // levelListing is the published files of a level, then the staged ones. A

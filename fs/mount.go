@@ -92,11 +92,8 @@ func Mount(mountpoint string, opts Options) (*Mounted, error) {
 		defer close(m.done)
 		server.Serve()
 	}()
-	if err := server.WaitMount(); err != nil {
-		_ = m.Detach() // the error that counts is the one above
-		fsys.close()
-		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
-	}
+	// No WaitMount: it opens a file in the mount. A process that is killed
+	// while it waits for an answer of its own can't die, and hangs its mount.
 	setReadAhead(mountpoint, opts.Logger)
 	return m, nil
 }

@@ -78,7 +78,7 @@ func (n *stagedNode) Setattr(ctx context.Context, f gofs.FileHandle, in *fuse.Se
 			return n.fsys.stageFailed(n.s.path(), err)
 		}
 	}
-	return n.Getattr(ctx, f, out)
+	return n.setattr(out, n.Getattr(ctx, f, out))
 }
 
 func (s *staged) setAttr(in *fuse.SetAttrIn) error {

@@ -242,17 +242,18 @@ func (r *run) settle() {
 				continue // it hides the other
 			}
 			now := r.now(n)
-			shows("content of "+n.String(), func() bool {
-				at := time.Now()
-				data, err := u.p.ReadFile(n.String())
-				r.showed(u, n, at, data, err)
-				return now == nil && err != nil || err == nil && sameBytes(data)(now)
-			})
+			// First the time: reading makes a mount look again.
 			shows("time of "+n.String(), func() bool {
 				at := time.Now()
 				st, err := u.p.Stat(n.String())
 				r.showedStat(u, n, at, st, err)
 				return now == nil && err != nil || err == nil && sameStat(st)(now)
+			})
+			shows("content of "+n.String(), func() bool {
+				at := time.Now()
+				data, err := u.p.ReadFile(n.String())
+				r.showed(u, n, at, data, err)
+				return now == nil && err != nil || err == nil && sameBytes(data)(now)
 			})
 		}
 		for _, level := range levels {

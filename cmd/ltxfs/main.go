@@ -59,6 +59,7 @@ Try it without a replica of your own: ltxfs demo`,
 			return unknownCommand(cmd, args[0])
 		},
 	}
+	root.Version = version() // for --version
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return exitcode.Errorf(exitcode.Usage, "%s: %w: see %s --help", cmd.Name(), err, cmd.CommandPath())
 	})

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -74,27 +75,12 @@ func setUp() (dir string, err error) {
 	if binary := os.Getenv(userEnv); binary != "" {
 		return workDir, os.Symlink(binary, Binary())
 	}
-	if err := touchSources(); err != nil {
-		return workDir, err
-	}
-	build := exec.Command("go", "build", "-cover", "-covermode=atomic", "-coverpkg=./...", "-o", Binary(), "./cmd/ltxfs")
+	build := exec.Command("go", "build", "-cover", "-covermode=atomic", "-coverpkg=./...", "-o", binary(), "./cmd/ltxfs")
 	build.Dir = rootDir
 	if out, err := build.CombinedOutput(); err != nil {
 		return workDir, fmt.Errorf("build ltxfs: %w\n%s", err, out)
 	}
 	return workDir, nil
-}
-
-// touchSources reads the module's directories, so that go test doesn't take the
-// result of an earlier run for that of this one when what the binary is built
-// from has changed: it knows what the test opens, and not what the build does.
-func touchSources() error {
-	return filepath.WalkDir(rootDir, func(path string, d os.DirEntry, err error) error {
-		if err == nil && path != rootDir && strings.HasPrefix(d.Name(), ".") && d.IsDir() {
-			return filepath.SkipDir
-		}
-		return err
-	})
 }
 
 func moduleRoot() (string, error) {
@@ -112,7 +98,27 @@ func moduleRoot() (string, error) {
 func Root() string { return rootDir }
 
 // Binary is the ltxfs that Main built.
-func Binary() string { return filepath.Join(workDir, "ltxfs") }
+func Binary() string {
+	lookAtSources()
+	return binary()
+}
+
+func binary() string { return filepath.Join(workDir, "ltxfs") }
+
+// lookAtSources reads the module's directories. From what a test opens, go test
+// knows what its result depends on, and doesn't take it for an earlier run's
+// after a change to the sources that Main had built.
+var lookAtSources = sync.OnceFunc(func() {
+	_ = filepath.WalkDir(rootDir, func(path string, d os.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return nil // it has gone meanwhile
+		case d.IsDir() && path != rootDir && strings.HasPrefix(d.Name(), "."):
+			return filepath.SkipDir
+		}
+		return nil
+	})
+})
 
 // Tool is the path of a program that `make tools` installs into .tools/bin
 // below the module's root, or that stands in $LTXFS_TOOLS.
