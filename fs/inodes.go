@@ -15,8 +15,8 @@ import (
 // level that would be more than the cache. So beyond maxInodes, the ones known
 // longest go until keepInodes are left.
 const (
-	maxInodes   = 32 << 10
-	keepInodes  = 16 << 10
+	maxInodes   = 8 << 10
+	keepInodes  = 4 << 10
 	pruneAtOnce = 1024
 )
 

@@ -52,16 +52,24 @@ func (d *levelDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) 
 	if err != nil {
 		return nil, d.fsys.failed("look up", d.path(name), err)
 	}
+	if d.GetChild(name) != nil {
+		return d.inode(ctx, f, validFor, out), 0
+	}
 	return d.published(ctx, f, validFor, out), 0
 }
 
-// published is the inode of a version of a file. The kernel may keep the name
+// published is inode for a file that the kernel may not know yet.
+func (d *levelDir) published(ctx context.Context, f replica.File, validFor time.Duration, out *fuse.EntryOut) *gofs.Inode {
+	d.fsys.inodes.add(inodeRef{d, f.MinTXID, f.MaxTXID})
+	return d.inode(ctx, f, validFor, out)
+}
+
+// inode is the inode of a version of a file. The kernel may keep the name
 // for validFor, so that with the index's own age it is within the freshness
 // interval.
-func (d *levelDir) published(ctx context.Context, f replica.File, validFor time.Duration, out *fuse.EntryOut) *gofs.Inode {
+func (d *levelDir) inode(ctx context.Context, f replica.File, validFor time.Duration, out *fuse.EntryOut) *gofs.Inode {
 	n := &file{file: f}
 	n.fsys = d.fsys
-	d.fsys.inodes.add(inodeRef{d, f.MinTXID, f.MaxTXID})
 	d.fsys.fileAttr(&out.Attr, f)
 	out.SetEntryTimeout(validFor)
 	out.SetAttrTimeout(attrTimeout)

@@ -38,7 +38,7 @@ func User(t testing.TB) *syscall.Credential {
 // so that the first can note the mode and the last can set it back.
 func openDevFuse(t testing.TB) {
 	t.Helper()
-	path := filepath.Join(os.TempDir(), "ltxfstest-dev-fuse")
+	const path = "/run/ltxfstest-dev-fuse"
 	in := openLock(t, path)
 	guarded(t, path, func() error {
 		if unix.Flock(int(in.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
