@@ -5,6 +5,10 @@ import "math/bits"
 // maxScan bounds the search for adjacent slots in a large arena.
 const maxScan = 8192
 
+// maxHeapArena is how much of Go's heap an arena takes at most, where it can't
+// have address space of its own.
+const maxHeapArena = 64 << 20
+
 // arena is the memory of all blocks: slots of one size in one stretch of address
 // space as large as the budget. The system backs with memory only what is
 // written to, and gets it back when a slot is dropped. Outside Go's heap, the
@@ -23,10 +27,20 @@ type arena struct {
 	retired  bool
 }
 
+// newArena makes an arena of that many slots, or of as many as the limit on
+// address space allows.
 func newArena(slotSize, slots int) *arena {
+	mem, err := mapMemory(slotSize * slots)
+	for err != nil && slots > 1 && slots > maxHeapArena/slotSize {
+		slots /= 2
+		mem, err = mapMemory(slotSize * slots)
+	}
+	if err != nil {
+		mem = make([]byte, slotSize*slots)
+	}
 	a := &arena{
 		slotSize: slotSize,
-		bytes:    mapMemory(slotSize * slots),
+		bytes:    mem,
 		owners:   make([]*block, slots),
 		free:     make([]uint64, (slots+63)/64),
 	}

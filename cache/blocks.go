@@ -112,7 +112,9 @@ const (
 // movable tells whether the block's memory may be taken from it.
 func (blk *block) movable() bool { return blk.state == blockReady && blk.found && blk.pins == 0 }
 
-// NewBlocks returns an empty cache that takes its memory from budget.
+// NewBlocks returns an empty cache that takes its memory from budget. A budget
+// that exceeds what the system grants in address space is cut down to it, so
+// that nothing may use the budget before.
 func NewBlocks(budget *Budget, opts BlocksOptions) *Blocks {
 	if opts.BlockSize <= 0 {
 		opts.BlockSize = DefaultBlockSize
@@ -132,6 +134,9 @@ func NewBlocks(budget *Budget, opts BlocksOptions) *Blocks {
 		arena:     newArena(int(size), int(budget.Size()/size)),
 		files:     map[FileKey]map[int64]*block{},
 		recent:    recent,
+	}
+	if slots := int64(b.arena.slots()); slots < budget.Size()/size {
+		budget.size = slots * size
 	}
 	b.unregister = budget.register(b.reclaim)
 	return b

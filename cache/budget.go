@@ -35,9 +35,14 @@ type contender struct {
 	granted chan struct{}
 }
 
-// NewBudget returns a budget of that many bytes, and of at least one.
+// MaxBudget is the largest budget: the tables of an arena of that size are as
+// much as the heap should hold.
+const MaxBudget = 1 << 40
+
+// NewBudget returns a budget of that many bytes, of at least one and at most
+// MaxBudget.
 func NewBudget(bytes int64) *Budget {
-	return &Budget{size: max(bytes, 1), reclaimers: map[int]func(int64) int64{}}
+	return &Budget{size: min(max(bytes, 1), MaxBudget), reclaimers: map[int]func(int64) int64{}}
 }
 
 // Size is the whole budget.

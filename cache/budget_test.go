@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"math"
 	"os"
 	"slices"
 	"sync"
@@ -33,6 +34,7 @@ func TestBudgetRefusesWhatItNeverHas(t *testing.T) {
 	require.Zero(t, b.Used())
 	require.Panics(t, func() { b.Release(1) })
 	require.Equal(t, int64(1), NewBudget(0).Size())
+	require.Equal(t, int64(MaxBudget), NewBudget(math.MaxInt64).Size())
 }
 
 func TestBudgetRefusesACancelledCaller(t *testing.T) {

@@ -109,19 +109,27 @@ func (x *Index) stat(ctx context.Context, key statKey, now time.Time) *stat {
 			return x.stater.StatLTXFile(ctx, key.level, key.name.min, key.name.max)
 		},
 		func(f replica.File, err error) {
-			x.mu.Lock()
-			defer x.mu.Unlock()
-			defer close(st.done)
-			x.land(st.seq)
-			if x.stats[key] == st {
-				delete(x.stats, key)
-			}
-			f.ModTime = unpackTime(packTime(f.ModTime))
-			st.file, st.err = f, replica.NewFileError("stat", key.level, key.name.min, key.name.max, unwrapFileError(err))
+			took := x.landStat(key, st, f, err)
+			// Not under the lock: a log may be slow.
 			x.opts.Logger.Debug("stat", "ltx_level", key.level, "min", key.name.min, "max", key.name.max,
-				"took", x.opts.Now().Sub(st.began), "error", err)
+				"took", took, "error", err)
 		})
 	return st
+}
+
+// landStat sets the result of a stat and wakes those who wait. It returns how
+// long it took.
+func (x *Index) landStat(key statKey, st *stat, f replica.File, err error) time.Duration {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	defer close(st.done)
+	x.land(st.seq)
+	if x.stats[key] == st {
+		delete(x.stats, key)
+	}
+	f.ModTime = unpackTime(packTime(f.ModTime))
+	st.file, st.err = f, replica.NewFileError("stat", key.level, key.name.min, key.name.max, unwrapFileError(err))
+	return x.opts.Now().Sub(st.began)
 }
 
 // unwrapFileError takes off what says the operation and the file, to be said

@@ -82,7 +82,15 @@ func (x *Index) list(ctx context.Context, level int, now time.Time) *listing {
 	prev := lv.base
 	detach(x.root, ctx, x.opts.ListTimeout,
 		func(ctx context.Context) (columns, error) { return x.readLevel(ctx, level, prev) },
-		func(c columns, err error) { x.landListing(level, l, c, err) })
+		func(c columns, err error) {
+			took := x.landListing(level, l, c, err)
+			// Not under the lock: a log may be slow.
+			if err != nil {
+				x.opts.Logger.Debug("list", "ltx_level", level, "took", took, "error", err)
+				return
+			}
+			x.opts.Logger.Debug("list", "ltx_level", level, "took", took, "files", len(c.min))
+		})
 	return l
 }
 
@@ -119,8 +127,8 @@ func (x *Index) readLevel(ctx context.Context, level int, prev *Snapshot) (colum
 }
 
 // landListing makes what a listing found the level's base, unless a later one
-// was faster, and wakes those who wait.
-func (x *Index) landListing(level int, l *listing, c columns, err error) {
+// was faster, and wakes those who wait. It returns how long the listing took.
+func (x *Index) landListing(level int, l *listing, c columns, err error) time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	defer close(l.done)
@@ -133,14 +141,13 @@ func (x *Index) landListing(level int, l *listing, c columns, err error) {
 	took := x.opts.Now().Sub(l.began)
 	if err != nil {
 		l.err = fmt.Errorf("list level %d: %w", level, err)
-		x.opts.Logger.Debug("list", "ltx_level", level, "took", took, "error", err)
-		return
+		return took
 	}
-	x.opts.Logger.Debug("list", "ltx_level", level, "took", took, "files", len(c.min))
 	if lv.base == nil || lv.base.seq < l.seq {
 		s := &Snapshot{level: level, began: l.began, seq: l.seq, columns: c}
 		lv.own.supersede(s, x.opts.Settle)
 		lv.base = s
 	}
 	l.snap = lv.merge()
+	return took
 }

@@ -10,19 +10,17 @@ import (
 var pageSize = os.Getpagesize()
 
 // mapMemory returns n zero bytes of address space, which take up memory only
-// where they are written to.
-func mapMemory(n int) []byte {
+// where they are written to. It fails where there is a limit on address space.
+func mapMemory(n int) ([]byte, error) {
 	p, err := syscall.Mmap(-1, 0, n, syscall.PROT_READ|syscall.PROT_WRITE,
 		syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE)
 	if err != nil {
-		// A limit on address space, perhaps. The heap has the better
-		// error, if that is full too.
-		return make([]byte, n)
+		return nil, err
 	}
 	// A huge page would take up 2 MiB for the first byte that is written. If
 	// this kernel has no huge pages, the call fails, and that is fine.
 	_ = syscall.Madvise(p, syscall.MADV_NOHUGEPAGE)
-	return p
+	return p, nil
 }
 
 // dropMemory gives the whole pages in p[from:to] back to the system. They read as

@@ -32,7 +32,8 @@ func TestEvictedMemoryGoesBackToTheSystem(t *testing.T) {
 }
 
 func TestMemoryThatIsNoMultipleOfPages(t *testing.T) {
-	p := mapMemory(3*pageSize + 10)
+	p, err := mapMemory(3*pageSize + 10)
+	require.NoError(t, err)
 	for i := range p {
 		p[i] = 1
 	}
@@ -47,7 +48,19 @@ func TestMemoryThatIsNoMultipleOfPages(t *testing.T) {
 
 // Without address space to map, the heap has to do.
 func TestHeapInsteadOfMapping(t *testing.T) {
-	p := mapMemory(0) // which mmap refuses
-	require.Empty(t, p)
-	unmapMemory(p)
+	a := newArena(1, 0) // which mmap refuses
+	require.NotNil(t, a.bytes)
+	require.Empty(t, a.bytes)
+	a.retire()
+}
+
+// More than the address space there is makes a smaller cache, and the budget
+// then promises no more than that.
+func TestBudgetLargerThanAddressSpace(t *testing.T) {
+	budget := &Budget{size: 1 << 48, reclaimers: map[int]func(int64) int64{}}
+	b := NewBlocks(budget, BlocksOptions{BlockSize: 1 << 40})
+	require.Less(t, b.arena.slots(), 1<<8)
+	require.Len(t, b.arena.bytes, b.arena.slots()<<40)
+	require.Equal(t, int64(len(b.arena.bytes)), budget.Size())
+	b.Close()
 }

@@ -58,10 +58,16 @@ func (fsys *fileSystem) statfs(ctx context.Context, out *fuse.StatfsOut) {
 	const blockSize = 4096
 	space := replica.Space{Total: 1 << 50, Free: 1 << 49, Available: 1 << 49, Files: 1 << 40, FilesFree: 1 << 39}
 	if s, ok := fsys.client.(replica.Spacer); ok {
-		if got, err := bounded(ctx, fsys.within.space, s.Space, nil); err == nil {
-			space = got
-		} else {
-			fsys.log.Debug("ask the store for its free space", "error", err)
+		// Callers share one call, so that a disk that hangs doesn't collect
+		// one for each df.
+		ctx, cancel := detached(ctx, fsys.within.space)
+		defer cancel()
+		select {
+		case r := <-fsys.space.DoChan("", func() (any, error) { return s.Space(context.WithoutCancel(ctx)) }):
+			if got, ok := r.Val.(replica.Space); ok && r.Err == nil {
+				space = got
+			}
+		case <-ctx.Done():
 		}
 	}
 	out.Bsize, out.Frsize, out.NameLen = blockSize, blockSize, 255

@@ -98,9 +98,11 @@ type levelHandle struct {
 // Lookup implements gofs.FileLookuper.
 func (h *levelHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
 	// What this mount has changed since shows at once.
-	if l, ok := h.cur.(*levelListing); ok && h.dir.fsys.levelTime(h.dir.level).Before(l.taken) {
-		if f, ok := l.find(name); ok {
-			return h.dir.published(ctx, f, l.validFor(h.dir.fsys), out), 0
+	l, ok := h.cur.(*levelListing)
+	if ok && h.dir.fsys.levelTime(h.dir.level).Before(l.taken) && !h.dir.fsys.isStaged(h.dir.level, name) {
+		validFor, fresh := l.validFor(h.dir.fsys)
+		if f, ok := l.find(name); ok && fresh {
+			return h.dir.published(ctx, f, validFor, out), 0
 		}
 	}
 	return h.dir.Lookup(ctx, name, out)

@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 
@@ -12,6 +13,9 @@ import (
 
 // errTaken means that a name is taken and must not be replaced.
 var errTaken = errors.New("the name is taken")
+
+// errUnlinked means that a staged file has lost its name.
+var errUnlinked = fmt.Errorf("the staged file was removed: %w", os.ErrNotExist)
 
 // errPublished means that a published file can't be changed in place.
 var errPublished = errors.New("a published file can't be changed in place")
@@ -32,7 +36,7 @@ func errno(err error) syscall.Errno {
 		return syscall.EINVAL
 	case errors.Is(err, verify.ErrInvalid):
 		return syscall.EBADMSG
-	case errors.Is(err, errTaken):
+	case errors.Is(err, errTaken), errors.Is(err, os.ErrExist):
 		return syscall.EEXIST
 	case errors.Is(err, errPublished):
 		return syscall.EPERM

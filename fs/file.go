@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"syscall"
@@ -93,7 +94,7 @@ func (n *file) openForWriting(flags uint32) syscall.Errno {
 func (n *file) open(ctx context.Context) (gofs.FileHandle, error) {
 	fh := fileHandle{fsys: n.fsys, file: n.file}
 	if local, ok := n.fsys.client.(replica.LocalOpener); ok && n.fsys.passthrough.Load() {
-		f, err := bounded(ctx, n.fsys.within.stat, func(ctx context.Context) (*os.File, error) {
+		f, err := bounded(ctx, n.fsys, n.fsys.within.stat, func(ctx context.Context) (*os.File, error) {
 			return local.OpenLocal(ctx, n.file)
 		}, func(f *os.File) { _ = f.Close() })
 		if err != nil {
@@ -118,7 +119,7 @@ func (n *file) stillThere(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	got, err := bounded(ctx, n.fsys.within.stat, func(ctx context.Context) (replica.File, error) {
+	got, err := bounded(ctx, n.fsys, n.fsys.within.stat, func(ctx context.Context) (replica.File, error) {
 		return s.StatLTXFile(ctx, n.file.Level, n.file.MinTXID, n.file.MaxTXID)
 	}, nil)
 	if err == nil && got.Version != n.file.Version {
@@ -165,6 +166,9 @@ func (h *fileHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.Rea
 
 func (h *fileHandle) read(ctx context.Context, off int64, n int) (*cache.Slice, error) {
 	key := cache.FileKey{Level: h.file.Level, MinTXID: h.file.MinTXID, MaxTXID: h.file.MaxTXID, Version: h.file.Version}
+	if key.Version == "" {
+		key.Version = replica.Version(fmt.Sprint(h.file.Size, h.file.ModTime.UnixNano()))
+	}
 	slice, err := h.fsys.blocks.Read(ctx, key, h.file.Size, off, n, h.fetch)
 	if err == nil && slice.Len() == 0 {
 		slice.Release()

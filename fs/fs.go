@@ -10,10 +10,16 @@ package fs
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/ltxfs/ltxfs/cache"
 	"github.com/ltxfs/ltxfs/replica"
@@ -59,9 +65,14 @@ type fileSystem struct {
 	publishing inFlight
 	inodes     *inodeLimiter
 
+	overdue overdue
+	names   nameLocks
+	space   singleflight.Group
+
 	// stagedMu guards the staged namespace: the maps, and the fields of
 	// staged that say so. It is held for local disk, never for the store.
 	stagedMu sync.Mutex
+	closing  bool // nothing is staged or written any more
 	staged   [replica.MaxLevel + 1]map[string]*staged
 	nextIno  uint64
 }
@@ -94,10 +105,10 @@ func newFileSystem(opts Options, d deadlines) *fileSystem {
 
 // close ends what runs for the mount.
 func (fsys *fileSystem) close() {
+	fsys.closeStaged()
 	fsys.inodes.close()
 	fsys.index.Close()
 	fsys.blocks.Close()
-	fsys.closeStaged()
 }
 
 func (fsys *fileSystem) touch(level int) { fsys.changed[level].Store(time.Now().UnixNano()) }
@@ -109,10 +120,23 @@ func detached(ctx context.Context, d time.Duration) (context.Context, context.Ca
 	return context.WithTimeout(context.WithoutCancel(ctx), d)
 }
 
+// overdue counts calls of the store that have passed their deadline and not
+// returned.
+type overdue struct{ atomic.Int64 }
+
+// maxOverdue bounds them. Each may hold a thread, and Go ends a process that has
+// too many.
+const maxOverdue = 256
+
 // bounded runs fn and returns its result, or the context's error once d has
 // passed, even if fn doesn't return: a disk that hangs heeds no context. late,
-// if not nil, gets the result that nobody waits for any more.
-func bounded[T any](ctx context.Context, d time.Duration, fn func(context.Context) (T, error), late func(T)) (T, error) {
+// if not nil, gets the result that nobody waits for any more. A panic in fn is
+// an error like any other; in a goroutine of our own it would end the process.
+func bounded[T any](ctx context.Context, fsys *fileSystem, d time.Duration, fn func(context.Context) (T, error), late func(T)) (T, error) {
+	var zero T
+	if fsys.overdue.Load() >= maxOverdue {
+		return zero, fmt.Errorf("%d calls of the store have not returned: %w", maxOverdue, context.DeadlineExceeded)
+	}
 	ctx, cancel := detached(ctx, d)
 	type result struct {
 		v   T
@@ -120,28 +144,81 @@ func bounded[T any](ctx context.Context, d time.Duration, fn func(context.Contex
 	}
 	done := make(chan result, 1)
 	go func() {
-		defer cancel()
-		v, err := fn(ctx)
-		done <- result{v, err}
+		var r result
+		defer func() {
+			if p := recover(); p != nil {
+				r = result{err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+			}
+			done <- r
+			cancel()
+		}()
+		r.v, r.err = fn(ctx)
 	}()
 	select {
 	case r := <-done:
 		return r.v, r.err
 	case <-ctx.Done():
 	}
-	// Both may be ready: fn's own cancel ends ctx as well.
+	// Both may be ready: the end of fn ends ctx as well.
 	select {
 	case r := <-done:
 		return r.v, r.err
 	default:
 	}
+	fsys.overdue.Add(1)
 	go func() {
-		if r := <-done; r.err == nil && late != nil {
+		r := <-done
+		fsys.overdue.Add(-1)
+		if r.err == nil && late != nil {
 			late(r.v)
 		}
 	}()
-	var zero T
 	return zero, ctx.Err()
+}
+
+// nameLocks make those wait who would write or delete one file of the store
+// while another does: what was acknowledged last must be what stays. A lock is
+// held until the store has really answered.
+type nameLocks struct {
+	mu    sync.Mutex
+	locks map[replica.File]*nameLock // by level and TXIDs
+}
+
+type nameLock struct {
+	sem   *semaphore.Weighted
+	users int
+}
+
+// acquire takes a file's lock, and returns how to give it back.
+func (n *nameLocks) acquire(ctx context.Context, level int, minTXID, maxTXID ltx.TXID) (release func(), err error) {
+	key := replica.File{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}
+	n.mu.Lock()
+	if n.locks == nil {
+		n.locks = make(map[replica.File]*nameLock)
+	}
+	l := n.locks[key]
+	if l == nil {
+		l = &nameLock{sem: semaphore.NewWeighted(1)}
+		n.locks[key] = l
+	}
+	l.users++
+	n.mu.Unlock()
+
+	leave := func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(n.locks, key)
+		}
+	}
+	if err := l.sem.Acquire(ctx, 1); err != nil {
+		leave()
+		return nil, fmt.Errorf("wait for another change of the file: %w", err)
+	}
+	return func() {
+		l.sem.Release(1)
+		leave()
+	}, nil
 }
 
 // inFlight counts what is under way, for whoever waits until nothing is.

@@ -81,7 +81,7 @@ func unmount(mountpoint string, detach bool) error {
 		err = fusermount(mountpoint, detach)
 	}
 	switch {
-	case err == nil, errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
+	case err == nil, errors.Is(err, unix.EINVAL):
 		return nil // it isn't mounted any more
 	case errors.Is(err, unix.EBUSY):
 		return ErrBusy

@@ -41,7 +41,8 @@ type levelDir struct {
 
 // Lookup implements gofs.NodeLookuper.
 func (d *levelDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
-	if s := d.fsys.stagedFile(d.level, name); s != nil {
+	s, hidden := d.fsys.stagedFile(d.level, name)
+	if s != nil {
 		return d.stagedChild(ctx, s, out)
 	}
 	minTXID, maxTXID, err := ltx.ParseFilename(name)
@@ -51,6 +52,9 @@ func (d *levelDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) 
 	f, validFor, err := d.fsys.find(ctx, d.level, minTXID, maxTXID)
 	if err != nil {
 		return nil, d.fsys.failed("look up", d.path(name), err)
+	}
+	if hidden {
+		validFor = 0 // it may show at any moment
 	}
 	if d.GetChild(name) != nil {
 		return d.inode(ctx, f, validFor, out), 0
@@ -193,15 +197,22 @@ func (l *levelListing) find(name string) (replica.File, bool) {
 	return l.snapshot.At(i), true
 }
 
-// listedTimeout is how long the kernel may keep a name from a directory that it
-// reads for longer than the freshness interval, so that ls -l gets from the name
-// to the attributes without another request.
-const listedTimeout = 250 * time.Millisecond
+const (
+	// listedTimeout is how long the kernel may keep a name from a directory
+	// that takes longer to read than the freshness interval, so that ls -l gets
+	// from the name to the attributes without another request.
+	listedTimeout = 50 * time.Millisecond
+
+	// listedFor is for how long after that interval a listing answers for
+	// names at all.
+	listedFor = 5 * time.Second
+)
 
 // validFor is how long the kernel may keep a name that it has from the listing.
-func (l *levelListing) validFor(fsys *fileSystem) time.Duration {
+// ok is false once it is too old to answer.
+func (l *levelListing) validFor(fsys *fileSystem) (d time.Duration, ok bool) {
 	left := fsys.opts.Freshness - l.snapshot.Age(time.Now())
-	return max(left, min(listedTimeout, fsys.opts.Freshness))
+	return max(left, min(listedTimeout, fsys.opts.Freshness)), left > -listedFor
 }
 
 // find asks the index for a file.

@@ -35,7 +35,7 @@ func (d *levelDir) Create(ctx context.Context, name string, flags, mode uint32, 
 		}
 		replaces = exists
 	}
-	s, err := d.fsys.stage(d.level, name, mode, 1, replaces)
+	s, f, err := d.fsys.stage(d.level, name, mode, replaces, exclusive)
 	switch {
 	case errors.Is(err, errTaken) && !exclusive:
 		return fail(errAgain)
@@ -47,7 +47,7 @@ func (d *levelDir) Create(ctx context.Context, name string, flags, mode uint32, 
 		s.release()
 		return fail(e)
 	}
-	return child, newStagedHandle(s, flags), 0, 0
+	return child, newStagedHandle(s, f, flags), 0, 0
 }
 
 // exists reports whether the replica has a file, and asks the store itself with
@@ -71,7 +71,7 @@ func (d *levelDir) Unlink(ctx context.Context, name string) syscall.Errno {
 	if !d.fsys.opts.ReadWrite {
 		return syscall.EROFS
 	}
-	if s := d.fsys.stagedFile(d.level, name); s != nil {
+	if s, _ := d.fsys.stagedFile(d.level, name); s != nil {
 		gone, err := d.unlinkStaged(ctx, s)
 		if err != nil {
 			return d.fsys.stageFailed(d.path(name), err)
@@ -92,10 +92,11 @@ func (d *levelDir) Unlink(ctx context.Context, name string) syscall.Errno {
 func (d *levelDir) unlinkStaged(ctx context.Context, s *staged) (gone bool, err error) {
 	ctx, cancel := detached(ctx, d.fsys.within.publish)
 	defer cancel()
-	if err := s.lock.Acquire(ctx, wholeLock); err != nil {
+	unlock, err := s.lockWhole(ctx)
+	if err != nil {
 		return false, err
 	}
-	defer s.lock.Release(wholeLock)
+	defer unlock()
 	if s.published.Load() != nil {
 		return false, nil
 	}
@@ -104,8 +105,13 @@ func (d *levelDir) unlinkStaged(ctx context.Context, s *staged) (gone bool, err 
 
 func (d *levelDir) deletePublished(ctx context.Context, name string, minTXID, maxTXID ltx.TXID) syscall.Errno {
 	f := replica.File{Level: d.level, MinTXID: minTXID, MaxTXID: maxTXID}
-	_, err := bounded(ctx, d.fsys.within.delete, func(ctx context.Context) (struct{}, error) {
-		err := d.fsys.client.DeleteLTXFiles(ctx, []*ltx.FileInfo{f.Info()})
+	_, err := bounded(ctx, d.fsys, d.fsys.within.delete, func(ctx context.Context) (struct{}, error) {
+		release, err := d.fsys.names.acquire(ctx, d.level, minTXID, maxTXID)
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer release()
+		err = d.fsys.client.DeleteLTXFiles(ctx, []*ltx.FileInfo{f.Info()})
 		if err == nil {
 			d.fsys.index.Remove(d.level, minTXID, maxTXID)
 			d.fsys.touch(d.level)
@@ -134,30 +140,51 @@ func (d *levelDir) Rename(ctx context.Context, name string, newParent gofs.Inode
 	}
 	minTXID, maxTXID, err := ltx.ParseFilename(newName)
 	isLTX := err == nil
-	if flags&unix.RENAME_NOREPLACE != 0 {
+	noReplace := flags&unix.RENAME_NOREPLACE != 0
+	if noReplace {
 		if e := target.checkFree(ctx, newName, isLTX, minTXID, maxTXID); e != 0 {
 			return e
 		}
 	}
-	s := d.fsys.stagedFile(d.level, name)
+	s, _ := d.fsys.stagedFile(d.level, name)
 	switch {
-	case s == nil || s.published.Load() != nil:
+	case s == nil:
 		return d.renamePublished(ctx, name, isLTX, minTXID, maxTXID)
 	case isLTX:
 		return d.fsys.publish(ctx, s, publication{
 			level: target.level, name: newName, minTXID: minTXID, maxTXID: maxTXID,
-			inPlace: false,
+			exclusive: noReplace,
 		})
 	}
-	if err := d.fsys.rename(s, target.level, newName); err != nil {
+	err = d.renameStaged(ctx, s, target.level, newName)
+	if errors.Is(err, errPublished) {
+		return d.renamePublished(ctx, name, isLTX, minTXID, maxTXID)
+	}
+	if err != nil {
 		return d.fsys.stageFailed(d.path(name), err)
 	}
 	return 0
 }
 
+// renameStaged gives a staged file another name that is no LTX name, unless it
+// is published by the time that nobody writes to it.
+func (d *levelDir) renameStaged(ctx context.Context, s *staged, level int, name string) error {
+	ctx, cancel := detached(ctx, d.fsys.within.publish)
+	defer cancel()
+	unlock, err := s.lockWhole(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if s.published.Load() != nil {
+		return errPublished
+	}
+	return d.fsys.rename(s, level, name)
+}
+
 // checkFree returns EEXIST if a name is taken, by whomever.
 func (d *levelDir) checkFree(ctx context.Context, name string, isLTX bool, minTXID, maxTXID ltx.TXID) syscall.Errno {
-	if d.fsys.stagedFile(d.level, name) != nil {
+	if s, _ := d.fsys.stagedFile(d.level, name); s != nil {
 		return syscall.EEXIST
 	}
 	if !isLTX {

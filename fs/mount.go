@@ -113,7 +113,7 @@ func (m *Mounted) Detach() error { return unmount(m.mountpoint, true) }
 func (m *Mounted) Drain(ctx context.Context) error { return m.fsys.publishing.wait(ctx) }
 
 // Unpublished are the staged files that are in no replica: what would be lost
-// with the staging directory.
+// with the staging directory. After Close, it is the last word.
 func (m *Mounted) Unpublished() []staging.Entry {
 	if m.fsys.opts.Staging == nil {
 		return nil

@@ -24,7 +24,9 @@ func (fsys *fileSystem) publishNamed(ctx context.Context, s *staged, ifWritten b
 	if err != nil || !linked {
 		return 0
 	}
-	return fsys.publish(ctx, s, publication{level, name, minTXID, maxTXID, ifWritten, true})
+	return fsys.publish(ctx, s, publication{
+		level: level, name: name, minTXID: minTXID, maxTXID: maxTXID, ifWritten: ifWritten, inPlace: true,
+	})
 }
 
 // publication is what a staged file is to become.
@@ -34,7 +36,11 @@ type publication struct {
 	minTXID, maxTXID ltx.TXID
 	ifWritten        bool // not if it is empty
 	inPlace          bool // under the name that it has
+	exclusive        bool // only if the name is free
 }
+
+// publishMemory is what one publication may take for buffers, in bytes.
+const publishMemory = 1 << 20
 
 // publish verifies a staged file and writes it to the store. On success it is
 // staged no more; on failure it stays as it was, under its name.
@@ -42,8 +48,8 @@ type publication struct {
 // It goes on in the background if its deadline passes, so that what it leaves
 // is consistent whenever the store answers.
 func (fsys *fileSystem) publish(ctx context.Context, s *staged, p publication) syscall.Errno {
-	fsys.publishing.add()
-	_, err := bounded(ctx, fsys.within.publish, func(ctx context.Context) (struct{}, error) {
+	_, err := bounded(ctx, fsys, fsys.within.publish, func(ctx context.Context) (struct{}, error) {
+		fsys.publishing.add()
 		defer fsys.publishing.done()
 		return struct{}{}, fsys.publishLocked(ctx, s, p)
 	}, nil)
@@ -51,7 +57,7 @@ func (fsys *fileSystem) publish(ctx context.Context, s *staged, p publication) s
 		return 0
 	}
 	e := errno(err)
-	if errors.Is(err, errTaken) || errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, errUnlinked) || errors.Is(err, errPublished) {
 		return e
 	}
 	fsys.log.Warn("not published", "file", stagedPath(p.level, p.name), "error", err, "errno", e.Error(),
@@ -60,10 +66,16 @@ func (fsys *fileSystem) publish(ctx context.Context, s *staged, p publication) s
 }
 
 func (fsys *fileSystem) publishLocked(ctx context.Context, s *staged, p publication) error {
-	if err := s.lock.Acquire(ctx, wholeLock); err != nil {
+	unlock, err := s.lockWhole(ctx)
+	if err != nil {
 		return fmt.Errorf("wait for writers of the file: %w", err)
 	}
-	defer s.lock.Release(wholeLock)
+	defer unlock()
+	release, err := fsys.names.acquire(ctx, p.level, p.minTXID, p.maxTXID)
+	if err != nil {
+		return err
+	}
+	defer release()
 
 	if s.published.Load() != nil {
 		if p.inPlace {
@@ -76,21 +88,29 @@ func (fsys *fileSystem) publishLocked(ctx context.Context, s *staged, p publicat
 		if p.inPlace {
 			return nil // its new name decides
 		}
-		return os.ErrNotExist
+		return errUnlinked
 	}
-	info, err := s.f.Stat()
+	f, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	if p.ifWritten && info.Size() == 0 {
 		return nil
 	}
-	return fsys.try(ctx, s, p, info.Size())
+	if p.inPlace {
+		p.exclusive = s.exclusive
+	}
+	return fsys.try(ctx, s, f, p, info.Size())
 }
 
 // try publishes, and remembers the outcome: for the same content and name, one
 // that can't change is returned again without another look.
-func (fsys *fileSystem) try(ctx context.Context, s *staged, p publication, size int64) error {
+func (fsys *fileSystem) try(ctx context.Context, s *staged, f *os.File, p publication, size int64) error {
 	gen, as := s.gen.Load(), stagedPath(p.level, p.name)
 	s.tryMu.Lock()
 	tried := s.tryGen == gen && s.tryAs == as
@@ -99,31 +119,38 @@ func (fsys *fileSystem) try(ctx context.Context, s *staged, p publication, size 
 	if tried && (errors.Is(err, verify.ErrInvalid) || errors.Is(err, verify.ErrName)) {
 		return err
 	}
-	err = fsys.verifyAndWrite(ctx, s, p, size)
+	err = fsys.verifyAndWrite(ctx, s, f, p, size)
 	s.tryMu.Lock()
 	s.tryGen, s.tryAs, s.tryErr = gen, as, err
 	s.tryMu.Unlock()
 	return err
 }
 
-func (fsys *fileSystem) verifyAndWrite(ctx context.Context, s *staged, p publication, size int64) error {
+func (fsys *fileSystem) verifyAndWrite(ctx context.Context, s *staged, f *os.File, p publication, size int64) error {
 	if err := replica.CheckFile(p.level, p.minTXID, p.maxTXID); err != nil {
 		return fmt.Errorf("%w: %w", verify.ErrName, err)
 	}
-	if _, err := verify.Named(ctx, s.f, size, p.minTXID, p.maxTXID); err != nil {
+	memory := min(publishMemory, fsys.budget.Size())
+	if err := fsys.budget.Acquire(ctx, memory); err != nil {
+		return fmt.Errorf("wait for memory: %w", err)
+	}
+	defer fsys.budget.Release(memory)
+	if _, err := verify.Named(ctx, f, size, p.minTXID, p.maxTXID); err != nil {
 		return err
 	}
-	written, err := replica.Write(ctx, fsys.client, p.level, p.minTXID, p.maxTXID, io.NewSectionReader(s.f, 0, size))
+	write := replica.Write
+	if p.exclusive {
+		write = replica.WriteExclusive
+	}
+	written, err := write(ctx, fsys.client, p.level, p.minTXID, p.maxTXID, io.NewSectionReader(f, 0, size))
 	if err != nil {
 		return err
 	}
-	// From here on the file is in the store.
-	s.published.Store(&written)
+	// From here on the file is in the store. The index must know before the
+	// name stops to show the staged file.
 	fsys.index.Put(written)
-	if err := fsys.settle(s, p.level, p.name); err != nil {
-		// The copy in the staging directory is one too many, and no loss.
-		fsys.log.Warn("can't remove a published file from the staging directory", "file", s.path(), "error", err)
-	}
+	s.published.Store(&written)
+	fsys.settle(s, p.level, p.name)
 	fsys.touch(p.level)
 	fsys.log.Info("published", "file", stagedPath(p.level, p.name), "size", written.Size, "timestamp", written.ModTime)
 	return nil
@@ -132,7 +159,8 @@ func (fsys *fileSystem) verifyAndWrite(ctx context.Context, s *staged, p publica
 // stageFailed is the errno of what went wrong in the staging directory.
 func (fsys *fileSystem) stageFailed(path string, err error) syscall.Errno {
 	e := stageErrno(err)
-	if !errors.Is(err, errTaken) && !errors.Is(err, errPublished) {
+	switch e {
+	case syscall.EIO, syscall.ENOSPC, syscall.EACCES, syscall.ETIMEDOUT, syscall.EROFS:
 		fsys.log.Error("can't stage", "file", path, "staging", fsys.opts.Staging.Path(), "error", err, "errno", e.Error())
 	}
 	return e

@@ -6,8 +6,6 @@ import (
 	"math"
 	"os"
 	"path"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -15,24 +13,21 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
 
-	"github.com/ltxfs/ltxfs/fs/staging"
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// replacementGrace is how long an empty replacement waits for the open that
-// began it. See stageReplacement.
-const replacementGrace = 10 * time.Second
-
 // staged is a file that a tool writes and that is in no replica yet. It lives
-// on local disk in the staging directory, under its name in the mount.
+// on local disk in the staging directory, under its name in the mount. What
+// happens to its name is in namespace.go.
 type staged struct {
 	fsys *fileSystem
 	ino  uint64
-	f    *os.File
 
 	// lock is held by one writer as a share and by publishing whole. It is no
-	// mutex, since a wait for it must end at the deadline of who waits.
+	// mutex, since a wait for it must end at the deadline of who waits. It is
+	// taken before the lock of a name.
 	lock *semaphore.Weighted
 
 	// gen counts changes of the content. Publishing the same content again
@@ -47,11 +42,19 @@ type staged struct {
 
 	level  int
 	name   string
-	linked bool // has a name in the mount
-	opens  int  // handles
+	linked bool     // has a name in the mount
+	f      *os.File // open while there are handles
+	opens  int      // handles
+	last   syscall.Stat_t
+
 	// replaces is set if this began by emptying a published file. While it is
-	// empty, it holds nothing of the user's.
+	// empty, it holds nothing of the user's. awaited are the opens that are
+	// still to come for it, by when they are given up: see stageReplacement.
 	replaces bool
+	awaited  []time.Time
+	// exclusive is set if the name must still be free when the file is
+	// published under it.
+	exclusive bool
 
 	attrMu   sync.Mutex
 	mode     uint32
@@ -68,76 +71,69 @@ const wholeLock = math.MaxInt32
 // stagedPath is the name of a file in the mount, relative to the mountpoint.
 func stagedPath(level int, name string) string { return path.Join("ltx", levelName(level), name) }
 
-// stagedFile returns the staged file with a name, or nil.
-func (fsys *fileSystem) stagedFile(level int, name string) *staged {
-	fsys.stagedMu.Lock()
-	defer fsys.stagedMu.Unlock()
-	return fsys.staged[level][name]
-}
-
-// stagedEntries are the staged files of a level as entries of its directory, by
-// name.
-func (fsys *fileSystem) stagedEntries(level int) []fuse.DirEntry {
-	fsys.stagedMu.Lock()
-	defer fsys.stagedMu.Unlock()
-	if len(fsys.staged[level]) == 0 {
-		return nil
-	}
-	entries := make([]fuse.DirEntry, 0, len(fsys.staged[level]))
-	for name, s := range fsys.staged[level] {
-		entries = append(entries, fuse.DirEntry{Name: name, Mode: syscall.S_IFREG, Ino: s.ino})
-	}
-	slices.SortFunc(entries, func(a, b fuse.DirEntry) int { return strings.Compare(a.Name, b.Name) })
-	return entries
-}
-
-// stage makes an empty staged file with a name that no staged file has.
-func (fsys *fileSystem) stage(level int, name string, mode uint32, opens int, replaces bool) (*staged, error) {
-	fsys.stagedMu.Lock()
-	defer fsys.stagedMu.Unlock()
-	if fsys.staged[level][name] != nil {
-		return nil, errTaken
-	}
-	f, err := fsys.opts.Staging.Create(stagedPath(level, name))
-	if err != nil {
-		return nil, err
-	}
-	s := &staged{
-		fsys: fsys, ino: fsys.nextIno, f: f, lock: semaphore.NewWeighted(wholeLock),
-		level: level, name: name, linked: true, opens: opens, replaces: replaces,
-		mode: mode & 0o7777, uid: fsys.opts.UID, gid: fsys.opts.GID,
-	}
-	fsys.nextIno++
-	fsys.staged[level][name] = s
-	fsys.touch(level)
-	return s, nil
-}
-
-// stageReplacement makes the empty file that is to replace a published one.
-// The kernel, which has opened the published file's inode, is then told to look
-// the name up again and opens this. If it never does, or if nobody writes to
-// the file, it goes and the published one shows again.
-func (fsys *fileSystem) stageReplacement(level int, name string) error {
-	s, err := fsys.stage(level, name, fsys.opts.FileMode, 0, true)
-	if errors.Is(err, errTaken) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	time.AfterFunc(replacementGrace, func() { fsys.dropUnused(s) })
-	return nil
-}
-
-// dropUnused removes a replacement that nobody has open or has written to.
-func (fsys *fileSystem) dropUnused(s *staged) {
-	fsys.stagedMu.Lock()
-	defer fsys.stagedMu.Unlock()
-	if s.linked && s.opens == 0 && s.unused() {
-		if err := fsys.unlinkLocked(s); err != nil {
-			fsys.log.Warn("can't remove an empty staged file", "file", stagedPath(s.level, s.name), "error", err)
+// open counts a handle and returns the file. It fails once there is neither a
+// name nor a handle, and once the mount closes.
+func (s *staged) open() (*os.File, error) {
+	s.fsys.stagedMu.Lock()
+	defer s.fsys.stagedMu.Unlock()
+	if s.f == nil {
+		if !s.linked || s.fsys.closing {
+			return nil, os.ErrClosed
 		}
+		f, err := os.OpenFile(s.diskPath(), os.O_RDWR|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return nil, err
+		}
+		s.f = f
 	}
+	s.opens++
+	return s.f, nil
+}
+
+// release gives a handle back.
+func (s *staged) release() {
+	s.fsys.stagedMu.Lock()
+	defer s.fsys.stagedMu.Unlock()
+	s.opens--
+	s.closeIfUnused()
+	s.fsys.dropUnused(s)
+}
+
+// closeIfUnused closes the file once no handle is left. stagedMu is held.
+func (s *staged) closeIfUnused() {
+	if s.opens > 0 || s.f == nil {
+		return
+	}
+	s.last, _ = statOf(s.f) // all there is to say of it if its name is gone
+	if err := s.f.Close(); err != nil && s.linked {
+		s.fsys.log.Error("can't save a staged file", "file", stagedPath(s.level, s.name), "error", err)
+	}
+	s.f = nil
+}
+
+// diskPath is where the content is. stagedMu is held.
+func (s *staged) diskPath() string {
+	return s.fsys.opts.Staging.FilePath(stagedPath(s.level, s.name))
+}
+
+// stat is what the staging disk says of the file. stagedMu is held.
+func (s *staged) stat() (st syscall.Stat_t, err error) {
+	switch {
+	case s.f != nil:
+		return statOf(s.f)
+	case s.linked:
+		err = syscall.Lstat(s.diskPath(), &st)
+		return st, err
+	}
+	return s.last, nil
+}
+
+func statOf(f *os.File) (syscall.Stat_t, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return syscall.Stat_t{}, err
+	}
+	return *info.Sys().(*syscall.Stat_t), nil
 }
 
 // unused reports whether the file is an emptied copy of a published one that
@@ -146,96 +142,8 @@ func (s *staged) unused() bool {
 	if !s.replaces {
 		return false
 	}
-	info, err := s.f.Stat()
-	return err == nil && info.Size() == 0
-}
-
-// unlink takes a staged file's name away, in the mount and on disk. Handles
-// that are open keep the content.
-func (fsys *fileSystem) unlink(s *staged) error {
-	fsys.stagedMu.Lock()
-	defer fsys.stagedMu.Unlock()
-	if !s.linked {
-		return os.ErrNotExist
-	}
-	return fsys.unlinkLocked(s)
-}
-
-func (fsys *fileSystem) unlinkLocked(s *staged) error {
-	err := fsys.opts.Staging.Remove(stagedPath(s.level, s.name))
-	if err != nil {
-		return err
-	}
-	delete(fsys.staged[s.level], s.name)
-	fsys.touch(s.level)
-	s.linked = false
-	s.closeIfUnused()
-	return nil
-}
-
-// rename gives a staged file another name, which may be that of another staged
-// file. Neither is published.
-func (fsys *fileSystem) rename(s *staged, level int, name string) error {
-	fsys.stagedMu.Lock()
-	defer fsys.stagedMu.Unlock()
-	if !s.linked {
-		return os.ErrNotExist
-	}
-	if err := fsys.opts.Staging.Rename(stagedPath(s.level, s.name), stagedPath(level, name)); err != nil {
-		return err
-	}
-	if old := fsys.staged[level][name]; old != nil && old != s {
-		old.linked = false
-		old.closeIfUnused()
-	}
-	delete(fsys.staged[s.level], s.name)
-	fsys.touch(s.level)
-	s.level, s.name, s.replaces = level, name, false
-	fsys.staged[level][name] = s
-	fsys.touch(level)
-	return nil
-}
-
-// settle takes what was published out of the staged namespace: s itself, and
-// the staged file that had the published name.
-func (fsys *fileSystem) settle(s *staged, level int, name string) error {
-	fsys.stagedMu.Lock()
-	defer fsys.stagedMu.Unlock()
-	var errs []error
-	if s.linked {
-		errs = append(errs, fsys.unlinkLocked(s))
-	}
-	if old := fsys.staged[level][name]; old != nil {
-		errs = append(errs, fsys.unlinkLocked(old))
-	}
-	return errors.Join(errs...)
-}
-
-// open counts a handle. It fails once the file has no name and no handle.
-func (s *staged) open() error {
-	s.fsys.stagedMu.Lock()
-	defer s.fsys.stagedMu.Unlock()
-	if !s.linked && s.opens == 0 {
-		return os.ErrClosed
-	}
-	s.opens++
-	return nil
-}
-
-// release gives a handle back.
-func (s *staged) release() {
-	s.fsys.stagedMu.Lock()
-	s.opens--
-	s.closeIfUnused()
-	s.fsys.stagedMu.Unlock()
-	s.fsys.dropUnused(s)
-}
-
-// closeIfUnused closes the file once nobody can reach it. stagedMu is held.
-func (s *staged) closeIfUnused() {
-	if !s.linked && s.opens == 0 {
-		_ = s.f.Close() // either published or removed by its user
-	}
+	st, err := s.stat()
+	return err == nil && st.Size == 0
 }
 
 // place is the file's name at this moment.
@@ -250,6 +158,14 @@ func (s *staged) path() string {
 	return stagedPath(level, name)
 }
 
+// lockWhole waits until nobody writes to the file or publishes it.
+func (s *staged) lockWhole(ctx context.Context) (unlock func(), err error) {
+	if err := s.lock.Acquire(ctx, wholeLock); err != nil {
+		return nil, err
+	}
+	return func() { s.lock.Release(wholeLock) }, nil
+}
+
 // change runs fn, which changes the content, unless the file is published.
 func (s *staged) change(ctx context.Context, fn func() error) error {
 	ctx, cancel := detached(ctx, s.fsys.within.read)
@@ -258,8 +174,11 @@ func (s *staged) change(ctx context.Context, fn func() error) error {
 		return err
 	}
 	defer s.lock.Release(1)
-	if s.published.Load() != nil {
+	switch {
+	case s.published.Load() != nil:
 		return errPublished
+	case s.fsys.isClosing():
+		return os.ErrClosed
 	}
 	s.gen.Add(1)
 	return fn()
@@ -271,17 +190,22 @@ func (s *staged) attr(out *fuse.Attr) syscall.Errno {
 		s.fsys.fileAttr(out, *f)
 		return 0
 	}
-	var st syscall.Stat_t
-	conn, err := s.f.SyscallConn()
-	if err == nil {
-		cerr := conn.Control(func(fd uintptr) { err = syscall.Fstat(int(fd), &st) })
-		err = errors.Join(cerr, err)
+	s.fsys.stagedMu.Lock()
+	st, err := s.stat()
+	linked := s.linked
+	s.fsys.stagedMu.Unlock()
+	if errors.Is(err, os.ErrNotExist) {
+		return errAgain
 	}
 	if err != nil {
-		return errno(err)
+		return s.fsys.stageFailed(s.path(), err)
 	}
 	out.FromStat(&st)
 	out.Ino = s.ino
+	out.Nlink = 0
+	if linked {
+		out.Nlink = 1
+	}
 	s.attrMu.Lock()
 	out.Mode = syscall.S_IFREG | s.mode
 	out.Owner = fuse.Owner{Uid: s.uid, Gid: s.gid}
@@ -289,50 +213,36 @@ func (s *staged) attr(out *fuse.Attr) syscall.Errno {
 	return 0
 }
 
-// unpublished are the staged files that are in no replica.
-func (fsys *fileSystem) unpublished() []staging.Entry {
-	fsys.stagedMu.Lock()
-	var files []*staged
-	for _, level := range fsys.staged {
-		for _, s := range level {
-			if !s.unused() {
-				files = append(files, s)
-			}
-		}
+// setAttr keeps what a tool sets until the file is published.
+func (s *staged) setAttr(in *fuse.SetAttrIn) error {
+	s.attrMu.Lock()
+	if mode, ok := in.GetMode(); ok {
+		s.mode = mode & 0o7777
 	}
-	fsys.stagedMu.Unlock()
+	if uid, ok := in.GetUID(); ok {
+		s.uid = uid
+	}
+	if gid, ok := in.GetGID(); ok {
+		s.gid = gid
+	}
+	s.attrMu.Unlock()
 
-	entries := make([]staging.Entry, 0, len(files))
-	for _, s := range files {
-		name := s.path()
-		e := staging.Entry{Name: name, Path: fsys.opts.Staging.FilePath(name)}
-		if info, err := s.f.Stat(); err == nil {
-			e.Size, e.ModTime = info.Size(), info.ModTime()
-		}
-		s.tryMu.Lock()
-		e.Err = s.tryErr
-		s.tryMu.Unlock()
-		entries = append(entries, e)
+	atime, setA := in.GetATime()
+	mtime, setM := in.GetMTime()
+	if !setA && !setM {
+		return nil
 	}
-	slices.SortFunc(entries, func(a, b staging.Entry) int { return strings.Compare(a.Name, b.Name) })
-	return entries
+	f, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	return setTimes(f, timespec(atime, setA), timespec(mtime, setM))
 }
 
-// closeStaged closes what is still staged, and leaves it on disk.
-func (fsys *fileSystem) closeStaged() {
-	fsys.stagedMu.Lock()
-	defer fsys.stagedMu.Unlock()
-	for _, level := range fsys.staged {
-		for _, s := range level {
-			if s.unused() {
-				if err := fsys.unlinkLocked(s); err != nil {
-					fsys.log.Warn("can't remove an empty staged file", "file", stagedPath(s.level, s.name), "error", err)
-				}
-				continue
-			}
-			if err := errors.Join(s.f.Sync(), s.f.Close()); err != nil && !errors.Is(err, os.ErrClosed) {
-				fsys.log.Error("can't save a staged file", "file", stagedPath(s.level, s.name), "error", err)
-			}
-		}
+func timespec(t time.Time, set bool) unix.Timespec {
+	if !set {
+		return unix.Timespec{Nsec: unix.UTIME_OMIT}
 	}
+	return unix.NsecToTimespec(t.UnixNano())
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"syscall"
-	"time"
 
 	gofs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -39,11 +38,15 @@ func (n *stagedNode) Open(ctx context.Context, flags uint32) (gofs.FileHandle, u
 	if n.s.published.Load() != nil {
 		return nil, 0, errAgain // the name means the published file now
 	}
-	if err := n.s.open(); err != nil {
+	f, err := n.s.open()
+	switch {
+	case errors.Is(err, os.ErrClosed), errors.Is(err, os.ErrNotExist):
 		return nil, 0, errAgain
+	case err != nil:
+		return nil, 0, n.fsys.stageFailed(n.s.path(), err)
 	}
 	if flags&syscall.O_TRUNC != 0 {
-		if err := n.s.change(ctx, func() error { return n.s.f.Truncate(0) }); err != nil {
+		if err := n.truncate(ctx, f); err != nil {
 			n.s.release()
 			if errors.Is(err, errPublished) {
 				return nil, 0, errAgain
@@ -51,25 +54,25 @@ func (n *stagedNode) Open(ctx context.Context, flags uint32) (gofs.FileHandle, u
 			return nil, 0, n.fsys.stageFailed(n.s.path(), err)
 		}
 	}
-	return newStagedHandle(n.s, flags), 0, 0
+	return newStagedHandle(n.s, f, flags), 0, 0
+}
+
+// truncate empties the file for an open, which may be the one it waited for.
+func (n *stagedNode) truncate(ctx context.Context, f *os.File) error {
+	defer n.s.arrived()
+	return n.s.change(ctx, func() error { return f.Truncate(0) })
 }
 
 // Getattr implements gofs.NodeGetattrer.
 func (n *stagedNode) Getattr(_ context.Context, _ gofs.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	if e := n.s.attr(&out.Attr); e != 0 {
-		return e
-	}
-	if _, _, linked := n.s.place(); !linked && n.s.published.Load() == nil {
-		out.Nlink = 0
-	}
-	return 0
+	return n.s.attr(&out.Attr)
 }
 
 // Setattr implements gofs.NodeSetattrer. What a tool sets, it finds again until
 // the file is published; then the replica's own attributes hold.
 func (n *stagedNode) Setattr(ctx context.Context, f gofs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
 	if size, ok := in.GetSize(); ok {
-		if err := n.s.change(ctx, func() error { return n.s.f.Truncate(int64(size)) }); err != nil {
+		if err := n.resize(ctx, int64(size)); err != nil {
 			return n.fsys.stageFailed(n.s.path(), err)
 		}
 	}
@@ -81,59 +84,44 @@ func (n *stagedNode) Setattr(ctx context.Context, f gofs.FileHandle, in *fuse.Se
 	return n.setattr(out, n.Getattr(ctx, f, out))
 }
 
-func (s *staged) setAttr(in *fuse.SetAttrIn) error {
-	s.attrMu.Lock()
-	if mode, ok := in.GetMode(); ok {
-		s.mode = mode & 0o7777
+func (n *stagedNode) resize(ctx context.Context, size int64) error {
+	f, err := n.s.open()
+	if err != nil {
+		return err
 	}
-	if uid, ok := in.GetUID(); ok {
-		s.uid = uid
-	}
-	if gid, ok := in.GetGID(); ok {
-		s.gid = gid
-	}
-	s.attrMu.Unlock()
+	defer n.s.release()
+	return n.s.change(ctx, func() error { return f.Truncate(size) })
+}
 
-	atime, setA := in.GetATime()
-	mtime, setM := in.GetMTime()
-	if !setA && !setM {
-		return nil
-	}
-	times := []unix.Timespec{timespec(atime, setA), timespec(mtime, setM)}
-	conn, err := s.f.SyscallConn()
+// setTimes is futimens, by way of /proc: that isn't a system call, and kernels
+// before 5.8 don't take a descriptor in utimensat.
+func setTimes(f *os.File, atime, mtime unix.Timespec) error {
+	conn, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var serr error
 	err = conn.Control(func(fd uintptr) {
-		// By way of /proc, since futimens isn't a system call and kernels
-		// before 5.8 know no AT_EMPTY_PATH here.
-		serr = unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), times, 0)
+		serr = unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), []unix.Timespec{atime, mtime}, 0)
 	})
 	return errors.Join(err, serr)
-}
-
-func timespec(t time.Time, set bool) unix.Timespec {
-	if !set {
-		return unix.Timespec{Nsec: unix.UTIME_OMIT}
-	}
-	return unix.NsecToTimespec(t.UnixNano())
 }
 
 // stagedHandle is an open staged file.
 type stagedHandle struct {
 	s        *staged
+	f        *os.File
 	writable bool
 }
 
-// newStagedHandle makes the handle for an open that s has counted.
-func newStagedHandle(s *staged, flags uint32) *stagedHandle {
-	return &stagedHandle{s: s, writable: flags&syscall.O_ACCMODE != syscall.O_RDONLY}
+// newStagedHandle makes the handle for an open of s that was counted.
+func newStagedHandle(s *staged, f *os.File, flags uint32) *stagedHandle {
+	return &stagedHandle{s: s, f: f, writable: flags&syscall.O_ACCMODE != syscall.O_RDONLY}
 }
 
 // Read implements gofs.FileReader.
 func (h *stagedHandle) Read(_ context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	n, err := h.s.f.ReadAt(dest, off)
+	n, err := h.f.ReadAt(dest, off)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, h.s.fsys.stageFailed(h.s.path(), err)
 	}
@@ -144,7 +132,7 @@ func (h *stagedHandle) Read(_ context.Context, dest []byte, off int64) (fuse.Rea
 func (h *stagedHandle) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
 	var n int
 	err := h.s.change(ctx, func() (err error) {
-		n, err = h.s.f.WriteAt(data, off)
+		n, err = h.f.WriteAt(data, off)
 		return err
 	})
 	if n > 0 && err != nil && !errors.Is(err, errPublished) {
@@ -159,7 +147,7 @@ func (h *stagedHandle) Write(ctx context.Context, data []byte, off int64) (uint3
 // Allocate implements gofs.FileAllocater.
 func (h *stagedHandle) Allocate(ctx context.Context, off, size uint64, mode uint32) syscall.Errno {
 	err := h.s.change(ctx, func() error {
-		return unix.Fallocate(int(h.s.f.Fd()), mode, int64(off), int64(size))
+		return unix.Fallocate(int(h.f.Fd()), mode, int64(off), int64(size))
 	})
 	if err != nil {
 		return h.s.fsys.stageFailed(h.s.path(), err)
@@ -182,8 +170,8 @@ func (h *stagedHandle) Fsync(ctx context.Context, _ uint32) syscall.Errno {
 	if h.s.published.Load() != nil {
 		return 0
 	}
-	_, err := bounded(ctx, h.s.fsys.within.publish, func(context.Context) (struct{}, error) {
-		return struct{}{}, h.s.f.Sync()
+	_, err := bounded(ctx, h.s.fsys, h.s.fsys.within.publish, func(context.Context) (struct{}, error) {
+		return struct{}{}, h.f.Sync()
 	}, nil)
 	if err != nil && !errors.Is(err, os.ErrClosed) {
 		return h.s.fsys.stageFailed(h.s.path(), err)

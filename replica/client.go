@@ -41,6 +41,7 @@ const (
 // wrap
 //
 //   - os.ErrNotExist: the store has no such file;
+//   - ErrUnavailable: the store itself is gone; never os.ErrNotExist;
 //   - os.ErrPermission: the store refuses these credentials;
 //   - ErrReplaced: the name now holds another version (VersionOpener and
 //     LocalOpener only);
@@ -96,8 +97,9 @@ type Client interface {
 }
 
 // Version tells one content of a file from another under the same name: the
-// ETag in S3; size, mtime and inode on disk. It is opaque, compared with ==,
-// and "" when the client has none.
+// ETag in S3; on disk size, mtime, ctime and inode, and the time of birth where
+// the file system has it. Another version needn't be another content. It is
+// opaque, compared with ==, and "" when the client has none.
 type Version string
 
 // File is one version of one file, as a listing, a stat or a write found it.
@@ -159,6 +161,15 @@ type VersionWriter interface {
 	WriteLTXFileVersion(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (File, error)
 }
 
+// ExclusiveWriter writes what must not replace anything.
+type ExclusiveWriter interface {
+	// WriteLTXFileExclusive is WriteLTXFileVersion, but if the store has a
+	// file of that name by the time that this one would become visible, it
+	// fails with an error that wraps os.ErrExist and changes nothing. Of
+	// several at once, one succeeds.
+	WriteLTXFileExclusive(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (File, error)
+}
+
 // LocalOpener hands out descriptors of files on local disk, which the kernel
 // can read without ltxfs in between.
 type LocalOpener interface {
@@ -197,4 +208,15 @@ func Write(ctx context.Context, c Client, level int, minTXID, maxTXID ltx.TXID, 
 		return File{}, err
 	}
 	return File{Level: level, MinTXID: minTXID, MaxTXID: maxTXID, Size: info.Size, ModTime: info.CreatedAt}, nil
+}
+
+// WriteExclusive stores a file unless there is one of that name, which is
+// os.ErrExist. A client that isn't an ExclusiveWriter replaces it all the same:
+// then it is the caller's own check before that counts, and another writer may
+// come between the two.
+func WriteExclusive(ctx context.Context, c Client, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (File, error) {
+	if w, ok := c.(ExclusiveWriter); ok {
+		return w.WriteLTXFileExclusive(ctx, level, minTXID, maxTXID, r)
+	}
+	return Write(ctx, c, level, minTXID, maxTXID, r)
 }

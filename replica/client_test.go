@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -81,4 +82,25 @@ func TestWrite(t *testing.T) {
 		require.ErrorIs(t, err, broken)
 		assert.Equal(t, replica.File{}, f)
 	}
+}
+
+// WriteExclusive replaces nothing if the client can tell, and does what Write
+// does if it can't.
+func TestWriteExclusive(t *testing.T) {
+	c := mock.New()
+	for i, client := range []replica.Client{c, c.Limit(mock.WriteExclusive)} {
+		txid := ltx.TXID(i + 1)
+		f, err := replica.WriteExclusive(t.Context(), client, 4, txid, txid, bytes.NewReader([]byte("abc")))
+		require.NoError(t, err)
+		assert.NotEmpty(t, f.Version)
+		f, err = replica.WriteExclusive(t.Context(), client, 4, txid, txid, bytes.NewReader([]byte("def")))
+		require.ErrorIs(t, err, os.ErrExist)
+		assert.Equal(t, replica.File{}, f)
+		got, _ := c.Bytes(4, txid, txid)
+		assert.Equal(t, "abc", string(got))
+	}
+	_, err := replica.WriteExclusive(t.Context(), c.Limit(mock.WriteVersion), 4, 1, 1, bytes.NewReader([]byte("ghi")))
+	require.NoError(t, err)
+	got, _ := c.Bytes(4, 1, 1)
+	assert.Equal(t, "ghi", string(got))
 }

@@ -13,6 +13,11 @@ var (
 	// for: the file was replaced, or was deleted and written again.
 	ErrReplaced = errors.New("the file was replaced by another version")
 
+	// ErrUnavailable means that the store itself is gone: a disk that isn't
+	// mounted any more, a directory that was renamed. What it held may be
+	// whole, so that nothing may be concluded about any file.
+	ErrUnavailable = errors.New("the replica's store is not there")
+
 	// ErrMixedLayouts means that a store holds files in two layouts, so that
 	// neither is the whole replica.
 	ErrMixedLayouts = errors.New("the store holds LTX files in two layouts")

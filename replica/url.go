@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"strings"
 )
 
 // URL names a store, as given on a command line or in a configuration.
@@ -31,28 +32,36 @@ var ErrUnsupported = errors.New("not supported by this version of ltxfs")
 // A scheme has two characters at least; with one, it would be a drive letter.
 var schemeRegex = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]+://`)
 
+// What has one slash where a URL has two would name a path that hardly anyone
+// means, and whose name, which every later error tells, may hold a secret.
+var mistypedRegex = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9]+:/`)
+
 // ParseURL parses the name of a replica: a path, taken as it is, a file URL
 // with an absolute path that may be percent-encoded, or the URL of another
 // store. A scheme that ltxfs knows no client for is ErrUnsupported.
+//
+// Errors end in logs, and a URL may hold a secret wherever its author put it:
+// of one that isn't a file's, they tell no more than the scheme.
 func ParseURL(s string) (*URL, error) {
 	if s == "" {
 		return nil, errors.New("the replica is empty: give a path or a URL such as file:///var/backups/db")
 	}
-	if !schemeRegex.MatchString(s) {
+	switch {
+	case schemeRegex.MatchString(s):
+	case mistypedRegex.MatchString(s):
+		return nil, errors.New("the replica looks like a mistyped URL: write scheme://… for a URL, or ./ before a path")
+	default:
 		return &URL{Scheme: "file", Path: filepath.Clean(s)}, nil
+	}
+	scheme, _, _ := strings.Cut(s, "://")
+	if scheme = strings.ToLower(scheme); scheme != "file" {
+		return nil, fmt.Errorf("replica with scheme %q: such stores are %w: give a path or a file:// URL", scheme, ErrUnsupported)
 	}
 	u, err := url.Parse(s)
 	if err != nil {
 		return nil, fmt.Errorf("parse the replica's URL: %w", redactURLError(err))
 	}
-	switch u.Scheme {
-	case "file":
-		return parseFileURL(u)
-	case "s3":
-		return nil, fmt.Errorf("replica s3://%s: S3 stores are %w: mount a replica on disk", u.Host, ErrUnsupported)
-	default:
-		return nil, fmt.Errorf("replica with scheme %q: such stores are %w: give a path or a file:// URL", u.Scheme, ErrUnsupported)
-	}
+	return parseFileURL(u)
 }
 
 func parseFileURL(u *url.URL) (*URL, error) {
@@ -60,7 +69,7 @@ func parseFileURL(u *url.URL) (*URL, error) {
 	case u.Host != "" && u.Host != "localhost":
 		return nil, fmt.Errorf("file URL with the host %q: write file:///%s%s for an absolute path, or the path alone",
 			u.Host, u.Host, u.Path)
-	case u.Path == "" || u.Path == "/" && u.Host == "localhost":
+	case u.Path == "":
 		return nil, errors.New("file URL without a path: write file:///path/to/replica")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, errors.New("file URL with a query or fragment: write ? as %3F and # as %23 if they belong to the path")
@@ -70,8 +79,8 @@ func parseFileURL(u *url.URL) (*URL, error) {
 	return &URL{Scheme: "file", Path: filepath.Clean(u.Path)}, nil
 }
 
-// redactURLError drops the URL from an error of url.Parse: it may hold a
-// secret, and errors end in logs.
+// redactURLError drops the URL from an error of url.Parse: it may hold a user's
+// password.
 func redactURLError(err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {

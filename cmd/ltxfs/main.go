@@ -2,6 +2,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/exitcode"
+	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/logging"
 )
 
 func main() {
@@ -31,7 +33,12 @@ func run(argv []string, stdin io.Reader, stdout, stderr io.Writer) exitcode.Code
 		err = root.Execute()
 	}
 	if err != nil && !exitcode.IsReported(err) {
-		fmt.Fprintf(stderr, "ltxfs: %s\n", strings.TrimSpace(err.Error()))
+		// Whoever doesn't read standard error must not keep the process.
+		queue := logging.NewQueue(stderr, "text")
+		fmt.Fprintf(queue, "ltxfs: %s\n", strings.TrimSpace(err.Error()))
+		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
+		_ = queue.Flush(ctx)
 	}
 	return exitcode.Of(err)
 }

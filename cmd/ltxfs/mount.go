@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/ltxfs/ltxfs/cache"
 	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/daemon"
 	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/exitcode"
 	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/logging"
@@ -25,6 +26,7 @@ import (
 const (
 	defaultCacheSize = 128 << 20
 	minCacheSize     = 4 << 20
+	maxCacheSize     = cache.MaxBudget
 	defaultFreshness = time.Second
 	defaultGrace     = 10 * time.Second
 
@@ -96,7 +98,7 @@ func (f *mountFlags) define(flags *pflag.FlagSet) {
 	flags.Var(&f.dirMode, "dir-mode", "permissions of directories")
 	flags.StringVar(&f.layout, "layout", replica.LayoutAuto, "`layout` of the replica: auto, litestream-file, litestream-s3 or guide")
 	flags.DurationVar(&f.freshness, "freshness", defaultFreshness, "how old what the mount shows of other writers' work may be")
-	flags.Var(&f.cacheSize, "cache-size", "memory for cached blocks, at least 4MiB")
+	flags.Var(&f.cacheSize, "cache-size", "memory for cached blocks, from 4MiB to 1TiB")
 	flags.StringVar(&f.stagingDir, "staging-dir", "", "`directory` for files until they are published (default /var/lib/ltxfs/staging\nfor root, else ~/.local/state/ltxfs/staging)")
 	flags.DurationVar(&f.grace, "grace", defaultGrace, "how long to wait at the end for programs that use the mount, before it is\ndetached from them")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `level` to log: debug, info, warn or error")
@@ -161,6 +163,8 @@ func (f *mountFlags) config(flags *pflag.FlagSet, source, mountpoint string) (mo
 	switch {
 	case cfg.cacheSize < minCacheSize:
 		return mountConfig{}, exitcode.Errorf(exitcode.Usage, "--cache-size %s: too small: give at least 4MiB", &cfg.cacheSize)
+	case cfg.cacheSize > maxCacheSize:
+		return mountConfig{}, exitcode.Errorf(exitcode.Usage, "--cache-size %s: too large: give at most 1TiB", &cfg.cacheSize)
 	case cfg.freshness < 0:
 		return mountConfig{}, exitcode.Errorf(exitcode.Usage, "--freshness %s: negative: give 0s or more", cfg.freshness)
 	case cfg.grace < 0:

@@ -98,6 +98,8 @@ func TestMountConfigErrors(t *testing.T) {
 		says string
 	}{
 		{"--cache-size=1MiB /srv/r /mnt", exitcode.Usage, "at least 4MiB"},
+		{"--cache-size=1025GiB /srv/r /mnt", exitcode.Usage, "at most 1TiB"},
+		{"--cache-size=9223372036854775807 /srv/r /mnt", exitcode.Usage, "at most 1TiB"},
 		{"--freshness=-1s /srv/r /mnt", exitcode.Usage, "--freshness"},
 		{"--grace=-1s /srv/r /mnt", exitcode.Usage, "--grace"},
 		{"--layout=none /srv/r /mnt", exitcode.Usage, "litestream-file"},

@@ -9,7 +9,11 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/superfly/ltx"
 
@@ -30,10 +34,10 @@ func reportLeftovers(w io.Writer, log *slog.Logger, left []staging.Entry, mountp
 	defer cancel()
 	fmt.Fprintf(w, "ltxfs: earlier mounts left %s unpublished, not in the replica:\n", count(len(left)))
 	for _, e := range left {
-		fmt.Fprintf(w, "  %s (%d bytes), in %s\n", e.Name, e.Size, e.Path)
+		fmt.Fprintf(w, "  %s (%d bytes), in %s\n", shown(e.Name), e.Size, shown(e.Path))
 		name, err := publishedName(ctx, e)
 		if err != nil {
-			fmt.Fprintf(w, "    can't be published: %v\n", err)
+			fmt.Fprintf(w, "    can't be published: %s\n", shown(err.Error()))
 		} else {
 			target := filepath.Join(mountpoint, filepath.FromSlash(name))
 			fmt.Fprintf(w, "    to publish it: cp %s %s && rm %s\n", quote(e.Path), quote(target), quote(e.Path))
@@ -92,7 +96,7 @@ func reportUnpublished(w io.Writer, log *slog.Logger, left []state.Unpublished, 
 	}
 	fmt.Fprintf(w, "ltxfs: unmount %s: %s unpublished, not in the replica:\n", mountpoint, count(len(left)))
 	for _, u := range left {
-		fmt.Fprintf(w, "  %s (%d bytes): %s\n    kept in %s\n", u.Name, u.Size, why(u), u.Path)
+		fmt.Fprintf(w, "  %s (%d bytes): %s\n    kept in %s\n", shown(u.Name), u.Size, shown(why(u)), shown(u.Path))
 	}
 	fmt.Fprintln(w, "The next mount with --rw lists them again, and how to publish or discard them.")
 }
@@ -102,6 +106,19 @@ func count(n int) string {
 		return "1 file"
 	}
 	return fmt.Sprintf("%d files", n)
+}
+
+// shown is a name as it may go to a terminal: quoted if a program could have put
+// into it what moves the cursor, or worse.
+func shown(name string) string {
+	if isPrintable(name) {
+		return name
+	}
+	return strconv.Quote(name)
+}
+
+func isPrintable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // quote makes a path one word of a shell.
@@ -118,6 +135,9 @@ func quote(s string) string {
 }
 
 func shellQuoted(s string) string {
+	if !isPrintable(s) {
+		return escaped(s)
+	}
 	out := []byte{'\''}
 	for i := range len(s) {
 		if s[i] == '\'' {
@@ -125,6 +145,23 @@ func shellQuoted(s string) string {
 			continue
 		}
 		out = append(out, s[i])
+	}
+	return string(append(out, '\''))
+}
+
+// escaped quotes what isn't printable, too, as bash, zsh and POSIX since 2024
+// read it.
+func escaped(s string) string {
+	out := []byte("$'")
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '\'' || c == '\\':
+			out = append(out, '\\', c)
+		case c < ' ' || c > '~':
+			out = fmt.Appendf(out, `\%03o`, c)
+		default:
+			out = append(out, c)
+		}
 	}
 	return string(append(out, '\''))
 }

@@ -38,6 +38,19 @@ func TestReportLeftovers(t *testing.T) {
 	require.Equal(t, 3, strings.Count(log.String(), "level=WARN"))
 }
 
+// A program can write a file of any name, and that must not reach the terminal.
+func TestReportedNamesAreQuoted(t *testing.T) {
+	entry := staging.Entry{Name: "ltx/0000/\x1b[2J\n'é\xff", Path: "/s/\x1b[2J\n'é\xff", Size: 5}
+	var out bytes.Buffer
+	reportUnpublished(&out, nil, unpublishedOf([]staging.Entry{entry}), "/mnt")
+	require.Contains(t, out.String(), `  "ltx/0000/\x1b[2J\n'é\xff" (5 bytes): `)
+	require.Contains(t, out.String(), `kept in "/s/\x1b[2J\n'é\xff"`)
+	reportLeftovers(&out, slog.New(slog.DiscardHandler), []staging.Entry{entry}, "/mnt")
+	require.Contains(t, out.String(), `to discard it: rm $'/s/\033[2J\012\'\303\251\377'`)
+	require.NotContains(t, out.String(), "\x1b")
+	require.Equal(t, "a b/é", shown("a b/é"))
+}
+
 func TestReportUnpublished(t *testing.T) {
 	left := unpublishedOf([]staging.Entry{
 		{Name: "ltx/0000/a.tmp", Path: "/s/a.tmp", Size: 5},
@@ -59,15 +72,4 @@ func TestQuote(t *testing.T) {
 	for in, want := range map[string]string{"/a/b-c_d.e": "/a/b-c_d.e", "/a b": "'/a b'", "it's": `'it'\''s'`, "$x": "'$x'", "é": "'é'"} {
 		require.Equal(t, want, quote(in))
 	}
-}
-
-func TestStagedFiles(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(t, os.MkdirAll(filepath.Join(dir, "ltx", "0000"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "ltx", "0000", "a.tmp"), []byte("hello"), 0o644))
-	left := stagedFiles(dir)
-	require.Len(t, left, 1)
-	require.Equal(t, "ltx/0000/a.tmp", left[0].Name)
-	require.EqualValues(t, 5, left[0].Size)
-	require.Empty(t, stagedFiles(filepath.Join(dir, "none")))
 }

@@ -40,8 +40,10 @@ type server struct {
 	reporter *daemon.Reporter
 	signals  chan os.Signal
 
-	// plain gets what a user is told in words, log what is logged.
+	// plain gets what a user is told in words, log what is logged. Until
+	// there is a log file, both go to stderr.
 	plain   io.Writer
+	stderr  *logging.Queue
 	sink    *logging.Sink
 	log     *slog.Logger
 	logFile *os.File
@@ -53,12 +55,14 @@ type server struct {
 }
 
 func newServer(cfg mountConfig, stderr io.Writer) *server {
+	queue := logging.NewQueue(stderr, cfg.logFormat)
 	return &server{
 		cfg:      cfg,
 		reporter: daemon.FromEnvironment(),
 		signals:  make(chan os.Signal, 8),
-		plain:    stderr,
-		sink:     logging.NewSink(stderr),
+		plain:    queue,
+		stderr:   queue,
+		sink:     logging.NewSink(queue),
 	}
 }
 
@@ -69,6 +73,7 @@ func (s *server) run() (err error) {
 	signal.Ignore(unix.SIGPIPE)
 	signal.Notify(s.signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, detachSignal)
 	defer signal.Stop(s.signals)
+	defer s.flush()
 	if s.cfg.logFormat == "json" && s.cfg.logFile == "" && !s.reporter.InBackground() {
 		s.plain = io.Discard // whoever reads the log reads nothing but JSON
 	}
@@ -124,6 +129,7 @@ func (s *server) prepare() error {
 	if cfg.readWrite {
 		return s.openStaging(check)
 	}
+	s.lookForLeftovers()
 	return nil
 }
 
@@ -178,7 +184,9 @@ func (s *server) openState(check *preflight.Checker) error {
 	if s.logFile, err = logging.OpenFile(cfg.logFile); err != nil {
 		return err
 	}
-	return s.sink.Switch(s.logFile)
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	return s.sink.Switch(ctx, s.logFile)
 }
 
 // openClient makes the client of the replica, and finds out its layout.
@@ -203,12 +211,9 @@ func (s *server) openClient() error {
 
 // openStaging makes the staging directory, and tells what earlier mounts left.
 func (s *server) openStaging(check *preflight.Checker) error {
-	base := s.cfg.stagingDir
-	if base == "" {
-		var err error
-		if base, err = staging.DefaultPath(); err != nil {
-			return exitcode.Wrap(exitcode.Staging, err)
-		}
+	base, err := s.stagingBase()
+	if err != nil {
+		return exitcode.Wrap(exitcode.Staging, err)
 	}
 	for _, other := range []string{s.cfg.mountpoint, s.cfg.replica} {
 		if preflight.Inside(base, other) {
@@ -225,6 +230,31 @@ func (s *server) openStaging(check *preflight.Checker) error {
 		reportLeftovers(s.plain, s.log, left, s.cfg.mountpoint)
 	}
 	return nil
+}
+
+// stagingBase is the directory of all staging directories.
+func (s *server) stagingBase() (string, error) {
+	if s.cfg.stagingDir != "" {
+		return s.cfg.stagingDir, nil
+	}
+	return staging.DefaultPath()
+}
+
+// lookForLeftovers logs what earlier mounts left, for a mount that can't write:
+// it has no use for them, and needs no staging directory.
+func (s *server) lookForLeftovers() {
+	base, err := s.stagingBase()
+	var left []staging.Entry
+	if err == nil {
+		left, err = staging.Scan(base, replicaURL(s.cfg.replica))
+	}
+	if err != nil {
+		s.log.Warn("can't look for files that earlier mounts left unpublished", "error", err)
+	}
+	for _, e := range left {
+		s.log.Warn("left unpublished by an earlier mount: mount with --rw to see how to publish or discard it",
+			"file", e.Name, "size", e.Size, "staged", e.Path, "modified", e.ModTime)
+	}
 }
 
 // replicaURL is the canonical URL of a replica on disk.
@@ -278,10 +308,16 @@ func (s *server) announce() error {
 		"layout", s.client.Layout().Name, "version", version(), "pid", os.Getpid())
 	s.state.State.Phase = state.Mounted
 	err := s.state.Save()
+	s.sink.Settle()
 	if s.reporter.InBackground() {
 		s.plain = io.Discard // the log has it all
+		s.flush()            // before standard error is another
 	}
-	return errors.Join(err, s.reporter.Ready(daemon.Ready{PID: os.Getpid(), LogFile: s.cfg.logFile}, s.logFile))
+	err = errors.Join(err, s.reporter.Ready(daemon.Ready{PID: os.Getpid(), LogFile: s.cfg.logFile}, s.logFile))
+	if nerr := s.reporter.Started(); nerr != nil {
+		s.log.Warn("can't tell systemd that the mount is there", "error", nerr)
+	}
+	return err
 }
 
 // serveUntilEnd waits for the end of the mount and sees to it.
@@ -291,7 +327,7 @@ func (s *server) serveUntilEnd() error {
 		grace: s.cfg.grace, drain: publishTimeout, onTop: s.topCheck(),
 		begun: func() {
 			s.state.State.Phase = state.Ending
-			if err := errors.Join(s.state.Save(), daemon.Stopping()); err != nil {
+			if err := errors.Join(s.state.Save(), s.reporter.Stopping()); err != nil {
 				s.log.Warn("can't report that the mount ends", "error", err)
 			}
 		},
@@ -312,66 +348,4 @@ func (s *server) topCheck() func() bool {
 		top, ok := table.Top(s.cfg.mountpoint)
 		return err != nil || !ok || top.ID == own.ID
 	}
-}
-
-// finish closes everything, tells what is left unpublished, and returns the
-// error that the process ends with.
-func (s *server) finish(err error) error {
-	var left []staging.Entry
-	if s.staging != nil {
-		left = s.mounted.Unpublished()
-	}
-	if cerr := s.mounted.Close(); cerr != nil {
-		s.log.Error("can't end the mount in good order", "error", cerr)
-		err = errors.Join(err, cerr)
-	}
-	if s.staging != nil {
-		if cerr := s.staging.Close(); cerr != nil {
-			s.log.Error("can't close the staging directory", "error", cerr)
-			err = errors.Join(err, exitcode.Wrap(exitcode.Staging, cerr))
-		}
-	}
-	if len(left) > 0 {
-		reportUnpublished(s.plain, s.log, unpublishedOf(left), s.cfg.mountpoint)
-		err = exitcode.Reported(exitcode.Unpublished)
-	}
-	if err != nil && !exitcode.IsReported(err) {
-		s.log.Error("ended with an error", "error", err)
-		if s.plain == io.Discard {
-			err = errors.Join(exitcode.Reported(exitcode.Of(err)), err)
-		}
-	}
-	s.log.Info("unmounted", "mountpoint", s.cfg.mountpoint, "exit_code", int(exitcode.Of(err)), "unpublished", len(left))
-	s.tellResult(err, left)
-	return err
-}
-
-// tellResult leaves word of how the mount ended, if it didn't end well.
-func (s *server) tellResult(err error, left []staging.Entry) {
-	if err == nil {
-		s.state.Remove()
-		return
-	}
-	s.state.State.Phase = state.Ended
-	s.state.State.Result = &state.Result{
-		Ended: time.Now().UTC(), ExitCode: int(exitcode.Of(err)), Error: err.Error(), Unpublished: unpublishedOf(left),
-	}
-	if serr := s.state.Save(); serr != nil {
-		s.log.Error("can't write how the mount ended", "error", serr)
-	}
-	s.state.Release()
-}
-
-// abandon gives back what prepare took for a mount that failed.
-func (s *server) abandon(err error) error {
-	if s.staging != nil {
-		err = errors.Join(err, s.staging.Close())
-	}
-	if s.state != nil {
-		if s.logFile != nil {
-			s.log.Error("not mounted", "error", err)
-		}
-		s.state.Remove()
-	}
-	return err
 }

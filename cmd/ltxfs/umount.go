@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -220,37 +219,26 @@ func (u *unmounter) detachDead() error {
 	if u.watch == nil || u.state.StagingDir == "" {
 		return nil
 	}
-	left := stagedFiles(u.state.StagingDir)
-	if len(left) == 0 {
-		return nil
-	}
-	reportUnpublished(u.stderr, nil, left, u.path)
-	return exitcode.Reported(exitcode.Unpublished)
+	return u.reportStaged(u.state.StagingDir)
 }
 
-// stagedFiles are the files in the staging directory of a process that died.
-func stagedFiles(dir string) []state.Unpublished {
-	var entries []staging.Entry
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return nil
-		}
-		info, err := d.Info()
-		if err != nil {
-			return nil
-		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
-			return nil
-		}
-		entries = append(entries, staging.Entry{Name: filepath.ToSlash(name), Path: path, Size: info.Size(),
-			Err: errors.New("the ltxfs that was to publish it died")})
-		return nil
-	})
-	if err != nil {
-		return nil
+// reportStaged tells what is in the staging directory of a process that died.
+func (u *unmounter) reportStaged(dir string) error {
+	left, err := staging.List(dir)
+	for i := range left {
+		left[i].Err = errors.New("the ltxfs that was to publish it died")
 	}
-	return unpublishedOf(entries)
+	if len(left) > 0 {
+		reportUnpublished(u.stderr, nil, unpublishedOf(left), u.path)
+	}
+	switch {
+	case err != nil:
+		return exitcode.Errorf(exitcode.Staging, "unmount %s: can't tell what is left unpublished in %s: %w: look there yourself",
+			u.path, shown(dir), err)
+	case len(left) > 0:
+		return exitcode.Reported(exitcode.Unpublished)
+	}
+	return nil
 }
 
 // await waits for the end of the process that serves the mount, and passes on

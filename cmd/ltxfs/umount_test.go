@@ -48,6 +48,28 @@ func awaited(t *testing.T, end func(f *state.File)) (stderr string, err error) {
 	return out.String(), err
 }
 
+func TestReportStaged(t *testing.T) {
+	dir := t.TempDir()
+	var out bytes.Buffer
+	u := &unmounter{stderr: &out, path: "/mnt"}
+	require.NoError(t, u.reportStaged(filepath.Join(dir, "none")))
+	require.NoError(t, u.reportStaged(dir))
+	require.Empty(t, out.String())
+
+	file := filepath.Join(dir, "ltx", "a.tmp")
+	require.NoError(t, os.Mkdir(filepath.Dir(file), 0o700))
+	require.NoError(t, os.WriteFile(file, []byte("abc"), 0o600))
+	err := u.reportStaged(dir)
+	require.Equal(t, exitcode.Unpublished, exitcode.Of(err))
+	require.True(t, exitcode.IsReported(err))
+	require.Contains(t, out.String(), "  ltx/a.tmp (3 bytes): the ltxfs that was to publish it died\n    kept in "+file+"\n")
+
+	// What can't be looked at isn't nothing.
+	err = u.reportStaged(filepath.Join(file, "x"))
+	require.Equal(t, exitcode.Staging, exitcode.Of(err))
+	require.ErrorContains(t, err, "can't tell what is left unpublished")
+}
+
 func TestAwait(t *testing.T) {
 	ended := func(r *state.Result) func(f *state.File) {
 		return func(f *state.File) {

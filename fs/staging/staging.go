@@ -23,10 +23,10 @@ import (
 
 const (
 	lockSuffix = ".lock"
-	// openLock serialises Open, so that nobody takes a directory that another
-	// mount is about to lock for one that was left behind.
+	// openLock serialises Open, Close and Scan, so that nobody takes a directory
+	// that another mount is about to lock for one that was left behind.
 	openLock = "open" + lockSuffix
-	// openTimeout bounds the wait for it. Its holder makes a few directories.
+	// openTimeout bounds the wait for it. Its holder makes or looks at a few directories.
 	openTimeout = 10 * time.Second
 )
 
@@ -76,10 +76,10 @@ func Open(base, replica string) (*Dir, error) {
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return nil, fmt.Errorf("make the staging directory: %w: name another with --staging-dir", err)
 	}
-	if err := checkPrivate(parent); err != nil {
+	if err := checkDirs(base, parent); err != nil {
 		return nil, err
 	}
-	guard, err := lockWithin(filepath.Join(parent, openLock), openTimeout)
+	guard, err := lockWithin(filepath.Join(parent, openLock), os.O_RDWR|os.O_CREATE, openTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("lock the staging directory: %w", err)
 	}
@@ -140,17 +140,19 @@ func (d *Dir) Rename(oldName, newName string) error {
 
 // Remove removes a staged file. It is no error if there is none.
 func (d *Dir) Remove(name string) error {
-	if err := os.Remove(d.FilePath(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return removeIfThere(d.FilePath(name))
 }
 
 // Close removes the directory if it holds no file, and releases the lock.
 func (d *Dir) Close() error {
-	entries, err := list(d.path)
-	if err == nil && len(entries) == 0 {
-		err = errors.Join(os.RemoveAll(d.path), os.Remove(d.lock.Name()))
+	guard, err := lockWithin(filepath.Join(filepath.Dir(d.path), openLock), os.O_RDWR, openTimeout)
+	switch {
+	case errors.Is(err, os.ErrNotExist): // somebody removed it, and the directory perhaps
+		err = removeMount(d.path)
+	case err == nil:
+		err = errors.Join(removeMount(d.path), guard.Close())
+	default:
+		err = fmt.Errorf("lock the staging directory: %w", err)
 	}
 	return errors.Join(err, d.lock.Close())
 }
@@ -169,6 +171,31 @@ func replicaName(replica string) string {
 		readable = readable[:64]
 	}
 	return readable + "-" + hex.EncodeToString(sum[:6])
+}
+
+// checkDirs is checkBase and checkPrivate.
+func checkDirs(base, parent string) error {
+	if err := checkBase(base); err != nil {
+		return err
+	}
+	return checkPrivate(parent)
+}
+
+// checkBase refuses a directory in which others can swap our directory for
+// another: one that isn't ours or root's, or that others can write to, unless
+// it is sticky as /tmp is.
+func checkBase(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return fmt.Errorf("check the staging directory %s: %w", dir, err)
+	}
+	switch {
+	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("staging directory %s belongs to another user (uid %d): name one of your own with --staging-dir", dir, st.Uid)
+	case st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0:
+		return fmt.Errorf("staging directory %s can be written by others: chmod go-w it", dir)
+	}
+	return nil
 }
 
 // checkPrivate refuses a directory into which others can put or swap files.

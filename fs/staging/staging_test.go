@@ -1,12 +1,15 @@
 package staging
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func write(t *testing.T, d *Dir, name, content string) {
@@ -136,6 +139,134 @@ func TestRefusesSharedDirectory(t *testing.T) {
 	require.NoError(t, os.Symlink(t.TempDir(), parent))
 	_, err = Open(base, "/replica")
 	require.ErrorContains(t, err, "not a directory")
+}
+
+// TestRefusesSharedBase: nobody else may swap the directory itself.
+func TestRefusesSharedBase(t *testing.T) {
+	base := t.TempDir()
+	require.NoError(t, os.Chmod(base, 0o777|os.ModeSticky))
+	require.NoError(t, open(t, base, "/replica").Close())
+	for _, mode := range []os.FileMode{0o777, 0o775} {
+		require.NoError(t, os.Chmod(base, mode))
+		_, err := Open(base, "/replica")
+		require.ErrorContains(t, err, base+" can be written by others: chmod go-w it")
+		_, err = Scan(base, "/replica")
+		require.ErrorContains(t, err, base+" can be written by others: chmod go-w it")
+	}
+	if os.Geteuid() == 0 {
+		require.NoError(t, os.Chmod(base, 0o755))
+		require.NoError(t, os.Chown(base, 12345, -1))
+		_, err := Open(base, "/replica")
+		require.ErrorContains(t, err, "belongs to another user (uid 12345)")
+	}
+}
+
+// TestMountsComeAndGo: what the mounts of one replica do at their beginning and
+// end doesn't get in each other's way.
+func TestMountsComeAndGo(t *testing.T) {
+	base := t.TempDir()
+	keep := open(t, base, "/replica")
+	write(t, keep, "ltx/0000/a.tmp", "a")
+	require.NoError(t, keep.Close())
+	errs := make(chan error)
+	const mounts, rounds = 8, 25
+	for range mounts {
+		go func() {
+			errs <- func() error {
+				for range rounds {
+					d, err := Open(base, "/replica")
+					if err != nil {
+						return err
+					}
+					left, err := Scan(base, "/replica")
+					if err == nil && len(left) != 1 {
+						err = fmt.Errorf("Scan found %d files", len(left))
+					}
+					if err := errors.Join(err, d.Close()); err != nil {
+						return err
+					}
+				}
+				return nil
+			}()
+		}()
+	}
+	for range mounts {
+		assert.NoError(t, <-errs)
+	}
+	assert.Equal(t, []string{filepath.Base(keep.Path()), filepath.Base(keep.Path()) + lockSuffix, openLock},
+		dirNames(t, filepath.Dir(keep.Path())))
+}
+
+func dirNames(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, de := range entries {
+		names = append(names, de.Name())
+	}
+	return names
+}
+
+// TestCloseRemovesNoFile: empty directories go, and those with a file stay.
+func TestCloseRemovesNoFile(t *testing.T) {
+	d := open(t, t.TempDir(), "/replica")
+	require.NoError(t, os.MkdirAll(d.FilePath("ltx/0000"), 0o700))
+	write(t, d, "ltx/0001/a.tmp", "a")
+	require.NoError(t, d.Close())
+	assert.Equal(t, []string{"0001"}, dirNames(t, d.FilePath("ltx")))
+	assert.FileExists(t, d.FilePath("ltx/0001/a.tmp"))
+}
+
+// TestCloseOfWhatIsGone: whoever tidied up the staging directory did no harm.
+func TestCloseOfWhatIsGone(t *testing.T) {
+	d := open(t, t.TempDir(), "/replica")
+	require.NoError(t, os.RemoveAll(filepath.Dir(d.Path())))
+	require.NoError(t, d.Close())
+
+	d = open(t, t.TempDir(), "/replica")
+	require.NoError(t, os.Remove(d.lock.Name()))
+	require.NoError(t, d.Close())
+	assert.NoDirExists(t, d.Path())
+}
+
+// TestScan: it finds what ended mounts left, and makes and removes nothing.
+func TestScan(t *testing.T) {
+	base := filepath.Join(t.TempDir(), "base")
+	left, err := Scan(base, "/replica")
+	require.NoError(t, err)
+	assert.Nil(t, left)
+	assert.NoDirExists(t, base)
+
+	ended, live := open(t, base, "/replica"), open(t, base, "/replica")
+	write(t, ended, "ltx/0000/a.tmp", "abc")
+	write(t, live, "ltx/0000/b.tmp", "b")
+	require.NoError(t, ended.Close())
+	killed := open(t, base, "/replica")
+	require.NoError(t, killed.lock.Close())
+	parent := filepath.Dir(live.Path())
+	before := dirNames(t, parent)
+	for range 2 {
+		left, err = Scan(base, "/replica")
+		require.NoError(t, err)
+		require.Equal(t, []string{"ltx/0000/a.tmp"}, names(left))
+		assert.Equal(t, ended.FilePath("ltx/0000/a.tmp"), left[0].Path)
+		assert.EqualValues(t, 3, left[0].Size)
+		assert.Equal(t, before, dirNames(t, parent))
+		require.NoError(t, os.RemoveAll(ended.lock.Name()))
+		before = dirNames(t, parent)
+	}
+	require.NoError(t, live.Close())
+}
+
+// TestList: what can't be looked at isn't passed over, what isn't there is.
+func TestList(t *testing.T) {
+	dir := t.TempDir()
+	left, err := List(filepath.Join(dir, "none"))
+	require.NoError(t, err)
+	assert.Empty(t, left)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+	_, err = List(filepath.Join(dir, "file", "x"))
+	require.ErrorIs(t, err, unix.ENOTDIR)
 }
 
 // TestReplicaName: names are readable, safe and one for each replica.

@@ -26,12 +26,13 @@ import (
 const Type = "file"
 
 var (
-	_ replica.Client        = (*ReplicaClient)(nil)
-	_ replica.Stater        = (*ReplicaClient)(nil)
-	_ replica.VersionOpener = (*ReplicaClient)(nil)
-	_ replica.VersionWriter = (*ReplicaClient)(nil)
-	_ replica.LocalOpener   = (*ReplicaClient)(nil)
-	_ replica.Spacer        = (*ReplicaClient)(nil)
+	_ replica.Client          = (*ReplicaClient)(nil)
+	_ replica.Stater          = (*ReplicaClient)(nil)
+	_ replica.VersionOpener   = (*ReplicaClient)(nil)
+	_ replica.VersionWriter   = (*ReplicaClient)(nil)
+	_ replica.ExclusiveWriter = (*ReplicaClient)(nil)
+	_ replica.LocalOpener     = (*ReplicaClient)(nil)
+	_ replica.Spacer          = (*ReplicaClient)(nil)
 )
 
 // ReplicaClient reads and writes a replica in a directory. All its methods may
@@ -85,7 +86,9 @@ func (c *ReplicaClient) log() *slog.Logger { return c.logger.Load() }
 // is only needed to find out early what is wrong.
 //
 // Its error wraps os.ErrNotExist or syscall.ENOTDIR if the directory is missing
-// or something else, and replica.ErrMixedLayouts if it holds two layouts.
+// or something else, and replica.ErrMixedLayouts if it holds two layouts. The
+// other methods return replica.ErrUnavailable for such a directory: there,
+// os.ErrNotExist would say that a file is missing.
 func (c *ReplicaClient) Init(ctx context.Context) error {
 	_, err := c.init(ctx)
 	return err
@@ -129,11 +132,38 @@ func (c *ReplicaClient) checkRoot() error {
 	return nil
 }
 
+// checkAvailable returns an error that wraps replica.ErrUnavailable, and not
+// os.ErrNotExist, if the root is missing or isn't a directory.
+func (c *ReplicaClient) checkAvailable() error {
+	err := c.checkRoot()
+	if !isMissing(err) {
+		return err
+	}
+	cause := syscall.ENOTDIR
+	if errors.Is(err, syscall.ENOENT) {
+		cause = syscall.ENOENT
+	}
+	return fmt.Errorf("replica %s: %w (%s): mount the disk that holds it, or put the directory back",
+		c.path, replica.ErrUnavailable, cause.Error())
+}
+
+// whyMissing returns err, but if that says that something is missing and the
+// whole root is, then an error that says so.
+func (c *ReplicaClient) whyMissing(err error) error {
+	if !isMissing(err) && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if gone := c.checkAvailable(); gone != nil {
+		return gone
+	}
+	return err
+}
+
 // levelDir is the path of a level's directory.
 func (c *ReplicaClient) levelDir(ctx context.Context, level int) (string, error) {
 	layout, err := c.init(ctx)
 	if err != nil {
-		return "", err
+		return "", c.whyMissing(err)
 	}
 	return filepath.Join(c.path, filepath.FromSlash(layout.LevelDir(level))), nil
 }

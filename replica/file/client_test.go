@@ -197,26 +197,6 @@ func TestWithoutInit(t *testing.T) {
 	assert.Equal(t, replica.LitestreamS3, c.Layout())
 }
 
-// A disk that is not mounted is no empty replica.
-func TestRootVanishes(t *testing.T) {
-	root := filepath.Join(t.TempDir(), "root")
-	require.NoError(t, os.Mkdir(root, 0o700))
-	c := New(root, replica.LitestreamFile)
-	write(t, c, 0, 1, 1, []byte("x"))
-	require.NoError(t, os.RemoveAll(root))
-
-	_, err := c.LTXFiles(t.Context(), 0, 0, false)
-	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = c.WriteLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(nil))
-	require.ErrorIs(t, err, os.ErrNotExist)
-	require.ErrorIs(t, c.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{{MinTXID: 1, MaxTXID: 1}}), os.ErrNotExist)
-	require.ErrorIs(t, c.DeleteAll(t.Context()), os.ErrNotExist)
-	_, err = c.Space(t.Context())
-	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = os.Stat(root)
-	require.ErrorIs(t, err, os.ErrNotExist, "the client has made the root")
-}
-
 func TestSpaceCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

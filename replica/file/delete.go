@@ -56,14 +56,20 @@ func (d *deleter) delete(ctx context.Context, f *ltx.FileInfo) error {
 		return err
 	}
 	dd, err := d.open(ctx, f.Level)
-	if err != nil || dd.dir == nil {
+	if err != nil {
 		return err
+	}
+	if dd.dir == nil {
+		return d.client.checkAvailable()
 	}
 	name := ltx.FormatFilename(f.MinTXID, f.MaxTXID)
 	removed, err := removeRegular(dd.dir, name)
 	dd.changed = dd.changed || removed
 	if removed {
 		d.client.log().Debug("deleted LTX file", "ltx_level", f.Level, "name", name)
+	} else if err == nil {
+		// It counts as deleted only in a replica that is there.
+		err = d.client.checkAvailable()
 	}
 	return err
 }
@@ -78,12 +84,7 @@ func (d *deleter) open(ctx context.Context, level int) (*deleteDir, error) {
 		return nil, err
 	}
 	dir, err := openDir(path)
-	if isMissing(err) {
-		// Nothing is deleted on a disk that isn't mounted.
-		if err := d.client.checkRoot(); err != nil {
-			return nil, err
-		}
-	} else if err != nil {
+	if err != nil && !isMissing(err) {
 		return nil, err
 	}
 	d.dirs[level] = &deleteDir{dir: dir}
@@ -132,7 +133,7 @@ func removeRegular(dir *os.File, name string) (removed bool, err error) {
 func (c *ReplicaClient) DeleteAll(ctx context.Context) error {
 	layout, err := c.init(ctx)
 	if err != nil {
-		return fmt.Errorf("delete all: %w", err)
+		return fmt.Errorf("delete all: %w", c.whyMissing(err))
 	}
 	var errs []error
 	parents := make(map[string]bool)
@@ -140,7 +141,7 @@ func (c *ReplicaClient) DeleteAll(ctx context.Context) error {
 		if err := c.deleteLevel(ctx, level, filepath.Join(c.path, filepath.FromSlash(dir))); err != nil {
 			errs = append(errs, err)
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || len(errs) > 0 && errors.Is(errs[len(errs)-1], replica.ErrUnavailable) {
 			return errors.Join(errs...)
 		}
 		parents[path.Dir(dir)] = true
@@ -154,7 +155,7 @@ func (c *ReplicaClient) DeleteAll(ctx context.Context) error {
 		}
 	}
 	if err := c.syncPath(c.path); err != nil {
-		errs = append(errs, fmt.Errorf("delete all: %w", err))
+		errs = append(errs, fmt.Errorf("delete all: %w", c.whyMissing(err)))
 	}
 	return errors.Join(errs...)
 }
@@ -164,8 +165,12 @@ func (c *ReplicaClient) DeleteAll(ctx context.Context) error {
 func (c *ReplicaClient) deleteLevel(ctx context.Context, level int, path string) error {
 	dir, err := openDir(path)
 	if isMissing(err) {
-		return nil
-	} else if err != nil {
+		err = c.checkAvailable()
+		if err == nil {
+			return nil
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("delete level %d: %w", level, err)
 	}
 	defer dir.Close()

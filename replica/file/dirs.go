@@ -57,7 +57,7 @@ func isRemoved(dir *os.File) bool {
 // brings them to stable storage.
 func (c *ReplicaClient) makeDir(path string) error {
 	if filepath.Clean(path) == filepath.Clean(c.path) {
-		return c.checkRoot() // which is not for the client to make
+		return c.checkAvailable() // which is not for the client to make
 	}
 	parentPath := filepath.Dir(path)
 	parent, err := openDir(parentPath)

@@ -32,20 +32,21 @@ func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, 
 	if isMissing(err) {
 		// If the whole replica is gone, as with an unmounted disk, then to
 		// say that it is empty would be wrong, and dangerous.
-		if err := c.checkRoot(); err != nil {
+		if err := c.checkAvailable(); err != nil {
 			return nil, fmt.Errorf("list level %d: %w", level, err)
 		}
-		return &iterator{ctx: ctx, level: level}, nil
+		return &iterator{client: c, ctx: ctx, level: level}, nil
 	} else if err != nil {
 		return nil, fmt.Errorf("list level %d: %w", level, err)
 	}
-	return &iterator{ctx: ctx, dir: dir, level: level, seek: uint64(seek), useMetadata: useMetadata}, nil
+	return &iterator{client: c, ctx: ctx, dir: dir, level: level, seek: uint64(seek), useMetadata: useMetadata}, nil
 }
 
 var _ replica.VersionIterator = (*iterator)(nil)
 
 // iterator lists a directory. It is not for use by many goroutines at once.
 type iterator struct {
+	client      *ReplicaClient
 	ctx         context.Context
 	dir         *os.File // nil once there is nothing more to ask it
 	level       int
@@ -54,6 +55,7 @@ type iterator struct {
 
 	read  bool    // the names have been read
 	names []txids // those not reached yet
+	gone  bool    // there were no names, or a file went missing
 
 	file replica.File
 	item *ltx.FileInfo // of file, made when asked for
@@ -80,7 +82,7 @@ func (it *iterator) next() (bool, error) {
 		if err := it.readNames(); err != nil {
 			return false, err
 		}
-		it.read = true
+		it.read, it.gone = true, len(it.names) == 0
 	}
 	for len(it.names) > 0 {
 		if err := it.ctx.Err(); err != nil {
@@ -96,6 +98,12 @@ func (it *iterator) next() (bool, error) {
 			it.file = f
 			return true, nil
 		}
+		it.gone = true
+	}
+	if it.gone {
+		// With the root, everything below it vanishes, even while it is
+		// listed, and a short listing would look like a deletion.
+		return false, it.client.checkAvailable()
 	}
 	return false, nil
 }

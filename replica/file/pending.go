@@ -22,11 +22,13 @@ type pending struct {
 	dir  *os.File // where temp is
 	name string   // that it will have
 	temp string   // that it has, "" if none
+
+	exclusive bool // replace nothing
 }
 
 // newPending opens a file that will be called name in dir.
-func (c *ReplicaClient) newPending(dir *os.File, name string) (*pending, error) {
-	p := &pending{sys: &c.sys, dir: dir, name: name}
+func (c *ReplicaClient) newPending(dir *os.File, name string, exclusive bool) (*pending, error) {
+	p := &pending{sys: &c.sys, dir: dir, name: name, exclusive: exclusive}
 	var err error
 	if p.f, err = c.sys.openUnnamed(dir); err == nil && !hasDescriptorPaths() {
 		// It couldn't get a name: that goes by a path in /proc.
@@ -78,7 +80,7 @@ func (p *pending) openNamed() error {
 		}
 		f.Close()
 	}
-	return fmt.Errorf("%s: no temporary name is free after %d tries: %w", p.dir.Name(), maxTempNames, unix.EEXIST)
+	return fmt.Errorf("%s: no temporary name is free after %d tries", p.dir.Name(), maxTempNames)
 }
 
 func isSame(f *os.File, other attributes) bool {
@@ -98,11 +100,41 @@ func giveAway(f, dir *os.File) {
 	}
 }
 
-// publish gives the file its name in dir, in place of what has it now.
+// inherit gives the file the permissions and the group of the one that it will
+// replace and, as root, its owner. What can't be had stays as in a new file,
+// which lets in fewer and not more.
+func (p *pending) inherit() {
+	if p.exclusive {
+		return
+	}
+	old, err := statAt(p.dir, p.name)
+	if err != nil || !old.isRegular() {
+		return
+	}
+	now, err := stat(p.f)
+	if err != nil {
+		return
+	}
+	uid := now.uid
+	if os.Geteuid() == 0 {
+		uid = old.uid
+	}
+	mode := uint32(old.mode) & 0o777
+	_ = withFD(p.f, func(fd int) error {
+		// A new owner may cost permissions, so that comes first.
+		if (uid != now.uid || old.gid != now.gid) && unix.Fchown(fd, int(uid), int(old.gid)) != nil {
+			mode &^= 0o070 // they were for another group
+		}
+		return unix.Fchmod(fd, mode)
+	})
+}
+
+// publish gives the file its name in dir, in place of what has it now unless it
+// is exclusive.
 func (p *pending) publish(dir *os.File) error {
 	if p.temp == "" {
 		err := p.link(dir, p.name)
-		if !errors.Is(err, unix.EEXIST) {
+		if p.exclusive || !errors.Is(err, unix.EEXIST) {
 			return err
 		}
 		// A link replaces nothing, a rename does, but needs a name.
@@ -139,12 +171,24 @@ func (p *pending) linkTemp(dir *os.File) error {
 		p.dir, p.temp = dir, temp
 		return nil
 	}
-	return fmt.Errorf("%s: no temporary name is free after %d tries: %w", dir.Name(), maxTempNames, unix.EEXIST)
+	return fmt.Errorf("%s: no temporary name is free after %d tries", dir.Name(), maxTempNames)
 }
 
 // rename renames the file from its temporary name to its own.
 func (p *pending) rename() error {
-	err := withFD(p.dir, func(fd int) error { return unix.Renameat(fd, p.temp, fd, p.name) })
+	var flags uint
+	if p.exclusive {
+		flags = unix.RENAME_NOREPLACE
+	}
+	err := withFD(p.dir, func(fd int) error { return p.sys.rename(fd, p.temp, p.name, flags) })
+	if p.exclusive && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)) {
+		// There is no such rename on NFS, among others, but a link replaces
+		// nothing either.
+		err = withFD(p.dir, func(fd int) error { return unix.Linkat(fd, p.temp, fd, p.name, 0) })
+		if err == nil && unlinkAt(p.dir, p.temp) != nil {
+			return nil // close tries once more
+		}
+	}
 	if err != nil {
 		return &os.PathError{Op: "rename to", Path: p.target(), Err: err}
 	}

@@ -32,7 +32,7 @@ func (c *ReplicaClient) stat(ctx context.Context, level int, minTXID, maxTXID lt
 	st, err := statPath(path)
 	switch {
 	case isMissing(err):
-		return replica.File{}, os.ErrNotExist
+		return replica.File{}, c.whyMissing(os.ErrNotExist)
 	case err != nil:
 		return replica.File{}, err
 	case !st.isRegular():
@@ -57,8 +57,8 @@ func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, max
 
 // OpenLTXFileVersion reads one version of a file. If another file has replaced
 // it before it is opened, or it is written to in place at any time, the error is
-// replica.ErrReplaced. If it is replaced by another file after it was opened, the
-// reader goes on with the old one.
+// replica.ErrReplaced. If it is deleted or replaced by another file after it was
+// opened, the reader goes on with the old one.
 func (c *ReplicaClient) OpenLTXFileVersion(ctx context.Context, f replica.File, offset, size int64) (io.ReadCloser, error) {
 	if f.Version == "" {
 		err := fmt.Errorf("the version is empty: %w", os.ErrInvalid)
@@ -94,7 +94,7 @@ func (c *ReplicaClient) open(ctx context.Context, f replica.File) (*os.File, att
 	r, err := open(path, openFlags, 0)
 	switch {
 	case isMissing(err):
-		return nil, attributes{}, os.ErrNotExist
+		return nil, attributes{}, c.whyMissing(os.ErrNotExist)
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO): // a link, a socket
 		return nil, attributes{}, errNotRegular(path)
 	case err != nil:
@@ -139,7 +139,7 @@ func (c *ReplicaClient) openRange(ctx context.Context, f replica.File, offset, s
 	if size > 0 && offset <= math.MaxInt64-size {
 		end = min(end, offset+size)
 	}
-	return &reader{ctx: ctx, src: r, file: f, want: st.identity, pos: offset, end: end}, nil
+	return &reader{ctx: ctx, src: r, file: f, want: st, pos: offset, end: end}, nil
 }
 
 // reader reads a range of a file. Close may be called while Read runs.
@@ -147,9 +147,9 @@ type reader struct {
 	ctx  context.Context
 	src  *os.File
 	file replica.File
-	want identity // if file has a version
-	pos  int64    // of the next byte
-	end  int64    // of the range
+	want attributes // if file has a version
+	pos  int64      // of the next byte
+	end  int64      // of the range
 }
 
 func (r *reader) Read(p []byte) (int, error) {
@@ -196,8 +196,13 @@ func (r *reader) checkVersion() error {
 	if err != nil {
 		return err
 	}
-	if st.identity != r.want {
-		return fmt.Errorf("%s was written to in place: %w", r.src.Name(), replica.ErrReplaced)
+	if st.links < r.want.links {
+		// It was deleted, or another file took its name. That changes ctime
+		// as well, and it is still what was opened.
+		r.want.links, r.want.ctime = st.links, st.ctime
+	}
+	if st.identity != r.want.identity {
+		return fmt.Errorf("%s was changed in place: %w", r.src.Name(), replica.ErrReplaced)
 	}
 	return nil
 }

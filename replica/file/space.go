@@ -15,8 +15,9 @@ func (c *ReplicaClient) Space(ctx context.Context) (replica.Space, error) {
 		return replica.Space{}, fmt.Errorf("space of replica %s: %w", c.path, err)
 	}
 	var st unix.Statfs_t
-	if _, err := retry(func() (int, error) { return 0, unix.Statfs(c.path, &st) }); err != nil {
-		return replica.Space{}, fmt.Errorf("space of replica %s: %w", c.path, err)
+	// A directory has a dot in it, and what has taken its place may not.
+	if _, err := retry(func() (int, error) { return 0, unix.Statfs(c.path+"/.", &st) }); err != nil {
+		return replica.Space{}, fmt.Errorf("space of replica %s: %w", c.path, c.whyMissing(err))
 	}
 	// Blocks are counted in fragments where the file system has them.
 	unit := int64(st.Frsize)

@@ -23,6 +23,9 @@ type system struct {
 	// write writes to a file that is being published.
 	write func(f *os.File, p []byte) (int, error)
 
+	// rename renames a file within a directory, as renameat2 does.
+	rename func(dir int, from, to string, flags uint) error
+
 	// syncFile and syncDir bring a file or directory to stable storage.
 	syncFile func(f *os.File) error
 	syncDir  func(f *os.File) error
@@ -32,6 +35,7 @@ func defaultSystem() system {
 	return system{
 		openUnnamed: openUnnamed,
 		write:       (*os.File).Write,
+		rename:      rename,
 		syncFile:    (*os.File).Sync,
 		syncDir:     (*os.File).Sync,
 	}
@@ -39,6 +43,13 @@ func defaultSystem() system {
 
 func openUnnamed(dir *os.File) (*os.File, error) {
 	return openAt(dir, ".", unix.O_TMPFILE|unix.O_RDWR, fileMode)
+}
+
+func rename(dir int, from, to string, flags uint) error {
+	if flags == 0 {
+		return unix.Renameat(dir, from, dir, to) // which older kernels have too
+	}
+	return unix.Renameat2(dir, from, dir, to, flags)
 }
 
 // open is os.OpenFile without its O_CREATE handling and without touching the

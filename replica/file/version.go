@@ -26,16 +26,20 @@ type attributes struct {
 //
 // The inode tells apart what is published under one name after another, since
 // each content gets an inode of its own. A file system gives the number of a
-// deleted one to the next, though, and a damaged file may be replaced by a good
-// one of the same size and time: then the time of birth tells. Size and time of
-// change tell what was written in place.
+// deleted one to the next, though: then the time of birth tells.
 //
-// The time of change of the inode itself is no part of it: a link or a rename
-// changes that, and the content is still the same.
+// What is written in place may have the size and the mtime of what was there:
+// whoever repairs a damaged file with "cp -p" sets both. Nobody can set ctime,
+// so that it tells. It also tells what leaves the content as it is: after a
+// chmod, a chown or a link by others there is a new version of the same bytes,
+// which costs a cache no more than to read them again. The clock behind it ticks
+// every few milliseconds before Linux 6.13; two writes in place within one tick
+// are one to it.
 type identity struct {
 	inode uint64
 	size  int64
 	mtime timestamp
+	ctime timestamp
 	birth timestamp // zero where the file system doesn't know
 }
 
@@ -52,6 +56,7 @@ func attributesOf(st *unix.Statx_t) attributes {
 			inode: st.Ino,
 			size:  int64(st.Size),
 			mtime: timestamp{st.Mtime.Sec, st.Mtime.Nsec},
+			ctime: timestamp{st.Ctime.Sec, st.Ctime.Nsec},
 		},
 		device: [2]uint32{st.Dev_major, st.Dev_minor},
 		mode:   st.Mode,
@@ -67,7 +72,8 @@ func attributesOf(st *unix.Statx_t) attributes {
 
 func (a attributes) isRegular() bool { return a.mode&unix.S_IFMT == unix.S_IFREG }
 
-// isSameFile reports whether two are of one file, in whatever version.
+// isSameFile reports whether two are of one file, in whatever version. It must
+// not look at ctime, which every change to a file's names moves.
 func (a attributes) isSameFile(b attributes) bool {
 	return a.device == b.device && a.inode == b.inode && a.birth == b.birth
 }
@@ -75,14 +81,14 @@ func (a attributes) isSameFile(b attributes) bool {
 // version is a hash of the identity, as 32 lower-case hexadecimal digits, so
 // that a cache can pack it into 16 bytes.
 func (id identity) version() replica.Version {
-	var b [40]byte
-	binary.BigEndian.PutUint64(b[0:], id.inode)
-	binary.BigEndian.PutUint64(b[8:], uint64(id.size))
-	binary.BigEndian.PutUint64(b[16:], uint64(id.mtime.sec))
-	binary.BigEndian.PutUint64(b[24:], uint64(id.birth.sec))
-	binary.BigEndian.PutUint32(b[32:], id.mtime.nsec)
-	binary.BigEndian.PutUint32(b[36:], id.birth.nsec)
-	sum := sha256.Sum256(b[:])
+	b := make([]byte, 0, 52)
+	b = binary.BigEndian.AppendUint64(b, id.inode)
+	b = binary.BigEndian.AppendUint64(b, uint64(id.size))
+	for _, t := range []timestamp{id.mtime, id.ctime, id.birth} {
+		b = binary.BigEndian.AppendUint64(b, uint64(t.sec))
+		b = binary.BigEndian.AppendUint32(b, t.nsec)
+	}
+	sum := sha256.Sum256(b)
 	return replica.Version(hex.EncodeToString(sum[:16]))
 }
 

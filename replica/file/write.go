@@ -49,23 +49,33 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 //
 // ctx is looked at between reads from r; a read that blocks is r's to end.
 func (c *ReplicaClient) WriteLTXFileVersion(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
-	w := &writing{client: c, ctx: ctx, op: "write"}
+	return c.write(&writing{client: c, ctx: ctx, op: "write"}, level, minTXID, maxTXID, r)
+}
+
+// WriteLTXFileExclusive is WriteLTXFileVersion, but returns os.ErrExist if
+// anything has the name, a stranger included.
+func (c *ReplicaClient) WriteLTXFileExclusive(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
+	return c.write(&writing{client: c, ctx: ctx, op: "write", exclusive: true}, level, minTXID, maxTXID, r)
+}
+
+func (c *ReplicaClient) write(w *writing, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
 	defer w.close()
 	f, err := w.run(level, minTXID, maxTXID, r)
 	if err != nil {
-		return replica.File{}, replica.NewFileError(w.op, level, minTXID, maxTXID, err)
+		return replica.File{}, replica.NewFileError(w.op, level, minTXID, maxTXID, c.whyMissing(err))
 	}
 	c.log().Debug("wrote LTX file", "ltx_level", level, "name", f.Name(), "bytes", f.Size)
 	return f, nil
 }
 
-// writing is one call of WriteLTXFileVersion.
+// writing is one call of WriteLTXFileVersion or WriteLTXFileExclusive.
 type writing struct {
-	client *ReplicaClient
-	ctx    context.Context
-	op     string // that is being done, for the error
-	dir    *os.File
-	p      *pending
+	client    *ReplicaClient
+	ctx       context.Context
+	op        string // that is being done, for the error
+	exclusive bool   // replace nothing
+	dir       *os.File
+	p         *pending
 }
 
 func (w *writing) run(level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
@@ -90,13 +100,20 @@ func (w *writing) run(level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replic
 	if err := w.publish(dirPath); err != nil {
 		return replica.File{}, err
 	}
-	st, err := stat(w.p.f)
-	if err != nil {
-		return replica.File{}, err
-	}
 	if err := w.client.sys.syncDir(w.dir); err != nil {
 		return replica.File{}, fmt.Errorf("the file is there but may not survive a crash, write it again: sync %s: %w",
 			dirPath, pathCause(err))
+	}
+	// A directory that is open can be written to after it was moved away, and
+	// nobody would find the file there.
+	if err := w.client.checkAvailable(); err != nil {
+		return replica.File{}, err
+	}
+	// This comes last: to give the file its name has changed its ctime, and so
+	// its version.
+	st, err := stat(w.p.f)
+	if err != nil {
+		return replica.File{}, err
 	}
 	return st.file(level, minTXID, maxTXID), nil
 }
@@ -109,7 +126,7 @@ func (w *writing) open(dirPath, name string) error {
 			return err
 		}
 		w.client.sweeper.sweep(w.ctx, w.client.log(), w.dir)
-		w.p, err = w.client.newPending(w.dir, name)
+		w.p, err = w.client.newPending(w.dir, name, w.exclusive)
 		if err == nil || !isRemoved(w.dir) || i == dirTries {
 			return err
 		}
@@ -150,8 +167,8 @@ func (w *writing) close() {
 	}
 }
 
-// fill copies what r holds, sets the file's time and brings both to stable
-// storage. It returns the content's checksum and size.
+// fill copies what r holds, sets the file's time, mode and owner, and brings all
+// to stable storage. It returns the content's checksum and size.
 func (p *pending) fill(ctx context.Context, r io.Reader) (sum uint64, size int64, err error) {
 	buf := make([]byte, copySize)
 	var header []byte
@@ -191,6 +208,7 @@ func (p *pending) fill(ctx context.Context, r io.Reader) (sum uint64, size int64
 	if err := p.setTime(t); err != nil {
 		return 0, 0, err
 	}
+	p.inherit()
 	if err := p.sys.syncFile(p.f); err != nil {
 		return 0, 0, err
 	}

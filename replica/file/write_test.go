@@ -38,6 +38,57 @@ func TestWriteModesAndOwner(t *testing.T) {
 	})
 }
 
+// A file that replaces another keeps its permissions and, as root, its owner.
+func TestWriteKeepsModeAndOwner(t *testing.T) {
+	both(t, func(t *testing.T, c *ReplicaClient) {
+		write(t, c, 0, 1, 1, []byte("old"))
+		path := pathOf(c, 0, 1, 1)
+		uid, gid := os.Getuid(), os.Getgid()
+		if uid == 0 {
+			uid, gid = 4321, 1234
+		}
+		for _, mode := range []os.FileMode{0o640, 0o444, 0o666, 0o600} {
+			require.NoError(t, os.Chown(path, uid, gid))
+			require.NoError(t, os.Chmod(path, mode|os.ModeSetuid))
+			f := write(t, c, 0, 1, 1, []byte("new"))
+			info, err := os.Stat(path)
+			require.NoError(t, err)
+			assert.Equal(t, mode, info.Mode())
+			st := info.Sys().(*syscall.Stat_t)
+			assert.Equal(t, [2]uint32{uint32(uid), uint32(gid)}, [2]uint32{st.Uid, st.Gid})
+			got, err := c.StatLTXFile(t.Context(), 0, 1, 1)
+			require.NoError(t, err)
+			assert.Equal(t, f, got)
+		}
+		require.NoError(t, os.Remove(path))
+		write(t, c, 0, 1, 1, []byte("new"))
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o600), info.Mode(), "a new file has another's mode")
+	})
+}
+
+// Who can't keep the group doesn't open the file to another one.
+func TestWriteCantKeepGroup(t *testing.T) {
+	both(t, func(t *testing.T, c *ReplicaClient) {
+		write(t, c, 0, 1, 1, []byte("old"))
+		path := pathOf(c, 0, 1, 1)
+		want := os.FileMode(0o664)
+		if os.Geteuid() == 0 {
+			require.NoError(t, os.Chown(path, 4321, 1234))
+			want = 0o604
+		}
+		require.NoError(t, os.Chmod(path, 0o664))
+		for dir := filepath.Dir(path); dir != filepath.Dir(filepath.Dir(c.Path())); dir = filepath.Dir(dir) {
+			require.NoError(t, os.Chmod(dir, 0o777))
+		}
+		unprivileged(t, func() { write(t, c, 0, 1, 1, []byte("new")) })
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.Equal(t, want, info.Mode())
+	})
+}
+
 // Before the file has its name, it has its content, its time and its place on
 // the disk.
 func TestWriteOrder(t *testing.T) {

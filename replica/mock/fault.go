@@ -17,7 +17,7 @@ const (
 	OpStat      Op = "stat"      // StatLTXFile
 	OpOpen      Op = "open"      // OpenLTXFile and OpenLTXFileVersion
 	OpRead      Op = "read"      // one Read of a reader
-	OpWrite     Op = "write"     // WriteLTXFile and WriteLTXFileVersion, before the content is read
+	OpWrite     Op = "write"     // WriteLTXFile, -Version and -Exclusive, before the content is read
 	OpPublish   Op = "publish"   // the same, after the content was read and before it is stored
 	OpDelete    Op = "delete"    // one file of DeleteLTXFiles
 	OpDeleteAll Op = "deleteall" // DeleteAll

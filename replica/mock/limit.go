@@ -14,10 +14,11 @@ type Can uint8
 
 // What a client can do.
 const (
-	Stat         Can = 1 << iota // replica.Stater
-	OpenVersion                  // replica.VersionOpener
-	WriteVersion                 // replica.VersionWriter
-	ListVersion                  // replica.VersionIterator, by its iterators
+	Stat           Can = 1 << iota // replica.Stater
+	OpenVersion                    // replica.VersionOpener
+	WriteVersion                   // replica.VersionWriter
+	ListVersion                    // replica.VersionIterator, by its iterators
+	WriteExclusive                 // replica.ExclusiveWriter
 )
 
 // Limit returns the same replica as a client that can do only what can says.
@@ -43,6 +44,11 @@ func (c *ReplicaClient) Limit(can Can) replica.Client {
 			*limited
 			replica.VersionWriter
 		}{base, c}
+	case WriteExclusive:
+		return struct {
+			*limited
+			replica.ExclusiveWriter
+		}{base, c}
 	case Stat | OpenVersion:
 		return struct {
 			*limited
@@ -61,6 +67,24 @@ func (c *ReplicaClient) Limit(can Can) replica.Client {
 			replica.VersionOpener
 			replica.VersionWriter
 		}{base, c, c}
+	case Stat | WriteExclusive:
+		return struct {
+			*limited
+			replica.Stater
+			replica.ExclusiveWriter
+		}{base, c, c}
+	case OpenVersion | WriteExclusive:
+		return struct {
+			*limited
+			replica.VersionOpener
+			replica.ExclusiveWriter
+		}{base, c, c}
+	case WriteVersion | WriteExclusive:
+		return struct {
+			*limited
+			replica.VersionWriter
+			replica.ExclusiveWriter
+		}{base, c, c}
 	case Stat | OpenVersion | WriteVersion:
 		return struct {
 			*limited
@@ -68,6 +92,35 @@ func (c *ReplicaClient) Limit(can Can) replica.Client {
 			replica.VersionOpener
 			replica.VersionWriter
 		}{base, c, c, c}
+	case Stat | OpenVersion | WriteExclusive:
+		return struct {
+			*limited
+			replica.Stater
+			replica.VersionOpener
+			replica.ExclusiveWriter
+		}{base, c, c, c}
+	case Stat | WriteVersion | WriteExclusive:
+		return struct {
+			*limited
+			replica.Stater
+			replica.VersionWriter
+			replica.ExclusiveWriter
+		}{base, c, c, c}
+	case OpenVersion | WriteVersion | WriteExclusive:
+		return struct {
+			*limited
+			replica.VersionOpener
+			replica.VersionWriter
+			replica.ExclusiveWriter
+		}{base, c, c, c}
+	case Stat | OpenVersion | WriteVersion | WriteExclusive:
+		return struct {
+			*limited
+			replica.Stater
+			replica.VersionOpener
+			replica.VersionWriter
+			replica.ExclusiveWriter
+		}{base, c, c, c, c}
 	}
 	return base
 }

@@ -27,15 +27,17 @@ import (
 const Type = "mock"
 
 var (
-	_ replica.Client        = (*ReplicaClient)(nil)
-	_ replica.Stater        = (*ReplicaClient)(nil)
-	_ replica.VersionOpener = (*ReplicaClient)(nil)
-	_ replica.VersionWriter = (*ReplicaClient)(nil)
+	_ replica.Client          = (*ReplicaClient)(nil)
+	_ replica.Stater          = (*ReplicaClient)(nil)
+	_ replica.VersionOpener   = (*ReplicaClient)(nil)
+	_ replica.VersionWriter   = (*ReplicaClient)(nil)
+	_ replica.ExclusiveWriter = (*ReplicaClient)(nil)
 )
 
 // ReplicaClient is a replica in memory. It can do what replica.Stater,
-// replica.VersionOpener and replica.VersionWriter ask, and its iterators are
-// replica.VersionIterators; see Limit for a client that can do less.
+// replica.VersionOpener, replica.VersionWriter and replica.ExclusiveWriter ask,
+// and its iterators are replica.VersionIterators; see Limit for a client that can
+// do less.
 //
 // All its methods may be called at once from many goroutines.
 type ReplicaClient struct {

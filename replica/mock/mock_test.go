@@ -307,18 +307,20 @@ func TestListUploadTimes(t *testing.T) {
 func TestLimit(t *testing.T) {
 	c := mock.New()
 	c.Put(0, 1, 1, nil)
-	for can := range mock.Can(16) {
+	for can := range mock.Can(32) {
 		limited := c.Limit(can)
 		_, ok := limited.(replica.Stater)
-		assert.Equal(t, can&mock.Stat != 0, ok, "%04b", can)
+		assert.Equal(t, can&mock.Stat != 0, ok, "%05b", can)
 		_, ok = limited.(replica.VersionOpener)
-		assert.Equal(t, can&mock.OpenVersion != 0, ok, "%04b", can)
+		assert.Equal(t, can&mock.OpenVersion != 0, ok, "%05b", can)
 		_, ok = limited.(replica.VersionWriter)
-		assert.Equal(t, can&mock.WriteVersion != 0, ok, "%04b", can)
+		assert.Equal(t, can&mock.WriteVersion != 0, ok, "%05b", can)
+		_, ok = limited.(replica.ExclusiveWriter)
+		assert.Equal(t, can&mock.WriteExclusive != 0, ok, "%05b", can)
 		it, err := limited.LTXFiles(t.Context(), 0, 0, false)
 		require.NoError(t, err)
 		_, ok = it.(replica.VersionIterator)
-		assert.Equal(t, can&mock.ListVersion != 0, ok, "%04b", can)
+		assert.Equal(t, can&mock.ListVersion != 0, ok, "%05b", can)
 		require.True(t, it.Next())
 		require.NoError(t, it.Close())
 

@@ -24,6 +24,16 @@ func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, ma
 
 // WriteLTXFileVersion stores what r holds. It shows after the lag; see SetLag.
 func (c *ReplicaClient) WriteLTXFileVersion(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
+	return c.write(ctx, level, minTXID, maxTXID, r, false)
+}
+
+// WriteLTXFileExclusive stores what r holds unless a file of that name has been
+// stored, shown or not yet.
+func (c *ReplicaClient) WriteLTXFileExclusive(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
+	return c.write(ctx, level, minTXID, maxTXID, r, true)
+}
+
+func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader, exclusive bool) (replica.File, error) {
 	key := Key{level, minTXID, maxTXID}
 	fail := func(err error) (replica.File, error) {
 		return replica.File{}, replica.NewFileError("write", level, minTXID, maxTXID, err)
@@ -43,6 +53,9 @@ func (c *ReplicaClient) WriteLTXFileVersion(ctx context.Context, level int, minT
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if exclusive && c.stored[key] != nil {
+		return fail(os.ErrExist)
+	}
 	o := c.newObject(buf.Bytes())
 	c.change(key, o)
 	f := c.file(key, o)

@@ -71,6 +71,8 @@ var tests = []struct {
 	{"WriteConcurrentSameName", testWriteConcurrentSameName},
 	{"WriteConcurrentDeleteAll", testWriteConcurrentDeleteAll},
 	{"WriteVersion", testWriteVersion},
+	{"WriteExclusive", testWriteExclusive},
+	{"WriteExclusiveConcurrent", testWriteExclusiveConcurrent},
 
 	{"ReadPartial", testReadPartial},
 	{"ReadRanges", testReadRanges},

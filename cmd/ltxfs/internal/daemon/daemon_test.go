@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -61,6 +60,9 @@ func helper(role string) int {
 	}
 	if err := r.Ready(Ready{PID: os.Getpid(), LogFile: "x.log"}, log); err != nil {
 		return 93
+	}
+	if err := r.Started(); (err != nil) != (r.socket != "") {
+		return 94
 	}
 	fmt.Fprintln(os.Stderr, "serving")
 	<-terminated
@@ -158,9 +160,14 @@ func TestSystemd(t *testing.T) {
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	require.NoError(t, err)
 	defer conn.Close()
-	t.Setenv("NOTIFY_SOCKET", path)
-	require.NoError(t, (&Reporter{}).Ready(Ready{}, nil))
-	require.NoError(t, Stopping())
+	t.Setenv(readyEnv, "")
+	t.Setenv(notifyEnv, path)
+	r := FromEnvironment()
+	_, set := os.LookupEnv(notifyEnv)
+	require.False(t, set)
+	require.NoError(t, r.Ready(Ready{}, nil))
+	require.NoError(t, r.Started())
+	require.NoError(t, r.Stopping())
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
 	buf := make([]byte, 64)
 	for _, want := range []string{"READY=1", "STOPPING=1"} {
@@ -168,6 +175,15 @@ func TestSystemd(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, string(buf[:n]))
 	}
-	t.Setenv("NOTIFY_SOCKET", path+"-none")
-	require.True(t, errors.Is(Stopping(), os.ErrNotExist))
+	require.ErrorIs(t, (&Reporter{socket: path + "-none"}).Stopping(), os.ErrNotExist)
+}
+
+// A socket that isn't there any more keeps nobody from hearing of the mount.
+func TestStaleSystemdSocket(t *testing.T) {
+	t.Setenv(notifyEnv, filepath.Join(t.TempDir(), "none"))
+	p, _, err := start(t, "mounts", time.Minute, nil)
+	require.NoError(t, err)
+	code, err := p.Stop(time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, 8, code)
 }

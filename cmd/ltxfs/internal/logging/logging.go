@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"sync"
 )
 
 // Levels and Formats are what --log-level and --log-format take.
@@ -39,43 +38,6 @@ func New(w io.Writer, level, format string) (*slog.Logger, error) {
 		return slog.New(slog.NewJSONHandler(w, opts)), nil
 	}
 	return nil, fmt.Errorf("unknown log format %q: it must be text or json", format)
-}
-
-// maxKept is how much a Sink keeps for the file that may come.
-const maxKept = 1 << 20
-
-// Sink is where a log goes: first to one writer, and from Switch on to another,
-// which gets all that was written before, too.
-type Sink struct {
-	mu       sync.Mutex
-	w        io.Writer
-	kept     []byte
-	switched bool
-}
-
-// NewSink makes a Sink that writes to w at first.
-func NewSink(w io.Writer) *Sink { return &Sink{w: w} }
-
-// Write implements io.Writer.
-func (s *Sink) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.switched && len(s.kept)+len(p) <= maxKept {
-		s.kept = append(s.kept, p...)
-	}
-	return s.w.Write(p)
-}
-
-// Switch has the Sink write to w from now on, beginning with what it has
-// written so far.
-func (s *Sink) Switch(w io.Writer) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, err := w.Write(s.kept); err != nil {
-		return err
-	}
-	s.w, s.kept, s.switched = w, nil, true
-	return nil
 }
 
 // OpenFile opens a log file to append to it.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/mountinfo"
 )
 
 // statDeadline bounds a look at a file: the file system it is on may hang.
@@ -30,6 +32,7 @@ type Checker struct {
 	devFuse    string
 	fuseConf   string
 	fusermount func() (string, error)
+	mounts     func() (mountinfo.Table, error)
 }
 
 // New makes a Checker for this machine.
@@ -40,6 +43,7 @@ func New(logger *slog.Logger) *Checker {
 		devFuse:    "/dev/fuse",
 		fuseConf:   "/etc/fuse.conf",
 		fusermount: Fusermount,
+		mounts:     mountinfo.Read,
 	}
 }
 

@@ -92,6 +92,23 @@ func TestReplica(t *testing.T) {
 	require.Contains(t, log.String(), "no LTX files yet")
 }
 
+// A mount of ltxfs shows a tree that would pass for two layouts of a replica.
+func TestReplicaInMount(t *testing.T) {
+	root := tempDir(t)
+	touch(t, root, "mnt", "ltx", "0000", ltxName)
+	touch(t, root, "mnt2", "ltx", "0000", ltxName)
+	c, _ := checker(t)
+	c.mounts = func() (mountinfo.Table, error) {
+		return mountinfo.Table{{ID: 1, Path: "/", Type: "ext4"},
+			{ID: 2, Parent: 1, Path: filepath.Join(root, "mnt"), Type: mountinfo.Type, Source: "/srv/r"}}, nil
+	}
+	for _, path := range []string{"mnt", "mnt/ltx", "mnt/none"} {
+		requireCode(t, exitcode.NoReplica, c.Replica(filepath.Join(root, path)),
+			filepath.Join(root, path)+": this is the mount of an ltxfs, not a replica: give what is mounted there, /srv/r")
+	}
+	require.NoError(t, c.Replica(filepath.Join(root, "mnt2")))
+}
+
 func TestReplicaHints(t *testing.T) {
 	root := tempDir(t)
 	for _, name := range []string{"a", "b/deep", "c", "d"} {

@@ -30,6 +30,14 @@ const (
 // Replica makes sure that path, absolute and without links, can be the root of
 // a replica on disk, and says what was probably meant where it can't.
 func (c *Checker) Replica(path string) error {
+	table, err := c.mounts()
+	if err != nil {
+		return err
+	}
+	if m, ok := table.Containing(path); ok && m.IsLTXFS() {
+		return exitcode.Errorf(exitcode.NoReplica, "open replica %s: this is the mount of an ltxfs, not a replica: give what is mounted there, %s",
+			path, m.Source)
+	}
 	info, err := stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
