@@ -99,7 +99,7 @@ type levelHandle struct {
 func (h *levelHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
 	// What this mount has changed since shows at once.
 	l, ok := h.cur.(*levelListing)
-	if ok && h.dir.fsys.levelTime(h.dir.level).Before(l.taken) && !h.dir.fsys.isStaged(h.dir.level, name) {
+	if ok && h.dir.fsys.levelTime(h.dir.level).Before(l.taken) && h.dir.fsys.stagedFile(h.dir.level, name) == nil {
 		validFor, fresh := l.validFor(h.dir.fsys)
 		if f, ok := l.find(name); ok && fresh {
 			return h.dir.published(ctx, f, validFor, out), 0

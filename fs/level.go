@@ -41,8 +41,7 @@ type levelDir struct {
 
 // Lookup implements gofs.NodeLookuper.
 func (d *levelDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
-	s, hidden := d.fsys.stagedFile(d.level, name)
-	if s != nil {
+	if s := d.fsys.stagedFile(d.level, name); s != nil {
 		return d.stagedChild(ctx, s, out)
 	}
 	minTXID, maxTXID, err := ltx.ParseFilename(name)
@@ -52,9 +51,6 @@ func (d *levelDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) 
 	f, validFor, err := d.fsys.find(ctx, d.level, minTXID, maxTXID)
 	if err != nil {
 		return nil, d.fsys.failed("look up", d.path(name), err)
-	}
-	if hidden {
-		validFor = 0 // it may show at any moment
 	}
 	if d.GetChild(name) != nil {
 		return d.inode(ctx, f, validFor, out), 0

@@ -71,7 +71,7 @@ func (d *levelDir) Unlink(ctx context.Context, name string) syscall.Errno {
 	if !d.fsys.opts.ReadWrite {
 		return syscall.EROFS
 	}
-	if s, _ := d.fsys.stagedFile(d.level, name); s != nil {
+	if s := d.fsys.stagedFile(d.level, name); s != nil {
 		gone, err := d.unlinkStaged(ctx, s)
 		if err != nil {
 			return d.fsys.stageFailed(d.path(name), err)
@@ -146,7 +146,7 @@ func (d *levelDir) Rename(ctx context.Context, name string, newParent gofs.Inode
 			return e
 		}
 	}
-	s, _ := d.fsys.stagedFile(d.level, name)
+	s := d.fsys.stagedFile(d.level, name)
 	switch {
 	case s == nil:
 		return d.renamePublished(ctx, name, isLTX, minTXID, maxTXID)
@@ -184,7 +184,7 @@ func (d *levelDir) renameStaged(ctx context.Context, s *staged, level int, name 
 
 // checkFree returns EEXIST if a name is taken, by whomever.
 func (d *levelDir) checkFree(ctx context.Context, name string, isLTX bool, minTXID, maxTXID ltx.TXID) syscall.Errno {
-	if s, _ := d.fsys.stagedFile(d.level, name); s != nil {
+	if d.fsys.stagedFile(d.level, name) != nil {
 		return syscall.EEXIST
 	}
 	if !isLTX {

@@ -18,27 +18,15 @@ import (
 // open that began it. See stageReplacement.
 const replacementGrace = 10 * time.Second
 
-// stagedFile returns the staged file that a name shows, or nil. hidden tells of
-// one that the name doesn't show: the emptied copy of a published file, which
-// shows once it has content.
-func (fsys *fileSystem) stagedFile(level int, name string) (s *staged, hidden bool) {
+// stagedFile returns the staged file that a name shows, or nil.
+func (fsys *fileSystem) stagedFile(level int, name string) *staged {
 	fsys.stagedMu.Lock()
 	defer fsys.stagedMu.Unlock()
-	s = fsys.staged[level][name]
-	switch {
-	case s == nil || s.published.Load() != nil:
-		return nil, false
-	case len(s.awaited) == 0 && s.unused():
-		return nil, true
+	s := fsys.staged[level][name]
+	if s == nil || s.published.Load() != nil {
+		return nil
 	}
-	return s, false
-}
-
-// isStaged reports whether there is a staged file of a name, hidden or not.
-func (fsys *fileSystem) isStaged(level int, name string) bool {
-	fsys.stagedMu.Lock()
-	defer fsys.stagedMu.Unlock()
-	return fsys.staged[level][name] != nil
+	return s
 }
 
 // stagedEntries are the staged files of a level as entries of its directory, by
@@ -51,7 +39,7 @@ func (fsys *fileSystem) stagedEntries(level int) []fuse.DirEntry {
 	}
 	entries := make([]fuse.DirEntry, 0, len(fsys.staged[level]))
 	for name, s := range fsys.staged[level] {
-		if s.published.Load() == nil && !s.unused() {
+		if s.published.Load() == nil {
 			entries = append(entries, fuse.DirEntry{Name: name, Mode: syscall.S_IFREG, Ino: s.ino})
 		}
 	}
