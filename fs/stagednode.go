@@ -36,12 +36,12 @@ type stagedNode struct {
 // Open implements gofs.NodeOpener.
 func (n *stagedNode) Open(ctx context.Context, flags uint32) (gofs.FileHandle, uint32, syscall.Errno) {
 	if n.s.published.Load() != nil {
-		return nil, 0, errAgain // the name means the published file now
+		return nil, 0, n.openAgain(flags)
 	}
 	f, err := n.s.open()
 	switch {
 	case errors.Is(err, os.ErrClosed), errors.Is(err, os.ErrNotExist):
-		return nil, 0, errAgain
+		return nil, 0, n.openAgain(flags)
 	case err != nil:
 		return nil, 0, n.fsys.stageFailed(n.s.path(), err)
 	}
@@ -49,12 +49,33 @@ func (n *stagedNode) Open(ctx context.Context, flags uint32) (gofs.FileHandle, u
 		if err := n.truncate(ctx, f); err != nil {
 			n.s.release()
 			if errors.Is(err, errPublished) {
-				return nil, 0, errAgain
+				return nil, 0, n.openAgain(flags)
 			}
 			return nil, 0, n.fsys.stageFailed(n.s.path(), err)
 		}
 	}
 	return newStagedHandle(n.s, f, flags), 0, 0
+}
+
+// openAgain sends the kernel to look the name up again, which means a published
+// file now. It does so once for an open: if that is to empty the file, what it
+// finds must be the replacement already.
+func (n *stagedNode) openAgain(flags uint32) syscall.Errno {
+	if flags&syscall.O_TRUNC == 0 {
+		return errAgain
+	}
+	n.fsys.stagedMu.Lock()
+	level, name, gone := n.s.level, n.s.name, n.s.replaces && !n.s.linked
+	n.fsys.stagedMu.Unlock()
+	if f := n.s.published.Load(); f != nil {
+		level, name = f.Level, f.Name()
+	} else if !gone {
+		return errAgain
+	}
+	if err := n.fsys.stageReplacement(level, name); err != nil {
+		return n.fsys.stageFailed(stagedPath(level, name), err)
+	}
+	return errAgain
 }
 
 // truncate empties the file for an open, which may be the one it waited for.
