@@ -26,44 +26,25 @@ const readAheadKB = 1024
 
 // flagsByName are the mount options that mount(2) takes as a bit rather than as
 // text.
-var flagsByName = map[string]struct {
-	set   uintptr
-	clear uintptr
-}{
-	"ro":          {set: unix.MS_RDONLY},
-	"rw":          {clear: unix.MS_RDONLY},
-	"nosuid":      {set: unix.MS_NOSUID},
-	"suid":        {clear: unix.MS_NOSUID},
-	"nodev":       {set: unix.MS_NODEV},
-	"dev":         {clear: unix.MS_NODEV},
-	"noexec":      {set: unix.MS_NOEXEC},
-	"exec":        {clear: unix.MS_NOEXEC},
-	"noatime":     {set: unix.MS_NOATIME},
-	"atime":       {clear: unix.MS_NOATIME},
-	"nodiratime":  {set: unix.MS_NODIRATIME},
-	"diratime":    {clear: unix.MS_NODIRATIME},
-	"relatime":    {set: unix.MS_RELATIME},
-	"norelatime":  {clear: unix.MS_RELATIME},
-	"strictatime": {set: unix.MS_STRICTATIME},
-	"sync":        {set: unix.MS_SYNCHRONOUS},
-	"async":       {clear: unix.MS_SYNCHRONOUS},
-	"dirsync":     {set: unix.MS_DIRSYNC},
+var flagsByName = map[string]uintptr{
+	"ro":         unix.MS_RDONLY,
+	"nosuid":     unix.MS_NOSUID,
+	"nodev":      unix.MS_NODEV,
+	"noexec":     unix.MS_NOEXEC,
+	"noatime":    unix.MS_NOATIME,
+	"nodiratime": unix.MS_NODIRATIME,
 }
 
 // mountFlags splits mount options into the bits and the text of mount(2). As
-// with fusermount3, set-user-ID programs and devices are off unless asked for.
+// with fusermount3, set-user-ID programs and devices are off at any rate.
 func mountFlags(names []string) (flags uintptr, text []string) {
 	flags = unix.MS_NOSUID | unix.MS_NODEV
 	for _, name := range names {
 		if f, ok := flagsByName[name]; ok {
-			flags = flags&^f.clear | f.set
+			flags |= f
 		} else {
 			text = append(text, name)
 		}
-	}
-	if flags == 0 {
-		// go-fuse takes 0 for its own default; the kernel ignores this one.
-		flags = unix.MS_MGC_VAL
 	}
 	return flags, text
 }

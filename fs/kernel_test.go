@@ -39,8 +39,7 @@ func TestMountFlags(t *testing.T) {
 	}{
 		{"none", nil, unix.MS_NOSUID | unix.MS_NODEV, nil},
 		{"read-only", []string{"ro", "default_permissions"}, unix.MS_NOSUID | unix.MS_NODEV | unix.MS_RDONLY, []string{"default_permissions"}},
-		{"the last one counts", []string{"ro", "rw", "noexec"}, unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, nil},
-		{"zero is go-fuse's default", []string{"suid", "dev"}, unix.MS_MGC_VAL, nil},
+		{"several", []string{"noexec", "nosuid", "noatime"}, unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			flags, text := mountFlags(tt.given)
