@@ -116,13 +116,15 @@ func (fsys *fileSystem) stageReplacement(level int, name string) error {
 	return nil
 }
 
-// arrived notes that an open came for which the file may have waited.
+// arrived notes that an open came to empty the file, for which it may have
+// waited.
 func (s *staged) arrived() {
 	s.fsys.stagedMu.Lock()
 	defer s.fsys.stagedMu.Unlock()
 	if len(s.awaited) > 0 {
 		s.awaited = s.awaited[1:]
 	}
+	s.exclusive = false
 }
 
 // dropUnused removes an emptied copy that nobody has open, has written to, or is

@@ -65,11 +65,14 @@ func (n *stagedNode) openAgain(flags uint32) syscall.Errno {
 		return errAgain
 	}
 	n.fsys.stagedMu.Lock()
-	level, name, gone := n.s.level, n.s.name, n.s.replaces && !n.s.linked
+	level, name, replaced := n.s.level, n.s.name, n.s.replaces && !n.s.linked
 	n.fsys.stagedMu.Unlock()
 	if f := n.s.published.Load(); f != nil {
-		level, name = f.Level, f.Name()
-	} else if !gone {
+		// One that was published by a rename had another name, and that is
+		// the one that was opened.
+		replaced = f.Level == level && f.Name() == name
+	}
+	if !replaced {
 		return errAgain
 	}
 	if err := n.fsys.stageReplacement(level, name); err != nil {
@@ -78,7 +81,8 @@ func (n *stagedNode) openAgain(flags uint32) syscall.Errno {
 	return errAgain
 }
 
-// truncate empties the file for an open, which may be the one it waited for.
+// truncate empties the file for an open, which may be the one it waited for, and
+// which wants to replace what is there.
 func (n *stagedNode) truncate(ctx context.Context, f *os.File) error {
 	defer n.s.arrived()
 	return n.s.change(ctx, func() error { return f.Truncate(0) })

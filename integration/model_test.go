@@ -195,7 +195,10 @@ type stagedFile struct {
 	replaces bool
 	// unsure is set if the mount needn't have known of the published file. Then
 	// it must not be empty when a handle is closed.
-	unsure    bool
+	unsure bool
+	// exclusive is set if the replica must have no file of the name when this is
+	// published under it.
+	exclusive bool
 	handles   int
 	published *content
 }
@@ -235,7 +238,7 @@ func (v *view) rename(s *stagedFile, to fileName) {
 		v.unlink(old)
 	}
 	delete(v.staged, s.name)
-	s.name, s.replaces, s.unsure = to, false, false
+	s.name, s.replaces, s.unsure, s.exclusive = to, false, false, false
 	v.staged[to] = s
 }
 

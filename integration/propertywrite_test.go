@@ -70,7 +70,7 @@ func (r *run) open(u *user, n fileName, flags int) *handle {
 	case s != nil:
 		r.wantOneOf(err, nil)
 		if truncate {
-			s.data = nil
+			s.data, s.exclusive = nil, false
 		}
 	case exclusive && r.now(n) != nil:
 		// This asks the replica itself.
@@ -91,6 +91,7 @@ func (r *run) open(u *user, n fileName, flags int) *handle {
 	}
 	if s == nil {
 		s = u.stage(n, truncate && present, truncate && present && absent)
+		s.exclusive = exclusive
 	}
 	h.staged = s
 	s.handles++
@@ -195,7 +196,11 @@ func (r *run) published1(u *user, s *stagedFile, err error, publishes bool) {
 		r.wantOneOf(err, nil)
 		return
 	}
-	r.wantOneOf(err, r.verdict(s.data, s.name))
+	want := r.verdict(s.data, s.name)
+	if want == nil && s.exclusive && r.now(s.name) != nil {
+		want = syscall.EEXIST
+	}
+	r.wantOneOf(err, want)
 	if err == nil {
 		u.publish(s, s.name)
 		r.published++
