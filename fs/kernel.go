@@ -169,18 +169,22 @@ func (fsys *fileSystem) setUpPassthrough(server *fuse.Server) {
 		fsys.log.Info("passthrough is off: the kernel has none before Linux 6.9; reading through the cache")
 		return
 	}
-	probe, err := os.CreateTemp("", "ltxfs-probe-")
-	if err != nil {
-		fsys.log.Info("passthrough is off: reading through the cache", "error", err)
-		return
-	}
-	err = errors.Join(os.Remove(probe.Name()), fsys.registrar(int(probe.Fd())))
-	if err := errors.Join(err, probe.Close()); err != nil {
+	if err := fsys.probe(); err != nil {
 		fsys.log.Info("passthrough is off: the kernel allows it to root alone; reading through the cache", "error", err)
 		return
 	}
 	fsys.passthrough.Store(true)
 	fsys.log.Info("passthrough is on: the kernel reads files on disk itself")
+}
+
+// probe asks the kernel with a file in memory, of which nothing is left if this
+// process is killed.
+func (fsys *fileSystem) probe() error {
+	fd, err := unix.MemfdCreate("ltxfs-probe", unix.MFD_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	return errors.Join(fsys.registrar(fd), unix.Close(fd))
 }
 
 // takesPassthrough asks the kernel about the replica's own disk, with the first
