@@ -124,10 +124,7 @@ func (m *Mounted) Unpublished() []staging.Entry {
 // Close ends what still runs for the mount, and closes what is still staged,
 // which stays in the staging directory. It is called last, after Done or
 // Detach, and doesn't close the staging directory.
-func (m *Mounted) Close() error {
-	m.fsys.close()
-	return nil
-}
+func (m *Mounted) Close() { m.fsys.close() }
 
 // inFlightRequests is how many requests the kernel may have under way in the
 // background, for reading ahead.

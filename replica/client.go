@@ -112,7 +112,8 @@ type File struct {
 	Version Version
 }
 
-// Name is the file's base name, as ltx.FormatFilename has it.
+// Name is the file's base name, as ltx.FormatFilename makes it, at a fraction of
+// the cost.
 func (f File) Name() string {
 	const digits = "0123456789abcdef"
 	name := []byte("0000000000000000-0000000000000000.ltx")

@@ -25,10 +25,7 @@ func (s *server) flush() {
 // finish closes everything, tells what is left unpublished, and returns the
 // error that the process ends with.
 func (s *server) finish(err error) error {
-	if cerr := s.mounted.Close(); cerr != nil {
-		s.log.Error("can't end the mount in good order", "error", cerr)
-		err = errors.Join(err, cerr)
-	}
+	s.mounted.Close()
 	var left []staging.Entry
 	if s.staging != nil {
 		// After Close, so that nothing is staged that isn't in the list.

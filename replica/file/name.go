@@ -1,27 +1,21 @@
 package file
 
-import "cmp"
+import (
+	"cmp"
+
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
 
 // txids is a file's name, as small as it gets: a level may have a million.
 type txids struct {
 	min, max uint64
 }
 
-// name is what ltx.FormatFilename makes, at a fraction of the cost.
+// name is the file's base name.
 func (t txids) name() string {
-	b := make([]byte, 0, nameLen)
-	b = appendTXID(b, t.min)
-	b = append(b, '-')
-	b = appendTXID(b, t.max)
-	return string(append(b, nameSuffix...))
-}
-
-func appendTXID(b []byte, v uint64) []byte {
-	const digits = "0123456789abcdef"
-	for shift := 4 * (txidDigits - 1); shift >= 0; shift -= 4 {
-		b = append(b, digits[v>>shift&0xf])
-	}
-	return b
+	return replica.File{MinTXID: ltx.TXID(t.min), MaxTXID: ltx.TXID(t.max)}.Name()
 }
 
 func compareTXIDs(a, b txids) int {
