@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/ltxfs/ltxfs/fs/staging"
+	"github.com/ltxfs/ltxfs/replica"
 )
 
 // replacementGrace is how long an emptied copy of a published file waits for the
@@ -22,11 +23,7 @@ const replacementGrace = 10 * time.Second
 func (fsys *fileSystem) stagedFile(level int, name string) *staged {
 	fsys.stagedMu.Lock()
 	defer fsys.stagedMu.Unlock()
-	s := fsys.staged[level][name]
-	if s == nil || s.published.Load() != nil {
-		return nil
-	}
-	return s
+	return fsys.staged[level][name]
 }
 
 // stagedEntries are the staged files of a level as entries of its directory, by
@@ -39,9 +36,7 @@ func (fsys *fileSystem) stagedEntries(level int) []fuse.DirEntry {
 	}
 	entries := make([]fuse.DirEntry, 0, len(fsys.staged[level]))
 	for name, s := range fsys.staged[level] {
-		if s.published.Load() == nil {
-			entries = append(entries, fuse.DirEntry{Name: name, Mode: syscall.S_IFREG, Ino: s.ino})
-		}
+		entries = append(entries, fuse.DirEntry{Name: name, Mode: syscall.S_IFREG, Ino: s.ino})
 	}
 	slices.SortFunc(entries, func(a, b fuse.DirEntry) int { return strings.Compare(a.Name, b.Name) })
 	return entries
@@ -91,10 +86,7 @@ func (fsys *fileSystem) stageReplacement(level int, name string) error {
 	fsys.stagedMu.Lock()
 	defer fsys.stagedMu.Unlock()
 	s := fsys.staged[level][name]
-	if s == nil || s.published.Load() != nil {
-		if s != nil {
-			fsys.unlinkLocked(s) // what is left of one that was just published
-		}
+	if s == nil {
 		var err error
 		if s, err = fsys.stageLocked(level, name, fsys.opts.FileMode); err != nil {
 			return err
@@ -188,15 +180,17 @@ func (fsys *fileSystem) rename(s *staged, level int, name string) error {
 	return nil
 }
 
-// settle takes what was published out of the staged namespace: s itself, and
-// the staged file that had the published name.
-func (fsys *fileSystem) settle(s *staged, level int, name string) {
+// settle makes s published, and takes out of the staged namespace s itself and
+// the staged file that had the published name. It is one step: a replacement
+// that is begun after it must not go with them.
+func (fsys *fileSystem) settle(s *staged, as replica.File, name string) {
 	fsys.stagedMu.Lock()
 	defer fsys.stagedMu.Unlock()
+	s.published.Store(&as)
 	if s.linked {
 		fsys.unlinkLocked(s)
 	}
-	if old := fsys.staged[level][name]; old != nil {
+	if old := fsys.staged[as.Level][name]; old != nil {
 		fsys.unlinkLocked(old)
 	}
 }
@@ -214,7 +208,7 @@ func (fsys *fileSystem) unpublished() []staging.Entry {
 	var entries []staging.Entry
 	for _, level := range fsys.staged {
 		for _, s := range level {
-			if s.published.Load() != nil || s.unused() {
+			if s.unused() {
 				continue
 			}
 			e := staging.Entry{Name: stagedPath(s.level, s.name), Path: s.diskPath()}

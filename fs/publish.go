@@ -149,8 +149,7 @@ func (fsys *fileSystem) verifyAndWrite(ctx context.Context, s *staged, f *os.Fil
 	// From here on the file is in the store. The index must know before the
 	// name stops to show the staged file.
 	fsys.index.Put(written)
-	s.published.Store(&written)
-	fsys.settle(s, p.level, p.name)
+	fsys.settle(s, written, p.name)
 	fsys.touch(p.level)
 	fsys.log.Info("published", "file", stagedPath(p.level, p.name), "size", written.Size, "timestamp", written.ModTime)
 	return nil
