@@ -28,8 +28,8 @@ type stat struct {
 
 // Find returns the file of that name, or an error that wraps os.ErrNotExist, and
 // how long either answer may be given again. An own change answers first, then a
-// fresh listing; without them, the store is asked for this file if the client is
-// a replica.Stater, and for the level if not.
+// fresh listing; without them, the store is asked for this file if the client can
+// find one with the time it is to have, and for the level if not.
 func (x *Index) Find(ctx context.Context, level int, min, max ltx.TXID) (f replica.File, validFor time.Duration, err error) {
 	if err := replica.CheckLevel(level); err != nil {
 		return replica.File{}, 0, err
@@ -90,15 +90,22 @@ func (x *Index) findOrStat(ctx context.Context, key statKey) (*answer, *stat, er
 		return key.of(c, x.left(lv.base.began)), nil, nil
 	case fresh:
 		return key.in(lv.base, x.left(lv.base.began)), nil, nil
-	case x.stater == nil:
+	case x.statFile == nil:
 		return nil, nil, nil
 	}
 	st := x.stats[key]
+	if st == nil {
+		st, _ = x.found.Get(key)
+	}
 	if st == nil || !x.recent(lv, now, st.began, st.seq) {
 		st = x.stat(ctx, key, now)
 	}
 	return nil, st, nil
 }
+
+// maxFound is how many results of stats are kept for the freshness interval. A
+// program that copies a file asks for its name several times in a row.
+const maxFound = 1024
 
 // stat begins a stat. Index.mu is held.
 func (x *Index) stat(ctx context.Context, key statKey, now time.Time) *stat {
@@ -106,7 +113,7 @@ func (x *Index) stat(ctx context.Context, key statKey, now time.Time) *stat {
 	x.stats[key] = st
 	detach(x.root, ctx, x.opts.StatTimeout,
 		func(ctx context.Context) (replica.File, error) {
-			return x.stater.StatLTXFile(ctx, key.level, key.name.min, key.name.max)
+			return x.statFile(ctx, key.level, key.name.min, key.name.max)
 		},
 		func(f replica.File, err error) {
 			took := x.landStat(key, st, f, err)
@@ -126,8 +133,14 @@ func (x *Index) landStat(key statKey, st *stat, f replica.File, err error) time.
 	x.land(st.seq)
 	if x.stats[key] == st {
 		delete(x.stats, key)
+		if err == nil || errors.Is(err, os.ErrNotExist) {
+			x.found.Add(key, st)
+		}
 	}
 	f.ModTime = unpackTime(packTime(f.ModTime))
+	if t, ok := x.levels[key.level].knownTime(key.name, f.Version); ok && err == nil {
+		f.ModTime = t
+	}
 	st.file, st.err = f, replica.NewFileError("stat", key.level, key.name.min, key.name.max, unwrapFileError(err))
 	return x.opts.Now().Sub(st.began)
 }

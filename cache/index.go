@@ -7,14 +7,17 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/superfly/ltx"
 )
 
-// Deadlines of an index's requests unless IndexOptions has others.
+// Deadlines of an index's requests, and how many of a listing's stats run at a
+// time, unless IndexOptions has others.
 const (
-	DefaultListTimeout = 60 * time.Second
-	DefaultStatTimeout = 30 * time.Second
+	DefaultListTimeout      = 60 * time.Second
+	DefaultStatTimeout      = 30 * time.Second
+	DefaultExactConcurrency = 50
 )
 
 // IndexOptions are the parameters of an Index.
@@ -33,6 +36,15 @@ type IndexOptions struct {
 	// With 0, any answer to a question asked after the change is right.
 	Settle time.Duration
 
+	// ExactTimes makes every mtime the LTX timestamp, whatever that costs: from
+	// StatLTXFileExact if the client is a replica.ExactStater, once for each
+	// version of a file, and else from listings with metadata.
+	ExactTimes bool
+
+	// ExactConcurrency is how many StatLTXFileExact a listing has under way at
+	// a time. 0 is DefaultExactConcurrency.
+	ExactConcurrency int
+
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 
@@ -48,8 +60,14 @@ type IndexOptions struct {
 // came after, whatever the clock says.
 type Index struct {
 	client replica.Client
-	stater replica.Stater // nil if the client isn't one
 	opts   IndexOptions
+
+	// statFile finds one file with the time that it is to have; nil if the
+	// client can't. exact is set if listings leave the times to it, and
+	// metadata if they must find them.
+	statFile statFunc
+	exact    bool
+	metadata bool
 
 	root   context.Context // of all requests; done after Close
 	cancel context.CancelCauseFunc
@@ -60,13 +78,18 @@ type Index struct {
 	closed  bool
 	seq     uint64 // of the last event
 	levels  [replica.MaxLevel + 1]levelIndex
-	stats   map[statKey]*stat
+	stats   map[statKey]*stat // under way
+	found   *simplelru.LRU[statKey, *stat]
 	flights map[uint64]struct{} // the events that requests in flight began with
 }
+
+// statFunc is what StatLTXFile and StatLTXFileExact are.
+type statFunc func(ctx context.Context, level int, min, max ltx.TXID) (replica.File, error)
 
 // levelIndex is what is known of one level.
 type levelIndex struct {
 	base    *Snapshot // nil before the first listing
+	times   times
 	own     overlay
 	invalid uint64   // the event of the last Invalidate
 	listing *listing // the last one begun, while it runs
@@ -81,6 +104,9 @@ func NewIndex(client replica.Client, opts IndexOptions) *Index {
 	if opts.StatTimeout <= 0 {
 		opts.StatTimeout = DefaultStatTimeout
 	}
+	if opts.ExactConcurrency <= 0 {
+		opts.ExactConcurrency = DefaultExactConcurrency
+	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
@@ -93,7 +119,20 @@ func NewIndex(client replica.Client, opts IndexOptions) *Index {
 		stats:   map[statKey]*stat{},
 		flights: map[uint64]struct{}{},
 	}
-	x.stater, _ = client.(replica.Stater)
+	var err error
+	if x.found, err = simplelru.NewLRU[statKey, *stat](maxFound, nil); err != nil {
+		panic(err) // its one error is a size below 1
+	}
+	stater, stats := replica.As[replica.Stater](client)
+	exact, exacts := replica.As[replica.ExactStater](client)
+	switch {
+	case opts.ExactTimes && exacts:
+		x.statFile, x.exact = exact.StatLTXFileExact, true
+	case opts.ExactTimes:
+		x.metadata = true // and Find lists as well
+	case stats:
+		x.statFile = stater.StatLTXFile
+	}
 	x.root, x.cancel = context.WithCancelCause(context.Background())
 	return x
 }
@@ -120,7 +159,7 @@ func (x *Index) change(f replica.File, removed bool) {
 	lv := &x.levels[f.Level]
 	lv.own.put(&change{file: f, removed: removed, at: now, seq: x.event()})
 	if lv.own.due() {
-		lv.merge()
+		lv.fold(f.Level)
 		lv.own.prune(now.Add(-max(x.opts.Freshness, x.opts.Settle)), x.oldestFlight())
 	}
 }
@@ -181,6 +220,13 @@ func (x *Index) recent(lv *levelIndex, now, began time.Time, seq uint64) bool {
 // fresh tells whether the level's base is still an answer.
 func (x *Index) fresh(lv *levelIndex, now time.Time) bool {
 	return lv.base != nil && x.recent(lv, now, lv.base.began, lv.base.seq)
+}
+
+// fold takes the own changes into what stays when they are forgotten.
+func (lv *levelIndex) fold(level int) {
+	if lv.merge() == nil {
+		lv.times.keep(&lv.own, level)
+	}
 }
 
 // merge returns the base with all own changes. It becomes the base itself, lest

@@ -180,6 +180,44 @@ func TestFindByStat(t *testing.T) {
 	require.Zero(t, validFor)
 }
 
+// A name is asked for several times in a row, also one that isn't there.
+func TestAStatAnswersWhileItIsFresh(t *testing.T) {
+	s := newStore(file(1, 1))
+	x, clock := newIndex(t, statStore{s}, IndexOptions{})
+	for range 3 {
+		f, _ := find(t, x, 1, 1)
+		require.Equal(t, file(1, 1), *f)
+		f, _ = find(t, x, 2, 2)
+		require.Nil(t, f)
+	}
+	requireCounts(t, s, 0, 2)
+	s.write(file(2, 2))
+	clock.advance(freshness - 1)
+	f, validFor := find(t, x, 2, 2)
+	require.Nil(t, f)
+	require.Equal(t, time.Duration(1), validFor)
+	requireCounts(t, s, 0, 0)
+	clock.advance(1)
+	f, _ = find(t, x, 2, 2)
+	require.Equal(t, file(2, 2), *f)
+	requireCounts(t, s, 0, 1)
+
+	x.Invalidate(2)
+	find(t, x, 2, 2)
+	requireCounts(t, s, 0, 1)
+
+	// An own change is newer, and what made an error is asked again.
+	x.Remove(2, 2, 2)
+	f, _ = find(t, x, 2, 2)
+	require.Nil(t, f)
+	s.onStat = func(context.Context) error { return replica.ErrUnavailable }
+	for range 2 {
+		_, _, err := x.Find(t.Context(), 2, 5, 5)
+		require.ErrorIs(t, err, replica.ErrUnavailable)
+	}
+	requireCounts(t, s, 0, 2)
+}
+
 func TestOwnChangesShowAtOnce(t *testing.T) {
 	s := newStore(file(1, 1), file(2, 2))
 	x, clock := newIndex(t, statStore{s}, IndexOptions{})

@@ -6,12 +6,23 @@ import (
 	"time"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/superfly/ltx"
 )
 
 // maxListings bounds how many listings of a level run at a time. The second is
 // for callers whom the first, begun too long ago or before an Invalidate, is of
 // no use.
+//
+// Where each file costs a request, there is no second one: the first finds out
+// what it would ask for once more.
 const maxListings = 2
+
+func (x *Index) maxListings() int {
+	if x.opts.ExactTimes {
+		return 1
+	}
+	return maxListings
+}
 
 // listing is one listing of a level, which many callers may wait for.
 type listing struct {
@@ -67,7 +78,7 @@ func (x *Index) levelOrListing(ctx context.Context, level int) (s *Snapshot, l *
 	if l := lv.listing; l != nil && x.recent(lv, now, l.began, l.seq) {
 		return nil, l, true, nil
 	}
-	if lv.running >= maxListings {
+	if lv.running >= x.maxListings() {
 		return nil, lv.listing, false, nil
 	}
 	return nil, x.list(ctx, level, now), true, nil
@@ -79,9 +90,10 @@ func (x *Index) list(ctx context.Context, level int, now time.Time) *listing {
 	l := &listing{began: now, seq: x.launch(), done: make(chan struct{})}
 	lv.listing = l
 	lv.running++
-	prev := lv.base
+	lv.fold(level)
+	prev, known := lv.base, lv.hints()
 	detach(x.root, ctx, x.opts.ListTimeout,
-		func(ctx context.Context) (columns, error) { return x.readLevel(ctx, level, prev) },
+		func(ctx context.Context) (columns, error) { return x.readLevel(ctx, level, prev, known) },
 		func(c columns, err error) {
 			took := x.landListing(level, l, c, err)
 			// Not under the lock: a log may be slow.
@@ -94,21 +106,24 @@ func (x *Index) list(ctx context.Context, level int, now time.Time) *listing {
 	return l
 }
 
-// readLevel lists a level. prev is what it was before, if that is known.
-func (x *Index) readLevel(ctx context.Context, level int, prev *Snapshot) (columns, error) {
-	it, err := x.client.LTXFiles(ctx, level, 0, false)
+// readLevel lists a level. prev is what it was before, if that is known, and known
+// has times that are better than the listing's.
+func (x *Index) readLevel(ctx context.Context, level int, prev *Snapshot, known *hints) (columns, error) {
+	it, err := x.client.LTXFiles(ctx, level, 0, x.metadata)
 	if err != nil {
 		return columns{}, err
 	}
 	build := newBuilder(prev)
-	versions, _ := it.(replica.VersionIterator)
-	for err == nil && it.Next() {
-		info := it.Item()
-		f := replica.File{MinTXID: info.MinTXID, MaxTXID: info.MaxTXID, Size: info.Size, ModTime: info.CreatedAt}
-		if versions != nil {
-			f.Version = versions.Version()
-		}
-		err = build.add(f)
+	if x.exact {
+		err = x.addExact(ctx, level, it, build, known)
+	} else {
+		err = eachFile(it, func(f replica.File) error {
+			if err := build.add(f); err != nil {
+				return err
+			}
+			build.better(known)
+			return nil
+		})
 	}
 	if err == nil {
 		err = it.Err()
@@ -121,9 +136,28 @@ func (x *Index) readLevel(ctx context.Context, level int, prev *Snapshot) (colum
 		err = ctx.Err()
 	}
 	if err != nil {
+		if x.exact {
+			x.keepPartial(level, build)
+		}
 		return columns{}, err
 	}
 	return build.finish(), nil
+}
+
+// eachFile calls fn for each file of a listing, until it returns an error.
+func eachFile(it ltx.FileIterator, fn func(replica.File) error) error {
+	versions, _ := it.(replica.VersionIterator)
+	for it.Next() {
+		info := it.Item()
+		f := replica.File{MinTXID: info.MinTXID, MaxTXID: info.MaxTXID, Size: info.Size, ModTime: info.CreatedAt}
+		if versions != nil {
+			f.Version = versions.Version()
+		}
+		if err := fn(f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // landListing makes what a listing found the level's base, unless a later one
@@ -146,7 +180,7 @@ func (x *Index) landListing(level int, l *listing, c columns, err error) time.Du
 	if lv.base == nil || lv.base.seq < l.seq {
 		s := &Snapshot{level: level, began: l.began, seq: l.seq, columns: c}
 		lv.own.supersede(s, x.opts.Settle)
-		lv.base = s
+		lv.base, lv.times = s, times{}
 	}
 	l.snap = lv.merge()
 	return took

@@ -158,7 +158,7 @@ func TestOneStatForMany(t *testing.T) {
 		require.Equal(t, want, arrived(t, three))
 
 		// What happens while a stat runs is newer than what it saw.
-		clock.advance(time.Second)
+		clock.advance(freshness)
 		four := findLater(t.Context())
 		x.Put(fileOf(1, 1, 5))
 		x.Invalidate(2)
@@ -200,7 +200,7 @@ func TestAListingCutShortInSilence(t *testing.T) {
 		x, _ := newIndex(t, s, IndexOptions{ListTimeout: time.Second})
 		_, err := x.Level(t.Context(), 2)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		_, err = x.readLevel(canceled(), 2, nil)
+		_, err = x.readLevel(canceled(), 2, nil, &hints{})
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }

@@ -36,6 +36,11 @@ func (c *change) contradicts(f replica.File, exists bool) bool {
 	return c.file.Size != f.Size
 }
 
+// isVersion tells whether the change wrote that version.
+func (c *change) isVersion(v replica.Version) bool {
+	return !c.removed && v != "" && c.file.Version == v
+}
+
 // outlives tells whether the change wins over what the store said when it was
 // asked at the time began, the event seq: because it came after, or because the
 // store contradicts it before it can be expected to have settled.

@@ -57,7 +57,7 @@ func (n *node) setattr(out *fuse.AttrOut, getattr syscall.Errno) syscall.Errno {
 func (fsys *fileSystem) statfs(ctx context.Context, out *fuse.StatfsOut) {
 	const blockSize = 4096
 	space := replica.Space{Total: 1 << 50, Free: 1 << 49, Available: 1 << 49, Files: 1 << 40, FilesFree: 1 << 39}
-	if s, ok := fsys.client.(replica.Spacer); ok {
+	if s, ok := replica.As[replica.Spacer](fsys.client); ok {
 		// Callers share one call, so that a disk that hangs doesn't collect
 		// one for each df.
 		ctx, cancel := detached(ctx, fsys.within.space)

@@ -52,8 +52,16 @@ func errno(err error) syscall.Errno {
 		return syscall.EACCES
 	case errors.Is(err, os.ErrClosed):
 		return syscall.ESTALE
+	case timedOut(err):
+		return syscall.ETIMEDOUT
 	}
 	return syscall.EIO
+}
+
+// timedOut tells of the deadlines that networks and disks have of their own.
+func timedOut(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
 }
 
 // readErrno is errno for a file that was there when it was opened.

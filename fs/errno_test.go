@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"syscall"
 	"testing"
@@ -36,6 +37,12 @@ func TestErrno(t *testing.T) {
 		{"name taken", wrap(errTaken), syscall.EEXIST},
 		{"in place", wrap(errPublished), syscall.EPERM},
 		{"deadline", wrap(context.DeadlineExceeded), syscall.ETIMEDOUT},
+		{"deadline of a connection", wrap(&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}), syscall.ETIMEDOUT},
+		{"deadline of the system", wrap(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ETIMEDOUT)}), syscall.ETIMEDOUT},
+		{"connection refused", wrap(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}), syscall.EIO},
+		{"store gone", wrap(replica.ErrUnavailable), syscall.EIO},
+		{"two layouts", wrap(replica.ErrMixedLayouts), syscall.EIO},
+		{"no such bucket", wrap(fmt.Errorf("%w: no such bucket", replica.ErrUnavailable)), syscall.EIO},
 		{"no room", wrap(syscall.ENOSPC), syscall.ENOSPC},
 		{"quota", wrap(syscall.EDQUOT), syscall.ENOSPC},
 		{"read-only store", wrap(syscall.EROFS), syscall.EROFS},

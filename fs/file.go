@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	gofs "github.com/hanwen/go-fuse/v2/fs"
@@ -31,6 +32,11 @@ var (
 type file struct {
 	node
 	file replica.File
+
+	// gone is set once the store has said that the name means another version
+	// by now, or none. The kernel, which keeps the name for a while, is then sent
+	// to look it up again.
+	gone atomic.Bool
 }
 
 func (n *file) path() string { return stagedPath(n.file.Level, n.file.Name()) }
@@ -60,6 +66,9 @@ func (n *file) Setattr(ctx context.Context, f gofs.FileHandle, in *fuse.SetAttrI
 func (n *file) Open(ctx context.Context, flags uint32) (gofs.FileHandle, uint32, syscall.Errno) {
 	if flags&syscall.O_ACCMODE != syscall.O_RDONLY || flags&syscall.O_TRUNC != 0 {
 		return nil, 0, n.openForWriting(flags)
+	}
+	if n.gone.Load() {
+		return nil, 0, errAgain
 	}
 	fh, err := n.open(ctx)
 	if errors.Is(err, replica.ErrReplaced) || errors.Is(err, os.ErrNotExist) {
@@ -92,8 +101,8 @@ func (n *file) openForWriting(flags uint32) syscall.Errno {
 // open makes a handle. Where the file is on local disk it also sees to it that
 // the name still means this version, since that costs no request.
 func (n *file) open(ctx context.Context) (gofs.FileHandle, error) {
-	fh := fileHandle{fsys: n.fsys, file: n.file}
-	if local, ok := n.fsys.client.(replica.LocalOpener); ok && n.fsys.passthrough.Load() {
+	fh := fileHandle{fsys: n.fsys, node: n, file: n.file}
+	if local, ok := replica.As[replica.LocalOpener](n.fsys.client); ok && n.fsys.passthrough.Load() {
 		f, err := bounded(ctx, n.fsys, n.fsys.within.stat, func(ctx context.Context) (*os.File, error) {
 			return local.OpenLocal(ctx, n.file)
 		}, func(f *os.File) { _ = f.Close() })
@@ -106,7 +115,7 @@ func (n *file) open(ctx context.Context) (gofs.FileHandle, error) {
 		_ = f.Close() // opened for reading only: nothing can be lost
 		return &fh, nil
 	}
-	if _, ok := n.fsys.client.(replica.LocalOpener); ok {
+	if _, ok := replica.As[replica.LocalOpener](n.fsys.client); ok {
 		return &fh, n.stillThere(ctx)
 	}
 	return &fh, nil
@@ -115,7 +124,7 @@ func (n *file) open(ctx context.Context) (gofs.FileHandle, error) {
 // stillThere returns an error unless the name means this version. It is for
 // files on local disk.
 func (n *file) stillThere(ctx context.Context) error {
-	s, ok := n.fsys.client.(replica.Stater)
+	s, ok := replica.As[replica.Stater](n.fsys.client)
 	if !ok {
 		return nil
 	}
@@ -131,6 +140,7 @@ func (n *file) stillThere(ctx context.Context) error {
 // fileHandle reads a published file through the cache.
 type fileHandle struct {
 	fsys *fileSystem
+	node *file
 	file replica.File
 }
 
@@ -195,6 +205,7 @@ func (h *fileHandle) failed(err error) syscall.Errno {
 	e := readErrno(err)
 	log := h.fsys.log.Error
 	if e == syscall.ESTALE {
+		h.node.gone.Store(true)
 		h.fsys.index.Invalidate(h.file.Level)
 		log = h.fsys.log.Info
 	}

@@ -26,7 +26,8 @@ import (
 )
 
 // deadlines are those of what the kernel asks for. A request ends within its own
-// even if the store never answers.
+// even if the store never answers. To publish a file may take longer by its size;
+// see publishWithin.
 type deadlines struct {
 	read, stat, list, delete, publish, space time.Duration
 }
@@ -93,6 +94,8 @@ func newFileSystem(opts Options, d deadlines) *fileSystem {
 			Freshness:   opts.Freshness,
 			ListTimeout: d.list,
 			StatTimeout: d.stat,
+			Settle:      opts.Settle,
+			ExactTimes:  opts.ExactTimes,
 			Logger:      opts.Logger,
 		}),
 	}

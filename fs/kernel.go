@@ -152,7 +152,7 @@ func deviceIn(table, mountpoint string) (device string, err error) {
 // and says in the log how it is. The answer holds for the mount as a whole: all
 // handles of an inode must be read in the same way.
 func (fsys *fileSystem) setUpPassthrough(server *fuse.Server) {
-	if _, ok := fsys.client.(replica.LocalOpener); !ok {
+	if _, ok := replica.As[replica.LocalOpener](fsys.client); !ok {
 		return
 	}
 	fsys.registrar = func(fd int) error {

@@ -52,7 +52,10 @@ func (d *levelDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) 
 	if err != nil {
 		return nil, d.fsys.failed("look up", d.path(name), err)
 	}
-	if d.GetChild(name) != nil {
+	if child := d.GetChild(name); child != nil {
+		if known, ok := child.Operations().(*file); ok && known.file.Version == f.Version {
+			known.gone.Store(false) // the store says that it is there
+		}
 		return d.inode(ctx, f, validFor, out), 0
 	}
 	return d.published(ctx, f, validFor, out), 0

@@ -41,6 +41,14 @@ type Options struct {
 	// Freshness is how old what the mount shows of other writers' work may be.
 	Freshness time.Duration
 
+	// Settle is how long the store may go on showing what was there before a
+	// change of this mount's. 0 is for stores that show it at once.
+	Settle time.Duration
+
+	// ExactTimes makes the mtime of every file its LTX timestamp, at a request
+	// for each version of a file where the store's listings have another time.
+	ExactTimes bool
+
 	// CacheSize is the budget for blocks in memory, in bytes.
 	CacheSize int64
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/superfly/ltx"
 
@@ -42,13 +43,22 @@ type publication struct {
 // publishMemory is what one publication may take for buffers, in bytes.
 const publishMemory = 1 << 20
 
+// slowestUpload is the pace at which a store must take a large file, in bytes a
+// second. One that takes nothing at all is the client's to notice.
+const slowestUpload = 512 << 10
+
+// publishWithin is the deadline of publishing so many bytes.
+func (d deadlines) publishWithin(size int64) time.Duration {
+	return d.publish + time.Duration(float64(size)/slowestUpload*float64(time.Second))
+}
+
 // publish verifies a staged file and writes it to the store. On success it is
 // staged no more; on failure it stays as it was, under its name.
 //
 // It goes on in the background if its deadline passes, so that what it leaves
 // is consistent whenever the store answers.
 func (fsys *fileSystem) publish(ctx context.Context, s *staged, p publication) syscall.Errno {
-	_, err := bounded(ctx, fsys, fsys.within.publish, func(ctx context.Context) (struct{}, error) {
+	_, err := bounded(ctx, fsys, fsys.within.publishWithin(s.size()), func(ctx context.Context) (struct{}, error) {
 		fsys.publishing.add()
 		defer fsys.publishing.done()
 		return struct{}{}, fsys.publishLocked(ctx, s, p)

@@ -128,6 +128,17 @@ func (s *staged) stat() (st syscall.Stat_t, err error) {
 	return s.last, nil
 }
 
+// size is that of the content at this moment, in bytes, as far as it can be told.
+func (s *staged) size() int64 {
+	s.fsys.stagedMu.Lock()
+	defer s.fsys.stagedMu.Unlock()
+	st, err := s.stat()
+	if err != nil {
+		return 0
+	}
+	return st.Size
+}
+
 func statOf(f *os.File) (syscall.Stat_t, error) {
 	info, err := f.Stat()
 	if err != nil {

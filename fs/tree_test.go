@@ -43,12 +43,17 @@ func newTree(t *testing.T, client *mock.ReplicaClient, readWrite bool) *tree {
 
 func newTreeOf(t *testing.T, m *mock.ReplicaClient, client replica.Client, readWrite bool, freshness, deadline time.Duration) *tree {
 	t.Helper()
+	return newTreeWith(t, m, Options{Client: client, ReadWrite: readWrite, Freshness: freshness}, deadline)
+}
+
+// newTreeWith is a tree with options; what every tree needs, it fills in.
+func newTreeWith(t *testing.T, m *mock.ReplicaClient, opts Options, deadline time.Duration) *tree {
+	t.Helper()
 	dir, err := staging.Open(t.TempDir(), "mock")
 	require.NoError(t, err)
-	fsys := newFileSystem(Options{
-		Client: client, ReadWrite: readWrite, Staging: dir, FileMode: 0o644, DirMode: 0o755,
-		Freshness: freshness, CacheSize: 4 << 20, Logger: slog.New(slog.DiscardHandler),
-	}, deadlines{read: deadline, stat: deadline, list: deadline, delete: deadline, publish: deadline, space: deadline})
+	opts.Staging, opts.FileMode, opts.DirMode = dir, 0o644, 0o755
+	opts.CacheSize, opts.Logger = 4<<20, slog.New(slog.DiscardHandler)
+	fsys := newFileSystem(opts, deadlines{read: deadline, stat: deadline, list: deadline, delete: deadline, publish: deadline, space: deadline})
 	tr := &tree{t: t, fsys: fsys, mock: m}
 	tr.raw = gofs.NewNodeFS(newRoot(fsys), &gofs.Options{NullPermissions: true, RootStableAttr: &gofs.StableAttr{Ino: inoRoot}})
 	t.Cleanup(func() {

@@ -42,7 +42,7 @@ func TestMountRefused(t *testing.T) {
 		"replica missing":            {[]string{missing, empty}, ltxfstest.ExitNoReplica, []string{missing, "no such directory"}},
 		"replica missing by URL":     {[]string{"file://" + missing, empty}, ltxfstest.ExitNoReplica, []string{missing}},
 		"replica no directory":       {[]string{file, empty}, ltxfstest.ExitNoReplica, []string{file, "not a directory"}},
-		"replica in S3":              {[]string{"s3://bucket/path", empty}, ltxfstest.ExitNoReplica, []string{`"s3"`, "not supported"}},
+		"replica of an unknown kind": {[]string{"gs://bucket/path", empty}, ltxfstest.ExitNoReplica, []string{`"gs"`, "not supported"}},
 		"no arguments":               {nil, ltxfstest.ExitUsage, []string{"REPLICA"}},
 		"no mountpoint":              {[]string{orders}, ltxfstest.ExitUsage, []string{"MOUNTPOINT"}},
 		"unknown flag":               {[]string{"--nonsense", orders, empty}, ltxfstest.ExitUsage, []string{"--nonsense"}},

@@ -130,8 +130,8 @@ func (f File) Info() *ltx.FileInfo {
 	return &ltx.FileInfo{Level: f.Level, MinTXID: f.MinTXID, MaxTXID: f.MaxTXID, Size: f.Size, CreatedAt: f.ModTime}
 }
 
-// The interfaces below are what only some clients can do. Callers find out by
-// a type assertion and have a slower way, or none, where it fails.
+// The interfaces below are what only some clients can do. Callers find out by As
+// and have a slower way, or none, where it fails.
 
 // VersionIterator is an iterator of LTXFiles that also knows the versions.
 type VersionIterator interface {
@@ -146,6 +146,15 @@ type Stater interface {
 	// StatLTXFile returns the file as it is in the store now, or
 	// os.ErrNotExist.
 	StatLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID) (File, error)
+}
+
+// ExactStater finds one file and its LTX timestamp. It is for stores whose
+// listings and StatLTXFile have another time, as in S3 the last-modified one.
+type ExactStater interface {
+	// StatLTXFileExact is StatLTXFile with the LTX timestamp as ModTime,
+	// whatever it costs. A file without one has the time that a listing with
+	// useMetadata gives it.
+	StatLTXFileExact(ctx context.Context, level int, minTXID, maxTXID ltx.TXID) (File, error)
 }
 
 // VersionOpener reads one version of a file and no other.
@@ -193,7 +202,7 @@ type Space struct {
 // Open reads a range of one version of f if the client can tell versions
 // apart, and of whatever bears the name if it can't.
 func Open(ctx context.Context, c Client, f File, offset, size int64) (io.ReadCloser, error) {
-	if v, ok := c.(VersionOpener); ok && f.Version != "" {
+	if v, ok := As[VersionOpener](c); ok && f.Version != "" {
 		return v.OpenLTXFileVersion(ctx, f, offset, size)
 	}
 	return c.OpenLTXFile(ctx, f.Level, f.MinTXID, f.MaxTXID, offset, size)
@@ -201,7 +210,7 @@ func Open(ctx context.Context, c Client, f File, offset, size int64) (io.ReadClo
 
 // Write stores a file and returns it with its version if the client has one.
 func Write(ctx context.Context, c Client, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (File, error) {
-	if v, ok := c.(VersionWriter); ok {
+	if v, ok := As[VersionWriter](c); ok {
 		return v.WriteLTXFileVersion(ctx, level, minTXID, maxTXID, r)
 	}
 	info, err := c.WriteLTXFile(ctx, level, minTXID, maxTXID, r)
@@ -216,7 +225,7 @@ func Write(ctx context.Context, c Client, level int, minTXID, maxTXID ltx.TXID, 
 // then it is the caller's own check before that counts, and another writer may
 // come between the two.
 func WriteExclusive(ctx context.Context, c Client, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (File, error) {
-	if w, ok := c.(ExclusiveWriter); ok {
+	if w, ok := As[ExclusiveWriter](c); ok {
 		return w.WriteLTXFileExclusive(ctx, level, minTXID, maxTXID, r)
 	}
 	return Write(ctx, c, level, minTXID, maxTXID, r)

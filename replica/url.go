@@ -9,20 +9,22 @@ import (
 	"strings"
 )
 
+// The kinds of stores that ltxfs has clients for, as they stand in a URL's
+// scheme and in Litestream's configuration.
+const (
+	SchemeFile = "file"
+	SchemeS3   = "s3"
+)
+
 // URL names a store, as given on a command line or in a configuration.
 type URL struct {
-	// Scheme is the kind of store: "file" or "s3".
+	// Scheme is the kind of store: SchemeFile or SchemeS3.
 	Scheme string
 
-	// Host is the part after the scheme: a bucket in S3, "" for a file.
-	Host string
-
-	// Path is decoded. For a file it is absolute or relative to the working
-	// directory, and in the form of the operating system.
+	// Path is a file's, decoded, absolute or relative to the working
+	// directory, and in the form of the operating system. For another store
+	// it is empty: what such a URL holds is its client's to parse.
 	Path string
-
-	// Query holds the settings behind the question mark.
-	Query url.Values
 }
 
 // ErrUnsupported means that a URL names a kind of store that this build of
@@ -38,7 +40,8 @@ var mistypedRegex = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9]+:/`)
 
 // ParseURL parses the name of a replica: a path, taken as it is, a file URL
 // with an absolute path that may be percent-encoded, or the URL of another
-// store. A scheme that ltxfs knows no client for is ErrUnsupported.
+// store, of which it takes no more than the scheme: s3.ParseURL does the rest.
+// A scheme that ltxfs knows no client for is ErrUnsupported.
 //
 // Errors end in logs, and a URL may hold a secret wherever its author put it:
 // of one that isn't a file's, they tell no more than the scheme.
@@ -51,11 +54,15 @@ func ParseURL(s string) (*URL, error) {
 	case mistypedRegex.MatchString(s):
 		return nil, errors.New("the replica looks like a mistyped URL: write scheme://… for a URL, or ./ before a path")
 	default:
-		return &URL{Scheme: "file", Path: filepath.Clean(s)}, nil
+		return &URL{Scheme: SchemeFile, Path: filepath.Clean(s)}, nil
 	}
 	scheme, _, _ := strings.Cut(s, "://")
-	if scheme = strings.ToLower(scheme); scheme != "file" {
-		return nil, fmt.Errorf("replica with scheme %q: such stores are %w: give a path or a file:// URL", scheme, ErrUnsupported)
+	switch scheme = strings.ToLower(scheme); scheme {
+	case SchemeFile:
+	case SchemeS3:
+		return &URL{Scheme: SchemeS3}, nil
+	default:
+		return nil, fmt.Errorf("replica with scheme %q: such stores are %w: give a path, a file:// URL or an s3:// URL", scheme, ErrUnsupported)
 	}
 	u, err := url.Parse(s)
 	if err != nil {
@@ -76,7 +83,7 @@ func parseFileURL(u *url.URL) (*URL, error) {
 	case u.User != nil:
 		return nil, errors.New("file URL with a user: write file:///path/to/replica")
 	}
-	return &URL{Scheme: "file", Path: filepath.Clean(u.Path)}, nil
+	return &URL{Scheme: SchemeFile, Path: filepath.Clean(u.Path)}, nil
 }
 
 // redactURLError drops the URL from an error of url.Parse: it may hold a user's

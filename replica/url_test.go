@@ -1,6 +1,10 @@
 package replica_test
 
 import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -80,20 +84,37 @@ func TestParseURLErrors(t *testing.T) {
 	}
 }
 
+// Of an S3 URL, nothing but the scheme is looked at: its rest, right or wrong,
+// is for the package that knows what may be told of it.
+func TestParseURLS3(t *testing.T) {
+	for _, in := range []string{
+		"s3://bucket/db",
+		"S3://bucket/db",
+		"s3://bucket/db?endpoint=localhost",
+		"s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/name/db",
+		"s3://key:secret@bucket/db",
+		"s3://a:secret@b:port/%zz",
+		"s3://",
+	} {
+		t.Run(in, func(t *testing.T) {
+			u, err := replica.ParseURL(in)
+			require.NoError(t, err)
+			assert.Equal(t, &replica.URL{Scheme: "s3"}, u)
+		})
+	}
+}
+
 // Other stores are refused, never taken for a path, and nothing of them but the
 // scheme is told: an error ends in a log, and any part may be a secret.
 func TestParseURLUnsupported(t *testing.T) {
 	for in, scheme := range map[string]string{
-		"s3://bucket/db":                      "s3",
-		"S3://bucket/db":                      "s3",
-		"s3://bucket/db?endpoint=localhost":   "s3",
-		"s3://key:secret@bucket/db":           "s3",
-		"s3://key:se cret@bucket/":            "s3",
-		"s3://secret/bucket":                  "s3",
-		"s3://secret:secret@[::1":             "s3",
-		"s3://a:secret@b:port/":               "s3",
-		"s3://":                               "s3",
 		"gs://bucket/db":                      "gs",
+		"GS://key:secret@bucket/db":           "gs",
+		"gs://key:se cret@bucket/":            "gs",
+		"gs://secret:secret@[::1":             "gs",
+		"gs://a:secret@b:port/":               "gs",
+		"gs://":                               "gs",
+		"s3s://bucket/db":                     "s3s",
 		"abs://account@container/db":          "abs",
 		"sftp://user:password@host/db":        "sftp",
 		"sftp://user:secret%zz@host/":         "sftp",
@@ -105,7 +126,7 @@ func TestParseURLUnsupported(t *testing.T) {
 			_, err := replica.ParseURL(in)
 			require.ErrorIs(t, err, replica.ErrUnsupported)
 			assert.EqualError(t, err, `replica with scheme "`+scheme+
-				`": such stores are not supported by this version of ltxfs: give a path or a file:// URL`)
+				`": such stores are not supported by this version of ltxfs: give a path, a file:// URL or an s3:// URL`)
 		})
 	}
 }
@@ -120,4 +141,40 @@ func TestParseURLMistyped(t *testing.T) {
 				"the replica looks like a mistyped URL: write scheme://… for a URL, or ./ before a path")
 		})
 	}
+}
+
+// FuzzReplicaParseURL: whatever is given is a file's path, a store that has a
+// client, or an error that tells no more of a URL than its scheme. A secret
+// may stand anywhere behind that.
+func FuzzReplicaParseURL(f *testing.F) {
+	const secret = "hunter2secret"
+	for _, seed := range []string{
+		"s3://KEY:%s@bucket/db", "s3://bucket/db?sseCustomerKey=%s", "gs://%s/db", "gs://a:%s@[::1", "s3:/%s",
+		"sftp://user:%s%%zz@host/", "/var/backups/%s", "C://%s", "abs://%s\x00", "FILE://localhost/%s", "./%s",
+	} {
+		f.Add(fmt.Sprintf(seed, secret))
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		u, err := replica.ParseURL(in)
+		if err != nil {
+			require.Nil(t, u)
+			if scheme, _, ok := strings.Cut(in, ":/"); ok && !strings.EqualFold(scheme, "file") && !strings.Contains(strings.ToLower(scheme), secret) {
+				require.NotContains(t, err.Error(), secret)
+			}
+			return
+		}
+		switch u.Scheme {
+		case replica.SchemeS3:
+			require.True(t, strings.HasPrefix(strings.ToLower(in), "s3://"))
+			require.Empty(t, u.Path)
+		case replica.SchemeFile:
+			require.NotEmpty(t, u.Path)
+			require.Equal(t, filepath.Clean(u.Path), u.Path)
+			again, err := replica.ParseURL((&url.URL{Scheme: "file", Path: filepath.Join("/", u.Path)}).String())
+			require.NoError(t, err)
+			require.Equal(t, filepath.Join("/", u.Path), again.Path)
+		default:
+			t.Fatalf("a scheme without a client: %q", u.Scheme)
+		}
+	})
 }

@@ -86,11 +86,15 @@ func startDemo(dir string, tour *demo.Tour, stderr io.Writer, signals <-chan os.
 	if err != nil {
 		return nil, fmt.Errorf("demo: find the program: %w", err)
 	}
+	env := []string{state.PathEnv + "=" + filepath.Join(dir, "state")}
+	for _, variable := range mountEnv() {
+		env = append(env, variable+"=") // the user's own mounts are none of the demo's
+	}
 	p, err := daemon.Start(daemon.Options{
 		Program: program,
 		Args: []string{"mount", "--log-level=warn", "--log-file=" + filepath.Join(dir, "log"), "--grace=0s",
 			"--", tour.Replica, tour.Mountpoint},
-		Env:           []string{state.PathEnv + "=" + filepath.Join(dir, "state")},
+		Env:           env,
 		Stderr:        stderr,
 		Timeout:       daemonTimeout,
 		Interrupt:     signals,

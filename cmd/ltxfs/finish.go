@@ -45,6 +45,10 @@ func (s *server) finish(err error) error {
 			err = errors.Join(exitcode.Reported(exitcode.Of(err)), err)
 		}
 	}
+	if cerr := s.replica.Close(); cerr != nil {
+		s.log.Warn("what is left to do at the store is not done", "error", cerr)
+	}
+	s.replica.LogRequests(s.log)
 	s.log.Info("unmounted", "mountpoint", s.cfg.mountpoint, "exit_code", int(exitcode.Of(err)), "unpublished", len(left))
 	s.flush() // before others hear of the end, and read the log
 	s.tellResult(err, left)
@@ -71,6 +75,9 @@ func (s *server) tellResult(err error, left []staging.Entry) {
 func (s *server) abandon(err error) error {
 	if s.staging != nil {
 		err = errors.Join(err, s.staging.Close())
+	}
+	if s.replica != nil {
+		err = errors.Join(err, s.replica.Close())
 	}
 	if s.state != nil {
 		if s.logFile != nil {

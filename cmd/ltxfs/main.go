@@ -15,10 +15,13 @@ import (
 
 	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/exitcode"
 	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/logging"
+	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/secrets"
+	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/source"
 )
 
 func main() {
-	os.Exit(int(run(os.Args, os.Stdin, os.Stdout, os.Stderr)))
+	argv := secrets.HideArgs(os.Args, source.IsPublic)
+	os.Exit(int(run(argv, os.Stdin, os.Stdout, os.Stderr)))
 }
 
 // run runs the command line argv, reports its error and returns its exit code.
@@ -35,7 +38,8 @@ func run(argv []string, stdin io.Reader, stdout, stderr io.Writer) exitcode.Code
 	if err != nil && !exitcode.IsReported(err) {
 		// Whoever doesn't read standard error must not keep the process.
 		queue := logging.NewQueue(stderr, "text")
-		fmt.Fprintf(queue, "ltxfs: %s\n", strings.TrimSpace(err.Error()))
+		text := secrets.Scrub(strings.TrimSpace(err.Error()), argv, source.IsPublic)
+		fmt.Fprintf(queue, "ltxfs: %s\n", text)
 		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 		defer cancel()
 		_ = queue.Flush(ctx)
@@ -52,7 +56,7 @@ can be read with any program and, with --rw, written and deleted.
 
 Try it without a replica of your own: ltxfs demo`,
 		Example: `  ltxfs mount /var/backups/orders /mnt/orders
-  ltxfs mount --rw --daemon /var/backups/orders /mnt/orders
+  ltxfs mount --rw --daemon s3://backups/orders /mnt/orders
   ltxfs umount /mnt/orders`,
 		Args: cobra.ArbitraryArgs,
 
@@ -76,7 +80,8 @@ Try it without a replica of your own: ltxfs demo`,
 
 func unknownCommand(root *cobra.Command, name string) error {
 	hint := "see ltxfs --help"
-	if _, err := os.Stat(name); err == nil {
+	name = secrets.Redact(name, source.IsPublic)
+	if _, err := os.Stat(name); err == nil || secrets.IsURL(name) {
 		hint = "to mount, write ltxfs mount " + name + " MOUNTPOINT"
 	} else if similar := root.SuggestionsFor(name); len(similar) > 0 {
 		hint = "did you mean " + strings.Join(similar, " or ")

@@ -44,6 +44,24 @@ func TestUsageErrors(t *testing.T) {
 	}
 }
 
+// What a URL holds is told by no error, whichever command it was meant for.
+func TestErrorsTellNoSecret(t *testing.T) {
+	const secret = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U="
+	url := "s3://id:" + secret + "@bucket/path?sseCustomerKey=" + secret + "&region=eu-west-1#" + secret
+	for _, args := range [][]string{
+		{url}, {"mount", url}, {"mount", url, "/none"}, {"mount", url, "/none", "/x"}, {"mount", "--config", url, "x", "y"},
+		{"mount", "--log-file", url, url, "/none"}, {"mount", "/none", url}, {"mount", "-o", url, "/none", "/x"},
+		{"umount", url}, {"version", url}, {"demo", url}, {"--x=" + url}, {url, "/none", "-o", "rw"},
+	} {
+		code, stdout, stderr := ltxfs(args...)
+		require.NotEqual(t, exitcode.OK, code, args)
+		require.NotContains(t, stdout+stderr, secret, args)
+	}
+	code, _, stderr := ltxfs("s3://bucket/path?sseCustomerKey=" + secret)
+	require.Equal(t, exitcode.Usage, code)
+	require.Contains(t, stderr, "to mount, write ltxfs mount s3://bucket/path?sseCustomerKey=xxxx")
+}
+
 func TestHelp(t *testing.T) {
 	for _, args := range []string{"", "--help", "help mount", "mount --help", "umount --help", "unmount --help", "demo --help", "completion bash"} {
 		code, stdout, stderr := ltxfs(strings.Fields(args)...)
@@ -89,6 +107,8 @@ func TestTranslateHelperCall(t *testing.T) {
 		{"mount.ltxfs", "/srv/r /mnt -v -o ro -t ltxfs", "mount --daemon -o ro -- /srv/r /mnt"},
 		{"mount.ltxfs", "/srv/r /mnt", "mount --daemon --quiet -- /srv/r /mnt"},
 		{"mount.fuse.ltxfs", "/srv/r /mnt -sn -f", "mount --daemon --sloppy --fake --quiet -- /srv/r /mnt"},
+		{"ltxfs", "s3://b/p?endpoint=http://h:1 /mnt -o ro,dev", "mount --daemon -o ro,dev --quiet -- s3://b/p?endpoint=http://h:1 /mnt"},
+		{"ltxfs", "/var/db /mnt -o rw,config=/etc/l.yml", "mount --daemon -o rw,config=/etc/l.yml --quiet -- /var/db /mnt"},
 		{"mount.ltxfs", "/srv/r -", "mount --daemon --quiet -- /srv/r -"},
 	} {
 		got, err := translateHelperCall(tt.program, strings.Fields(tt.args), isCommand)

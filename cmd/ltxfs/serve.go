@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -20,15 +19,11 @@ import (
 	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/logging"
 	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/mountinfo"
 	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/preflight"
+	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/source"
 	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/state"
 	"github.com/ltxfs/ltxfs/fs"
 	"github.com/ltxfs/ltxfs/fs/staging"
-	"github.com/ltxfs/ltxfs/replica"
-	"github.com/ltxfs/ltxfs/replica/file"
 )
-
-// initTimeout bounds the first look at the store.
-const initTimeout = 30 * time.Second
 
 // heapLimit is where Go begins to collect garbage harder, in bytes. What ltxfs
 // uses beyond the cache, which isn't on the heap, is to stay below 64 MiB.
@@ -48,7 +43,7 @@ type server struct {
 	log     *slog.Logger
 	logFile *os.File
 
-	client  *file.ReplicaClient
+	replica *source.Opened
 	staging *staging.Dir
 	state   *state.File
 	mounted *fs.Mounted
@@ -97,16 +92,11 @@ func (s *server) run() (err error) {
 func (s *server) prepare() error {
 	cfg := &s.cfg
 	check := preflight.New(s.log)
-	if path, err := preflight.Resolve(cfg.replica); err == nil {
-		cfg.replica = path
+	for _, u := range unknownEnv() {
+		s.warnUnknown(u)
 	}
-	if err := check.Replica(cfg.replica); err != nil {
+	if err := s.checkReplicaOnDisk(check); err != nil {
 		return err
-	}
-	if cfg.readWrite {
-		if err := check.CanWrite(cfg.replica); err != nil {
-			return err
-		}
 	}
 	if err := check.FUSE(cfg.allowOther); err != nil {
 		return err
@@ -114,8 +104,10 @@ func (s *server) prepare() error {
 	if path, err := preflight.Resolve(cfg.mountpoint); err == nil {
 		cfg.mountpoint = path
 	}
-	if err := check.Apart(cfg.replica, cfg.mountpoint); err != nil {
-		return err
+	if cfg.source.OnDisk() {
+		if err := check.Apart(cfg.source.Path, cfg.mountpoint); err != nil {
+			return err
+		}
 	}
 	if err := check.Mountpoint(cfg.mountpoint); err != nil {
 		return s.withPID(err)
@@ -123,7 +115,7 @@ func (s *server) prepare() error {
 	if err := s.openState(check); err != nil {
 		return err
 	}
-	if err := s.openClient(); err != nil {
+	if err := s.openReplica(); err != nil {
 		return err
 	}
 	if cfg.readWrite {
@@ -164,7 +156,7 @@ func (s *server) openState(check *preflight.Checker) error {
 	}
 	var err error
 	s.state, err = state.Acquire(dir, state.State{
-		PID: os.Getpid(), Phase: state.Starting, Mountpoint: cfg.mountpoint, Replica: cfg.replica,
+		PID: os.Getpid(), Phase: state.Starting, Mountpoint: cfg.mountpoint, Replica: cfg.source.Name(),
 		ReadWrite: cfg.readWrite, LogFile: cfg.logFile, Version: version(), Started: time.Now().UTC(),
 	})
 	switch {
@@ -189,77 +181,6 @@ func (s *server) openState(check *preflight.Checker) error {
 	return s.sink.Switch(ctx, s.logFile)
 }
 
-// openClient makes the client of the replica, and finds out its layout.
-func (s *server) openClient() error {
-	s.client = file.New(s.cfg.replica, s.cfg.layout)
-	s.client.SetLogger(s.log)
-	ctx, cancel := context.WithTimeout(context.Background(), initTimeout)
-	defer cancel()
-	err := s.client.Init(ctx)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, os.ErrPermission):
-		return exitcode.Errorf(exitcode.Permission, "open %w: run ltxfs as a user who may read it", err)
-	case errors.Is(err, context.DeadlineExceeded):
-		return exitcode.Errorf(exitcode.Timeout, "open replica %s: no answer within %s: check the file system that holds it", s.cfg.replica, initTimeout)
-	case errors.Is(err, replica.ErrMixedLayouts), errors.Is(err, os.ErrNotExist):
-		return exitcode.Errorf(exitcode.NoReplica, "open %w", err)
-	}
-	return exitcode.Errorf(exitcode.NoReplica, "open %w: check the replica, and --layout", err)
-}
-
-// openStaging makes the staging directory, and tells what earlier mounts left.
-func (s *server) openStaging(check *preflight.Checker) error {
-	base, err := s.stagingBase()
-	if err != nil {
-		return exitcode.Wrap(exitcode.Staging, err)
-	}
-	for _, other := range []string{s.cfg.mountpoint, s.cfg.replica} {
-		if preflight.Inside(base, other) {
-			return exitcode.Errorf(exitcode.Staging, "staging directory %s: it is in %s: choose another with --staging-dir", base, other)
-		}
-	}
-	dir, err := staging.Open(base, replicaURL(s.cfg.replica))
-	if err != nil {
-		return exitcode.Wrap(exitcode.Staging, err)
-	}
-	s.staging = dir
-	s.state.State.StagingDir = dir.Path()
-	if left := dir.Leftovers(); len(left) > 0 {
-		reportLeftovers(s.plain, s.log, left, s.cfg.mountpoint)
-	}
-	return nil
-}
-
-// stagingBase is the directory of all staging directories.
-func (s *server) stagingBase() (string, error) {
-	if s.cfg.stagingDir != "" {
-		return s.cfg.stagingDir, nil
-	}
-	return staging.DefaultPath()
-}
-
-// lookForLeftovers logs what earlier mounts left, for a mount that can't write:
-// it has no use for them, and needs no staging directory.
-func (s *server) lookForLeftovers() {
-	base, err := s.stagingBase()
-	var left []staging.Entry
-	if err == nil {
-		left, err = staging.Scan(base, replicaURL(s.cfg.replica))
-	}
-	if err != nil {
-		s.log.Warn("can't look for files that earlier mounts left unpublished", "error", err)
-	}
-	for _, e := range left {
-		s.log.Warn("left unpublished by an earlier mount: mount with --rw to see how to publish or discard it",
-			"file", e.Name, "size", e.Size, "staged", e.Path, "modified", e.ModTime)
-	}
-}
-
-// replicaURL is the canonical URL of a replica on disk.
-func replicaURL(path string) string { return (&url.URL{Scheme: file.Type, Path: path}).String() }
-
 // mount mounts, unless the process has been told to end meanwhile.
 func (s *server) mount() error {
 	cfg := &s.cfg
@@ -270,7 +191,7 @@ func (s *server) mount() error {
 	}
 	var err error
 	s.mounted, err = fs.Mount(cfg.mountpoint, fs.Options{
-		Client:       s.client,
+		Client:       s.replica.Client,
 		ReadWrite:    cfg.readWrite,
 		Staging:      s.staging,
 		UID:          cfg.uid,
@@ -278,9 +199,11 @@ func (s *server) mount() error {
 		FileMode:     uint32(cfg.fileMode),
 		DirMode:      uint32(cfg.dirMode),
 		Freshness:    cfg.freshness,
+		Settle:       cfg.source.Settle(),
+		ExactTimes:   cfg.exactTimes,
 		CacheSize:    int64(cfg.cacheSize),
 		AllowOther:   cfg.allowOther,
-		Source:       cfg.replica,
+		Source:       cfg.source.Name(),
 		MountOptions: cfg.kernelOptions,
 		Logger:       s.log,
 	})
@@ -304,8 +227,8 @@ func (s *server) announce() error {
 	if s.cfg.readWrite {
 		mode = "read-write"
 	}
-	s.log.Info("mounted", "replica", s.cfg.replica, "mountpoint", s.cfg.mountpoint, "mode", mode,
-		"layout", s.client.Layout().Name, "version", version(), "pid", os.Getpid())
+	s.log.Info("mounted", "replica", s.cfg.source.Name(), "mountpoint", s.cfg.mountpoint, "mode", mode,
+		"layout", s.replica.Layout.Name, "version", version(), "pid", os.Getpid())
 	s.state.State.Phase = state.Mounted
 	err := s.state.Save()
 	s.sink.Settle()

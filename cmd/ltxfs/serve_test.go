@@ -55,7 +55,7 @@ func TestEndIsReported(t *testing.T) {
 // A mount that can't write tells what earlier ones left, and leaves it alone.
 func TestLeftoversForReadOnlyMount(t *testing.T) {
 	base := t.TempDir()
-	dir, err := staging.Open(base, replicaURL("/srv/r"))
+	dir, err := staging.Open(base, "file:///srv/r")
 	require.NoError(t, err)
 	f, err := dir.Create("ltx/0000/a.tmp")
 	require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestLeftoversForReadOnlyMount(t *testing.T) {
 
 	look := func(base string) string {
 		var out bytes.Buffer
-		s := newServer(mountConfig{replica: "/srv/r", stagingDir: base, logFormat: "text", logLevel: "info"}, &out)
+		s := newServer(mountConfig{source: onDisk("/srv/r"), stagingDir: base, logFormat: "text", logLevel: "info"}, &out)
 		s.log, err = logging.New(s.sink, "info", "text")
 		require.NoError(t, err)
 		s.lookForLeftovers()

@@ -160,13 +160,14 @@ func (d *Dir) Close() error {
 // replicaName is a directory name for a replica: readable, and one of its own.
 func replicaName(replica string) string {
 	sum := sha256.Sum256([]byte(replica))
+	location, _, _ := strings.Cut(replica, "?") // an endpoint says less than the path
 	readable := strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
 			return r
 		}
 		return '_'
-	}, path.Base(strings.TrimRight(filepath.ToSlash(replica), "/")))
+	}, path.Base(strings.TrimRight(filepath.ToSlash(location), "/")))
 	if len(readable) > 64 {
 		readable = readable[:64]
 	}

@@ -275,6 +275,9 @@ func TestReplicaName(t *testing.T) {
 	assert.NotEqual(t, a, b)
 	assert.Regexp(t, `^db-[0-9a-f]{12}$`, a)
 	assert.Regexp(t, `^[A-Za-z0-9._-]+$`, replicaName("/odd/na me?\n"))
+	c := replicaName("s3://bucket/some/db?endpoint=http://localhost:9000")
+	assert.Regexp(t, `^db-[0-9a-f]{12}$`, c)
+	assert.NotEqual(t, c, replicaName("s3://bucket/some/db?endpoint=http://localhost:9001"))
 }
 
 func TestDefaultPath(t *testing.T) {

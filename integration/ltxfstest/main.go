@@ -20,19 +20,20 @@ import (
 const Timeout = 30 * time.Second
 
 // Main is the TestMain of a package that uses this one. It builds ltxfs, with
-// coverage of all packages, runs the tests, and doesn't return.
+// coverage of all packages, runs the tests and then each of after, and doesn't
+// return. After are what ends the things that tests share, such as servers.
 //
 // The coverage of every run of the binary lands in .cover/integration below
 // the module's root, or in $LTXFS_COVERDIR.
-func Main(m *testing.M) {
+func Main(m *testing.M, after ...func() error) {
 	if os.Getenv(processEnv) != "" {
 		serveProcess(os.Stdin, os.Stdout)
 		os.Exit(0)
 	}
-	os.Exit(run(m))
+	os.Exit(run(m, after))
 }
 
-func run(m *testing.M) int {
+func run(m *testing.M, after []func() error) int {
 	dir, err := setUp()
 	if dir != "" {
 		defer os.RemoveAll(dir)
@@ -42,6 +43,12 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
+	for _, end := range after {
+		if err := end(); err != nil {
+			fmt.Fprintln(os.Stderr, "ltxfstest:", err)
+			code = 1
+		}
+	}
 	if left := mountsBelow(dir); len(left) > 0 {
 		fmt.Fprintf(os.Stderr, "ltxfstest: mounts left behind: %s\n", strings.Join(left, " "))
 		return 1

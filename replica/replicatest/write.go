@@ -98,8 +98,8 @@ func testWriteInvalid(t *testing.T, s *suite) {
 	}
 }
 
-// The time is the header's, and everyone says the same: the write, the listing
-// and whoever asks the file itself.
+// The time is the header's for the write, the exact listing and the exact stat, and
+// the others agree on theirs.
 func testWriteTimestamp(t *testing.T, s *suite) {
 	for i, want := range []time.Time{
 		DefaultTime,
@@ -115,10 +115,17 @@ func testWriteTimestamp(t *testing.T, s *suite) {
 		files := list(t, s.client, 0, id.minTXID, true)
 		require.Len(t, files, 1)
 		assert.True(t, files[0].CreatedAt.Equal(want), "the listing says %s, want %s", files[0].CreatedAt, want)
+		if c, ok := s.client.(replica.ExactStater); ok {
+			f, err := c.StatLTXFileExact(t.Context(), id.level, id.minTXID, id.maxTXID)
+			require.NoError(t, err)
+			assert.True(t, f.ModTime.Equal(want), "the exact stat says %s, want %s", f.ModTime, want)
+		}
 		if c, ok := s.client.(replica.Stater); ok {
 			f, err := c.StatLTXFile(t.Context(), id.level, id.minTXID, id.maxTXID)
 			require.NoError(t, err)
-			assert.True(t, f.ModTime.Equal(want), "the stat says %s, want %s", f.ModTime, want)
+			listed := list(t, s.client, 0, id.minTXID, false)
+			require.Len(t, listed, 1)
+			assert.True(t, f.ModTime.Equal(listed[0].CreatedAt), "the stat says %s, and the listing %s", f.ModTime, listed[0].CreatedAt)
 		}
 	}
 }

@@ -44,6 +44,10 @@ type Options struct {
 	// Env is added to this process's environment.
 	Env []string
 
+	// Message is handed to the process in such a way that no other can read
+	// it, as others can its arguments. The process gets it by Message.
+	Message string
+
 	// EndWithParent has the process told to end when this one dies.
 	EndWithParent bool
 }
@@ -59,8 +63,9 @@ type Process struct {
 // endPatience is how long an interrupted process may take to end by itself.
 const endPatience = 20 * time.Second
 
-// Start runs a process in a session of its own, with / as its working
-// directory, and waits for its report.
+// Start runs a process in a session of its own and waits for its report. It
+// begins in this process's working directory, so that relative paths in its
+// configuration mean the same; from its report on, it works in /.
 func Start(opts Options) (*Process, error) {
 	reports, report, err := os.Pipe()
 	if err != nil {
@@ -75,10 +80,18 @@ func Start(opts Options) (*Process, error) {
 	defer messages.Close()
 
 	cmd := exec.Command(opts.Program, opts.Args...)
-	cmd.Dir = "/"
 	cmd.Stderr = stderr
 	cmd.ExtraFiles = []*os.File{report} // descriptor 3
 	cmd.Env = append(append(os.Environ(), opts.Env...), readyEnv+"=3")
+	if opts.Message != "" {
+		message, err := sendMessage(opts.Message)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("start in the background: %w", err), report.Close(), stderr.Close())
+		}
+		defer message.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, message) // descriptor 4
+		cmd.Env = append(cmd.Env, messageEnv+"=4")
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if opts.EndWithParent {
 		cmd.SysProcAttr.Pdeathsig = unix.SIGTERM

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,11 +56,19 @@ func helper(role string) int {
 			return 91
 		}
 	}
-	if dir, err := os.Getwd(); err != nil || dir != "/" {
+	if dir, err := os.Getwd(); err != nil || dir != os.Getenv("LTXFS_TEST_DIR") {
 		return 92
+	}
+	for _, want := range []string{os.Getenv("LTXFS_TEST_MESSAGE"), ""} {
+		if got, err := Message(); err != nil || got != want || os.Getenv(messageEnv) != "" {
+			return 95
+		}
 	}
 	if err := r.Ready(Ready{PID: os.Getpid(), LogFile: "x.log"}, log); err != nil {
 		return 93
+	}
+	if dir, err := os.Getwd(); err != nil || dir != "/" {
+		return 96
 	}
 	if err := r.Started(); (err != nil) != (r.socket != "") {
 		return 94
@@ -89,12 +98,40 @@ func (o *output) String() string {
 
 func start(t *testing.T, role string, timeout time.Duration, interrupt <-chan os.Signal) (*Process, string, error) {
 	t.Helper()
+	return startWith(t, role, Options{Timeout: timeout, Interrupt: interrupt})
+}
+
+func startWith(t *testing.T, role string, opts Options) (*Process, string, error) {
+	t.Helper()
 	t.Setenv(helperEnv, role)
-	program, err := os.Executable()
+	t.Setenv("LTXFS_TEST_MESSAGE", opts.Message)
+	dir, err := os.Getwd()
+	require.NoError(t, err)
+	t.Setenv("LTXFS_TEST_DIR", dir)
+	opts.Program, err = os.Executable()
 	require.NoError(t, err)
 	var out output
-	p, err := Start(Options{Program: program, Stderr: &out, Timeout: timeout, Interrupt: interrupt, EndWithParent: true})
+	opts.Stderr, opts.EndWithParent = &out, true
+	p, err := Start(opts)
 	return p, out.String(), err
+}
+
+// A message can be longer than a pipe holds, and is not in the arguments of the
+// process.
+func TestMessage(t *testing.T) {
+	message := strings.Repeat("secret ", 15_000)
+	p, _, err := startWith(t, "mounts", Options{Timeout: time.Minute, Message: message})
+	require.NoError(t, err)
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID))
+	require.NoError(t, err)
+	require.NotContains(t, string(cmdline), "secret")
+	code, err := p.Stop(time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, 8, code)
+
+	_, _, err = startWith(t, "fails", Options{Timeout: time.Minute, Message: message[:1000]})
+	var exit *ExitError
+	require.ErrorAs(t, err, &exit, "a process that doesn't read its message")
 }
 
 func TestStartAndStop(t *testing.T) {

@@ -59,8 +59,12 @@ func (r *Reporter) Ready(ready Ready, log *os.File) error {
 	return errors.Join(err, json.NewEncoder(r.fd).Encode(ready), r.fd.Close())
 }
 
-// detach lets go of the terminal.
+// detach lets go of the terminal, and of the working directory, whose file
+// system somebody may want to unmount.
 func detach(log *os.File) error {
+	if err := os.Chdir("/"); err != nil {
+		return fmt.Errorf("leave the working directory: %w", err)
+	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("detach from the terminal: %w", err)

@@ -18,7 +18,8 @@ const (
 	// Failure is every failure without a code of its own.
 	Failure Code = 1
 
-	// Usage: the command line is wrong.
+	// Usage: the command line is wrong, or what stands for it in the
+	// environment or in a configuration file.
 	Usage Code = 2
 
 	// NoReplica: the replica doesn't exist, or can't be mounted as it is.
@@ -44,7 +45,7 @@ const (
 	// Busy: a process uses the mount.
 	Busy Code = 9
 
-	// Timeout: a daemon or a mount didn't answer within its deadline.
+	// Timeout: a daemon, a mount or a store didn't answer within its deadline.
 	Timeout Code = 10
 
 	// NotMounted: no ltxfs mount is there.

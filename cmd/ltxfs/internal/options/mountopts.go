@@ -38,19 +38,25 @@ var ignoredOptions = []string{
 // flagOptions are the flags of ltxfs mount that may be given as options, and
 // whether they take a value.
 var flagOptions = map[string]bool{
-	"allow-other": false,
-	"uid":         true,
-	"gid":         true,
-	"file-mode":   true,
-	"dir-mode":    true,
-	"layout":      true,
-	"freshness":   true,
-	"cache-size":  true,
-	"staging-dir": true,
-	"grace":       true,
-	"log-level":   true,
-	"log-format":  true,
-	"log-file":    true,
+	"config":        true,
+	"allow-other":   false,
+	"uid":           true,
+	"gid":           true,
+	"file-mode":     true,
+	"dir-mode":      true,
+	"layout":        true,
+	"freshness":     true,
+	"mtime":         true,
+	"verify-writes": true,
+	"cache-size":    true,
+	"limit-read":    true,
+	"limit-write":   true,
+	"max-requests":  true,
+	"staging-dir":   true,
+	"grace":         true,
+	"log-level":     true,
+	"log-format":    true,
+	"log-file":      true,
 }
 
 // ParseMountOptions parses the values of all -o, in order. With sloppy, as

@@ -1,0 +1,149 @@
+package remote
+
+import (
+	"log/slog"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/integration/ltxfstest"
+	"github.com/ltxfs/ltxfs/integration/s3test"
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/s3"
+)
+
+// Every client must pass the suite, and this one on every server and in every
+// layout.
+//
+// The suite looks for leaks in the whole process, so no other test may run
+// beside it.
+func TestConformance(t *testing.T) {
+	for _, kind := range s3test.Servers {
+		for i, layout := range replica.Layouts {
+			t.Run(kind.Name+"/"+layout.Name, func(t *testing.T) {
+				h := conformanceHarness(t, kind.Shared(t), layout)
+				if i == 0 {
+					h.LargeSize = 0 // once in each server, the guide's 100 MB
+				}
+				replicatest.Run(t, h)
+			})
+		}
+	}
+}
+
+const (
+	// conformancePath is where the replicas are in their buckets.
+	conformancePath = "path/of/db"
+
+	// conformanceStall is how long a connection may be idle. With it, the suite
+	// needn't wait long to see that all are let go of.
+	conformanceStall = time.Second
+
+	// severalParts is a size that takes five requests and fills no page.
+	severalParts = 24<<20 - 1
+)
+
+// bucketClient is a client that has a bucket of its own.
+type bucketClient struct {
+	*s3.ReplicaClient
+	bucket string
+}
+
+func conformanceHarness(t *testing.T, server *s3test.Server, layout replica.Layout) replicatest.Harness {
+	t.Helper()
+	for _, kv := range server.Env() {
+		name, value, _ := strings.Cut(kv, "=")
+		t.Setenv(name, value)
+	}
+	bucketOf := func(c replica.Client) string { return c.(bucketClient).bucket }
+	dir := func(level int) string { return path.Join(conformancePath, layout.LevelDir(level)) }
+	return replicatest.Harness{
+		LargeSize: severalParts,
+		New: func(t *testing.T) replica.Client {
+			bucket := server.Bucket(t)
+			client, err := s3.New(s3.Config{
+				Bucket: bucket, Path: conformancePath, Layout: layout, Endpoint: server.Endpoint,
+				Timeouts: s3.Timeouts{Stall: conformanceStall},
+				Logger:   slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+			})
+			require.NoError(t, err)
+			t.Cleanup(func() {
+				require.NoError(t, client.Close())
+				ltxfstest.Eventually(t, ltxfstest.Timeout, "all connections are closed", func() bool { return client.Connections() == 0 })
+			})
+			return bucketClient{client, bucket}
+		},
+		Leftovers: func(t *testing.T, c replica.Client) []string {
+			t.Helper()
+			return leftoverKeys(t, server, bucketOf(c), layout)
+		},
+		PutStranger: func(t *testing.T, c replica.Client, level int) func(*testing.T) {
+			t.Helper()
+			return putStrangers(t, server, bucketOf(c), dir(level), layout)
+		},
+		// Nobody changes an object in place, but any program can put another
+		// under its key.
+		Overwrite: func(t *testing.T, c replica.Client, f replica.File, data []byte) {
+			t.Helper()
+			server.Put(t, bucketOf(c), path.Join(dir(f.Level), f.Name()), data)
+		},
+	}
+}
+
+const stranger = "stranger"
+
+// leftoverKeys are the keys that aren't those of the replica's files, nor
+// strangers', and uploads that have no end.
+func leftoverKeys(t *testing.T, server *s3test.Server, bucket string, layout replica.Layout) (left []string) {
+	t.Helper()
+	for _, key := range server.Keys(t, bucket, "") {
+		dir, name := path.Split(key)
+		_, _, err := ltx.ParseFilename(name)
+		level, ok := strings.CutPrefix(dir, conformancePath+"/")
+		isFile := err == nil && ok && slices.Contains(layout.LevelDirs(), strings.TrimSuffix(level, "/"))
+		if !isFile && !strings.Contains(key, stranger) {
+			left = append(left, key)
+		}
+	}
+	for _, up := range server.Uploads(t, bucket) {
+		left = append(left, "the parts of "+up.Key)
+	}
+	return left
+}
+
+// putStrangers puts everything into and beside a level's directory that looks a
+// little like one of the replica's files.
+func putStrangers(t *testing.T, server *s3test.Server, bucket, dir string, layout replica.Layout) (check func(t *testing.T)) {
+	t.Helper()
+	name := ltx.FormatFilename(1, 2)
+	keys := []string{
+		dir + "/" + stranger + ".ltx",
+		dir + "/" + stranger + name,
+		dir + "/" + name + "." + stranger,
+		dir + "/." + name + "." + stranger + ".tmp",
+		dir + "/" + stranger + "/" + name,
+		dir + "/" + ltx.FormatFilename(0x3000, 0x5000) + "/" + stranger,
+		dir + stranger + "/" + name,
+		path.Dir(dir) + "/" + stranger,
+		conformancePath + "/" + stranger,
+		conformancePath + "/" + stranger + "-dir/" + layout.LevelDir(0) + "/" + name,
+		conformancePath + stranger + "/" + layout.LevelDir(0) + "/" + name,
+		stranger + "/" + name,
+	}
+	for _, key := range keys {
+		server.Put(t, bucket, key, []byte(key))
+	}
+	return func(t *testing.T) {
+		t.Helper()
+		for _, key := range keys {
+			assert.Equal(t, key, string(server.Get(t, bucket, key)))
+		}
+	}
+}

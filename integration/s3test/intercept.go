@@ -1,0 +1,227 @@
+package s3test
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// Interceptor answers a request in the server's place and returns true, or
+// returns false without having touched it. Several may run at once.
+type Interceptor func(w http.ResponseWriter, r *http.Request) bool
+
+// Intercept has an interceptor asked about every request from now on, after
+// those that were added before, until remove is called.
+func (p *Proxy) Intercept(f Interceptor) (remove func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.interceptors = append(p.interceptors, &f)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.interceptors = slices.DeleteFunc(p.interceptors, func(g *Interceptor) bool { return g == &f })
+	}
+}
+
+// Rewrite has a function change every answer of the server from now on, before
+// the client gets it, until remove is called. An error breaks the connection.
+// The request is resp.Request.
+func (p *Proxy) Rewrite(f func(resp *http.Response) error) (remove func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rewriters = append(p.rewriters, &f)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.rewriters = slices.DeleteFunc(p.rewriters, func(g *func(*http.Response) error) bool { return g == &f })
+	}
+}
+
+// FailFraction answers a share of all requests with an error, chosen at random,
+// but by seed the same in every run that has the same requests.
+func (p *Proxy) FailFraction(status int, code string, fraction float64, seed uint64) (remove func()) {
+	var mu sync.Mutex
+	rng := rand.New(rand.NewPCG(seed, 0))
+	fail := Fail(status, code)
+	return p.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		chosen := rng.Float64() < fraction
+		mu.Unlock()
+		return chosen && fail(w, r)
+	})
+}
+
+// On limits an interceptor to an operation.
+func On(op Operation, f Interceptor) Interceptor {
+	return func(w http.ResponseWriter, r *http.Request) bool { return OperationOf(r) == op && f(w, r) }
+}
+
+// Times limits an interceptor to its first n answers.
+func Times(n int64, f Interceptor) Interceptor {
+	var left atomic.Int64
+	left.Store(n)
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if left.Add(-1) >= 0 && f(w, r) {
+			return true
+		}
+		left.Add(1)
+		return false
+	}
+}
+
+// Fail answers with an error, such as 403 AccessDenied, 503 SlowDown, or 408
+// RequestCanceled.
+func Fail(status int, code string) Interceptor {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		// Who is answered while still sending may see the connection break
+		// instead.
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.Method == http.MethodHead {
+			w.WriteHeader(status) // which has no room for the code
+			return true
+		}
+		writeXML(w, status, struct {
+			XMLName   xml.Name `xml:"Error"`
+			Code      string
+			Message   string
+			Resource  string
+			RequestID string `xml:"RequestId"`
+		}{Code: code, Message: "the test wants it so", Resource: r.URL.Path, RequestID: "s3test"})
+		return true
+	}
+}
+
+// Hang answers nothing, until the client gives up or the test ends.
+func (p *Proxy) Hang() Interceptor {
+	return func(_ http.ResponseWriter, r *http.Request) bool {
+		// Only behind the body does the server notice that a client has gone.
+		_, _ = io.Copy(io.Discard, r.Body)
+		select {
+		case <-r.Context().Done():
+		case <-p.done:
+		}
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// Break closes the connection without an answer, or resets it.
+func Break(reset bool) Interceptor {
+	return func(w http.ResponseWriter, _ *http.Request) bool {
+		abort(w, reset)
+		return true
+	}
+}
+
+// CutBodies breaks off every answer of an object's content that is longer than n
+// bytes behind the first n. With reset, the connection is reset, else closed.
+func (p *Proxy) CutBodies(n int64, reset bool) (remove func()) {
+	return p.Intercept(On(GetObject, func(w http.ResponseWriter, r *http.Request) bool {
+		p.handler.ServeHTTP(&cutter{ResponseWriter: w, left: n, reset: reset}, r)
+		return true
+	}))
+}
+
+// cutter is a response that breaks behind some bytes.
+type cutter struct {
+	http.ResponseWriter
+	left  int64
+	reset bool
+}
+
+// Write implements io.Writer.
+func (c *cutter) Write(data []byte) (int, error) {
+	if int64(len(data)) <= c.left {
+		c.left -= int64(len(data))
+		return c.ResponseWriter.Write(data)
+	}
+	_, _ = c.ResponseWriter.Write(data[:c.left])
+	_ = http.NewResponseController(c.ResponseWriter).Flush()
+	abort(c.ResponseWriter, c.reset)
+	return 0, io.ErrClosedPipe
+}
+
+// Unwrap is for http.ResponseController.
+func (c *cutter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+// abort ends a connection. It returns only if it has reset it.
+func abort(w http.ResponseWriter, reset bool) {
+	if reset {
+		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			if tcp, ok := conn.(*net.TCPConn); ok {
+				_ = tcp.SetLinger(0)
+			}
+			_ = conn.Close()
+		}
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// IgnoreRanges answers requests for a part of an object with all of it and the
+// status 200, as some proxies do.
+func IgnoreRanges(s *Server) Interceptor {
+	return On(GetObject, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Range") == "" {
+			return false
+		}
+		bucket, key := splitPath(r)
+		out, err := s.admin.GetObject(r.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+		if err != nil {
+			return false
+		}
+		defer out.Body.Close()
+		w.Header().Set("ETag", aws.ToString(out.ETag))
+		w.Header().Set("Content-Length", strconv.FormatInt(aws.ToInt64(out.ContentLength), 10))
+		_, _ = io.Copy(w, out.Body)
+		return true
+	})
+}
+
+// ShiftRange is for Rewrite: it claims of every part of an object that it begins
+// n bytes further on.
+func ShiftRange(n int64) func(resp *http.Response) error {
+	return func(resp *http.Response) error {
+		var first, last int64
+		var size string
+		if _, err := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-%d/%s", &first, &last, &size); err == nil {
+			resp.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%s", first+n, last+n, size))
+		}
+		return nil
+	}
+}
+
+// Lag answers the first n HEADs of every object with 404, as a store where what
+// was written is there only later.
+func Lag(n int) Interceptor {
+	var mu sync.Mutex
+	seen := map[string]int{}
+	return On(HeadObject, func(w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if seen[r.URL.Path]++; seen[r.URL.Path] > n {
+			return false
+		}
+		w.WriteHeader(http.StatusNotFound)
+		return true
+	})
+}
+
+func writeXML(w http.ResponseWriter, status int, answer any) {
+	body, err := xml.Marshal(answer)
+	if err != nil {
+		panic(err) // of a type of ours
+	}
+	w.Header().Set("Content-Type", "application/xml")
+	w.Header().Set("Content-Length", strconv.Itoa(len(xml.Header)+len(body)))
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, xml.Header+string(body))
+}

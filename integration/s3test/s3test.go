@@ -1,0 +1,162 @@
+// Package s3test starts real S3 servers for tests, MinIO and the Versity S3
+// Gateway, on loopback ports and with fresh directories, and stands between
+// them and their clients: Proxy counts requests and answers some in the server's
+// place, ToxicProxy makes connections slow or breaks them.
+//
+// A test that stops or pauses a server starts its own with Start. All others
+// take the one of Shared, and a bucket of their own:
+//
+//	for _, kind := range s3test.Servers {
+//		t.Run(kind.Name, func(t *testing.T) {
+//			t.Parallel()
+//			s := kind.Shared(t)
+//			bucket := s.Bucket(t)
+//			url, env := s.URL(bucket, "db"), s.Env()
+//			…
+//
+// The TestMain of a package with shared servers calls StopAll after the tests, or
+// is Main, if it needs no built ltxfs.
+package s3test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ltxfs/ltxfs/integration/ltxfstest"
+)
+
+// Kind is a kind of server.
+type Kind struct {
+	Name string // "minio" or "versitygw"
+
+	tool    string // the name of its program
+	command func(s *Server, program string) (*exec.Cmd, error)
+	inUse   string // what it says when somebody else has its port
+
+	mu     sync.Mutex
+	shared *Server
+}
+
+// The kinds of servers.
+var (
+	MinIO = &Kind{
+		Name:    "minio",
+		tool:    "minio",
+		command: minioCommand,
+		inUse:   "port is already in use",
+	}
+	VersityGW = &Kind{
+		Name:    "versitygw",
+		tool:    "versitygw",
+		command: versitygwCommand,
+		inUse:   "address already in use",
+	}
+)
+
+// Servers are all kinds, for table tests.
+var Servers = []*Kind{MinIO, VersityGW}
+
+// StartMinIO starts a MinIO of the test's own, which ends with it.
+func StartMinIO(t testing.TB) *Server { t.Helper(); return MinIO.Start(t) }
+
+// StartVersityGW starts a Versity S3 Gateway of the test's own, which ends with
+// it.
+func StartVersityGW(t testing.TB) *Server { t.Helper(); return VersityGW.Start(t) }
+
+// Start starts a server of the test's own, which ends with it, and returns once
+// it answers. If the test fails, its log has the server's last output.
+func (k *Kind) Start(t testing.TB) *Server {
+	t.Helper()
+	s, err := k.launch(ltxfstest.Tool(t, k.tool), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.end(); err != nil {
+			t.Error(err)
+		}
+		s.logIfFailed(t)
+	})
+	return s
+}
+
+// Shared returns the server that all tests of this process share, and starts it
+// for the first of them. It can't be stopped or paused.
+func (k *Kind) Shared(t testing.TB) *Server {
+	t.Helper()
+	program := ltxfstest.Tool(t, k.tool)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.shared == nil {
+		dir, err := os.MkdirTemp("", "s3test-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := k.launch(program, dir)
+		if err != nil {
+			_ = os.RemoveAll(dir)
+			t.Fatal(err)
+		}
+		s.shared = true
+		k.shared = s
+	}
+	if k.shared.process.ended() {
+		t.Fatalf("%s, which the tests share, has ended:\n%s", k.Name, k.shared.process.output())
+	}
+	t.Cleanup(func() { k.shared.logIfFailed(t) })
+	return k.shared
+}
+
+// StopAll ends the shared servers and removes their data. It is for TestMain,
+// after the tests. Without it, as when the tests are killed, the servers end
+// with the test's process, and only their directories stay.
+func StopAll() error {
+	for _, k := range Servers {
+		if err := k.stopShared(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *Kind) stopShared() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.shared
+	if s == nil {
+		return nil
+	}
+	k.shared = nil
+	if err := s.end(); err != nil {
+		return err
+	}
+	return os.RemoveAll(s.dir)
+}
+
+// Main is the TestMain of a package that needs servers, but no built ltxfs, as
+// ltxfstest.Main gives. It finds the programs that make tools installs, also for
+// the tests of another module, and doesn't return.
+func Main(m *testing.M) {
+	const toolsEnv = "LTXFS_TOOLS"
+	if os.Getenv(toolsEnv) == "" {
+		out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/ltxfs/ltxfs").Output()
+		if err == nil {
+			err = os.Setenv(toolsEnv, filepath.Join(strings.TrimSpace(string(out)), ".tools", "bin"))
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "s3test: the directory of the test programs:", err)
+			os.Exit(1)
+		}
+	}
+	code := m.Run()
+	if err := StopAll(); err != nil {
+		fmt.Fprintln(os.Stderr, "s3test:", err)
+		code = 1
+	}
+	os.Exit(code)
+}

@@ -1,0 +1,97 @@
+package s3
+
+import (
+	"crypto/md5"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/minio/crc64nvme"
+)
+
+// errDigest means that the store has got other bytes than were sent.
+var errDigest = errors.New("the bytes were damaged on their way to the store")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// sums are the checksums of some bytes: those that stores may tell of an object,
+// and MD5 where a request needs it.
+type sums struct {
+	crc64  hash.Hash64
+	crc32c hash.Hash32
+	md5    hash.Hash // nil unless wanted
+	size   int64
+}
+
+func newSums(withMD5 bool) *sums {
+	s := &sums{crc64: crc64nvme.New(), crc32c: crc32.New(castagnoli)}
+	if withMD5 {
+		s.md5 = md5.New()
+	}
+	return s
+}
+
+// Write implements io.Writer.
+func (s *sums) Write(p []byte) (int, error) {
+	_, _ = s.crc64.Write(p) // a hash has no errors
+	_, _ = s.crc32c.Write(p)
+	if s.md5 != nil {
+		_, _ = s.md5.Write(p)
+	}
+	s.size += int64(len(p))
+	return len(p), nil
+}
+
+// CRC64NVME is that checksum as S3 writes it.
+func (s *sums) CRC64NVME() string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, s.crc64.Sum64()))
+}
+
+// CRC32C is that checksum as S3 writes it.
+func (s *sums) CRC32C() string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, s.crc32c.Sum32()))
+}
+
+// MD5 is that checksum as Content-MD5 has it, or nil.
+func (s *sums) MD5() *string {
+	if s.md5 == nil {
+		return nil
+	}
+	return aws.String(base64.StdEncoding.EncodeToString(s.md5.Sum(nil)))
+}
+
+// sum reads r to its end, into all of the sums.
+func sum(r io.Reader, into ...io.Writer) error {
+	if _, err := io.CopyBuffer(io.MultiWriter(into...), struct{ io.Reader }{r}, make([]byte, copyBuffer)); err != nil {
+		return fmt.Errorf("read what is to be written: %w", err)
+	}
+	return nil
+}
+
+// copyBuffer is the size of a buffer to read through, in bytes.
+const copyBuffer = 64 << 10
+
+// ofStore compares with the checksum that the store has of a whole object. known
+// is false if it has none.
+func (s *sums) ofStore(out *awss3.HeadObjectOutput) (same, known bool) {
+	// A checksum of checksums of parts says nothing that could be compared. It
+	// has the number of parts behind it where its type isn't told.
+	whole := func(v *string) bool {
+		return aws.ToString(v) != "" && out.ChecksumType != types.ChecksumTypeComposite && !strings.Contains(*v, "-")
+	}
+	switch {
+	case whole(out.ChecksumCRC64NVME):
+		return *out.ChecksumCRC64NVME == s.CRC64NVME(), true
+	case whole(out.ChecksumCRC32C):
+		return *out.ChecksumCRC32C == s.CRC32C(), true
+	}
+	return false, false
+}

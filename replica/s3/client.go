@@ -1,0 +1,239 @@
+// Package s3 is the client of a replica in Amazon S3, or in a store that speaks
+// its protocol.
+//
+// Stores differ, and networks fail. So nothing is taken on trust that can be
+// checked: that a range is the one asked for, of the version asked for, and
+// whole; that a store has what was written; that what was deleted is gone. What
+// may pass is tried again, within the caller's deadline, and what doesn't is an
+// error.
+//
+// The package uses the SDK's client, and not its transfer manager: that buffers
+// in memory what is on disk, gives up on ranges, and doesn't verify.
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// Type is what ReplicaClient.Type returns.
+const Type = "s3"
+
+var (
+	_ replica.Client          = (*ReplicaClient)(nil)
+	_ replica.Stater          = (*ReplicaClient)(nil)
+	_ replica.ExactStater     = (*ReplicaClient)(nil)
+	_ replica.VersionOpener   = (*ReplicaClient)(nil)
+	_ replica.VersionWriter   = (*ReplicaClient)(nil)
+	_ replica.ExclusiveWriter = (*ReplicaClient)(nil)
+)
+
+// ReplicaClient reads and writes a replica in a bucket. All its methods may be
+// called at once from many goroutines.
+type ReplicaClient struct {
+	cfg    Config // complete
+	logger atomic.Pointer[slog.Logger]
+	conns  *conns
+
+	// What Init finds out. starting is held while it does, as a channel so
+	// that those who wait heed their contexts.
+	starting chan struct{}
+	ready    atomic.Pointer[session]
+
+	// refusesChecksums is set once the store has refused a request because of
+	// its checksum headers, and lacksChecksums once it has shown that it
+	// returns none.
+	refusesChecksums, lacksChecksums atomic.Bool
+
+	// deletesOneByOne is set once the store has refused to delete many objects
+	// with one request.
+	deletesOneByOne atomic.Bool
+
+	// alive is when the bucket was last seen, in Unix nanoseconds.
+	alive atomic.Int64
+
+	names   nameLocks
+	uploads abandoned
+}
+
+// session is what a client knows of its store once it is ready.
+type session struct {
+	s3     *awss3.Client
+	layout replica.Layout
+
+	// root is what stands before a layout's directories in keys.
+	root atomic.Pointer[string]
+
+	// doubtful is set while root is one that some stores change, and nothing
+	// has shown yet what this store does.
+	doubtful atomic.Bool
+}
+
+func newSession(client *awss3.Client, layout replica.Layout, root string) *session {
+	s := &session{s3: client, layout: layout}
+	s.root.Store(&root)
+	return s
+}
+
+// New returns a client of the replica that cfg names. It asks no network, and no
+// file but that of CA certificates.
+func New(cfg Config) (*ReplicaClient, error) {
+	cfg, err := cfg.resolve()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := newTLSConfig(cfg); err != nil {
+		return nil, err
+	}
+	c := &ReplicaClient{cfg: cfg, conns: newConns(cfg.Timeouts), starting: make(chan struct{}, 1)}
+	c.refusesChecksums.Store(cfg.NoChecksums)
+	c.SetLogger(cfg.Logger)
+	return c, nil
+}
+
+// Type returns "s3".
+func (c *ReplicaClient) Type() string { return Type }
+
+// Layout returns the layout as it was given to New or detected by Init. It is
+// the zero layout until then.
+func (c *ReplicaClient) Layout() replica.Layout {
+	if s := c.ready.Load(); s != nil {
+		return s.layout
+	}
+	return c.cfg.Layout
+}
+
+// SetLogger sets where the client tells what it does; nil is slog's default.
+func (c *ReplicaClient) SetLogger(logger *slog.Logger) {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	c.logger.Store(logger)
+}
+
+func (c *ReplicaClient) log() *slog.Logger { return c.logger.Load() }
+
+// Connections is the number of open connections to the store, idle ones among
+// them.
+func (c *ReplicaClient) Connections() int { return c.conns.count() }
+
+// Close aborts what failed uploads have left, as far as the store answers, and
+// closes all connections. What is under way fails. The client must not be used
+// afterwards.
+func (c *ReplicaClient) Close() error {
+	var err error
+	if s := c.ready.Load(); s != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), c.cfg.Timeouts.CleanUp)
+		defer cancel()
+		err = c.abortAbandoned(ctx, s)
+	}
+	c.conns.close()
+	return err
+}
+
+// Init connects: it finds the credentials, the region of an AWS bucket if it
+// isn't given, and the layout if it isn't given, with three requests at most for
+// a replica as Litestream makes it. Once that has succeeded, it does nothing. The
+// other methods call it, so that calling it is only needed to find out early
+// what is wrong.
+//
+// Its error wraps ErrNoSuchBucket, ErrNoCredentials, os.ErrPermission or
+// replica.ErrMixedLayouts where one of them is the reason.
+func (c *ReplicaClient) Init(ctx context.Context) error {
+	_, err := c.init(ctx)
+	return err
+}
+
+func (c *ReplicaClient) init(ctx context.Context) (*session, error) {
+	if s := c.ready.Load(); s != nil {
+		return s, ctx.Err()
+	}
+	select {
+	case c.starting <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-c.starting }()
+	if s := c.ready.Load(); s != nil {
+		return s, ctx.Err()
+	}
+	s, err := c.start(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("replica %s: %w", c.cfg, err)
+	}
+	c.ready.Store(s)
+	return s, nil
+}
+
+func (c *ReplicaClient) start(ctx context.Context) (*session, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	region, err := c.region(ctx)
+	if err != nil {
+		return nil, err
+	}
+	client, err := c.connect(ctx, region)
+	if err != nil {
+		return nil, err
+	}
+	s := newSession(client, c.cfg.Layout, "")
+	if err := c.locate(ctx, s); err != nil {
+		return nil, err
+	}
+	c.log().Debug("connected", "replica", c.cfg.String(), "region", region, "layout", s.layout.Name, "root", *s.root.Load())
+	return s, nil
+}
+
+// levelPrefix is what the keys of a level's files begin with.
+func (s *session) levelPrefix(level int) string {
+	return *s.root.Load() + s.layout.LevelDir(level) + "/"
+}
+
+// key is the key of a file.
+func (s *session) key(level int, minTXID, maxTXID ltx.TXID) string {
+	return s.levelPrefix(level) + ltx.FormatFilename(minTXID, maxTXID)
+}
+
+// fileSession checks a file's name, and returns the session and its key.
+func (c *ReplicaClient) fileSession(ctx context.Context, level int, minTXID, maxTXID ltx.TXID) (*session, string, error) {
+	if err := replica.CheckFile(level, minTXID, maxTXID); err != nil {
+		return nil, "", err
+	}
+	s, err := c.init(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	return s, s.key(level, minTXID, maxTXID), nil
+}
+
+// aliveFor is how long the bucket counts as there once it was seen, when a store
+// says that an object isn't: its answer to HEAD doesn't tell which is missing.
+const aliveFor = 5 * time.Second
+
+func (c *ReplicaClient) sawBucket() { c.alive.Store(time.Now().UnixNano()) }
+
+// whyMissing returns err, but if it says that an object is missing and the whole
+// bucket is, then an error that says so.
+func (c *ReplicaClient) whyMissing(ctx context.Context, s *session, err error) error {
+	if !isNotFound(err) || time.Since(time.Unix(0, c.alive.Load())) < aliveFor {
+		return err
+	}
+	_, herr := s.s3.HeadBucket(ctx, &awss3.HeadBucketInput{Bucket: &c.cfg.Bucket})
+	if herr = storeError(ctx, "HeadBucket", herr); isNotFound(herr) {
+		return fmt.Errorf("bucket %s: %w", c.cfg.Bucket, ErrNoSuchBucket)
+	}
+	if herr == nil || errors.Is(herr, ErrNoCredentials) {
+		c.sawBucket()
+	}
+	return err
+}

@@ -1,0 +1,248 @@
+package s3
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/aws/smithy-go"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+var (
+	// ErrNoSuchBucket means that the store has no bucket of that name. It is
+	// replica.ErrUnavailable, and not os.ErrNotExist, which is said of files.
+	ErrNoSuchBucket = fmt.Errorf("no such bucket: %w", replica.ErrUnavailable)
+
+	// ErrNoCredentials means that none were found, anywhere.
+	ErrNoCredentials = fmt.Errorf("no credentials found: %w", os.ErrPermission)
+
+	// ErrUnreachable means that there was no connection to the store, or none
+	// that was safe: a name without an address, a port where nobody listens, a
+	// certificate that isn't trusted.
+	ErrUnreachable = errors.New("the store can't be reached")
+
+	// ErrTLS is ErrUnreachable because of TLS.
+	ErrTLS = fmt.Errorf("no safe connection: %w", ErrUnreachable)
+
+	// ErrRegion means that the bucket is in another region than was said.
+	ErrRegion = errors.New("the bucket is in another region")
+
+	// errRange means that a range begins past the end of the object.
+	errRange = errors.New("the range is outside of the object")
+)
+
+// StoreError is an answer of the store, or what went wrong on the way to it.
+//
+// It hides the errors that it was made from. Those may wrap os.ErrNotExist
+// because a file with credentials is missing, which must not be taken for a
+// missing LTX file; what it unwraps to, this package has chosen.
+type StoreError struct {
+	// Op is the request, such as GetObject.
+	Op string
+
+	// Status is the HTTP status, or 0 if there was no answer.
+	Status int
+
+	// Code is the store's own error code, such as NoSuchKey, or "".
+	Code string
+
+	text string
+	is   []error
+}
+
+func (e *StoreError) Error() string {
+	switch {
+	case e.Status == 0:
+		return fmt.Sprintf("%s: %s", e.Op, e.text)
+	case e.Code == "":
+		return fmt.Sprintf("%s: %s (HTTP status %d)", e.Op, e.text, e.Status)
+	}
+	return fmt.Sprintf("%s: %s (%s, HTTP status %d)", e.Op, e.text, e.Code, e.Status)
+}
+
+// Unwrap returns what the error counts as.
+func (e *StoreError) Unwrap() []error { return e.is }
+
+// kinds says what an error code, or else a status, counts as.
+var kinds = struct {
+	code   map[string]error
+	status map[int]error
+}{
+	code: map[string]error{
+		"NoSuchKey":                   os.ErrNotExist,
+		"NoSuchBucket":                ErrNoSuchBucket,
+		"NoSuchUpload":                errNoSuchUpload,
+		"AccessDenied":                os.ErrPermission,
+		"AllAccessDisabled":           os.ErrPermission,
+		"AccountProblem":              os.ErrPermission,
+		"InvalidAccessKeyId":          os.ErrPermission,
+		"InvalidToken":                os.ErrPermission,
+		"ExpiredToken":                os.ErrPermission,
+		"SignatureDoesNotMatch":       os.ErrPermission,
+		"InvalidObjectState":          nil, // archived: a 403, but not for the credentials
+		"PreconditionFailed":          errPrecondition,
+		"ConditionalRequestConflict":  errPrecondition,
+		"InvalidRange":                errRange,
+		"BadDigest":                   errDigest,
+		"XAmzContentChecksumMismatch": errDigest,
+	},
+	status: map[int]error{
+		http.StatusUnauthorized:                 os.ErrPermission,
+		http.StatusForbidden:                    os.ErrPermission,
+		http.StatusNotFound:                     os.ErrNotExist,
+		http.StatusPreconditionFailed:           errPrecondition,
+		http.StatusRequestedRangeNotSatisfiable: errRange,
+	},
+}
+
+// storeError makes a StoreError of what the SDK returned. An error of the
+// context comes first: what else went wrong did so because of it.
+func storeError(ctx context.Context, op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &StoreError{Op: op}
+	if cause := ctx.Err(); cause != nil {
+		e.text, e.is = cause.Error(), []error{cause}
+		if last := lastAttempt(err); last != "" {
+			e.text += ", after: " + last
+		}
+		return e
+	}
+	if strings.Contains(err.Error(), "get identity") {
+		// Before there was a request. An answer in the chain is not the store's.
+		e.is = []error{ErrNoCredentials}
+		e.text = "no usable credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or " +
+			"anonymous=true for a public bucket: " + rootText(err)
+		return e
+	}
+	if answer := answerOf(err); answer != nil {
+		e.Status = answer.StatusCode
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		e.Code, e.text = api.ErrorCode(), clip(api.ErrorMessage())
+	}
+	e.classify(err)
+	if e.text == "" {
+		e.text = http.StatusText(e.Status)
+	}
+	if e.text == "" || e.Status == 0 && api == nil {
+		e.text = rootText(err)
+	}
+	e.advise()
+	return e
+}
+
+// classify sets what the error counts as.
+func (e *StoreError) classify(err error) {
+	kind, known := kinds.code[e.Code]
+	if !known {
+		kind = kinds.status[e.Status]
+	}
+	if kind != nil {
+		e.is = append(e.is, kind)
+	}
+	if e.Status == 0 {
+		e.is = append(e.is, connectionKind(err)...)
+	}
+	if e.Code == "PermanentRedirect" || e.Code == "AuthorizationHeaderMalformed" || e.Status == http.StatusMovedPermanently {
+		e.is = append(e.is, ErrRegion)
+	}
+}
+
+// connectionKind is what an error counts as that is no answer of the store.
+func connectionKind(err error) []error {
+	var (
+		timeout   net.Error
+		dns       *net.DNSError
+		op        *net.OpError
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		record    tls.RecordHeaderError
+		verify    *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &authority), errors.As(err, &host), errors.As(err, &invalid), errors.As(err, &record), errors.As(err, &verify),
+		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return []error{ErrTLS}
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
+		return []error{context.DeadlineExceeded}
+	case errors.As(err, &dns), errors.As(err, &op) && op.Op == "dial":
+		return []error{ErrUnreachable}
+	}
+	return nil
+}
+
+// kindOf is what an error code alone counts as.
+func kindOf(code string) []error {
+	if kind := kinds.code[code]; kind != nil {
+		return []error{kind}
+	}
+	return nil
+}
+
+// advise puts into words what a user can do about an error whose own words don't
+// say it.
+func (e *StoreError) advise() {
+	switch {
+	case e.Status == http.StatusForbidden && e.Code == "" || e.Code == "Forbidden":
+		e.text = "access denied: check the credentials and the bucket's policy"
+	case errors.Is(e, ErrNoSuchBucket):
+		e.text = "the bucket does not exist: check its name, the endpoint and the region"
+	case errors.Is(e, ErrRegion):
+		e.text = "the bucket is in another region: give it with region=: " + e.text
+	}
+}
+
+// maxText is the longest text of a store that an error repeats, in bytes. Some
+// answer with a page of HTML.
+const maxText = 300
+
+// clip makes a text of the store fit for one line of a log.
+func clip(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > maxText {
+		s = s[:maxText] + "…"
+	}
+	return strings.ToValidUTF8(s, "?")
+}
+
+// rootText is the text of the error at the end of the chain, without the SDK's
+// prefixes. It names an address, never a credential.
+func rootText(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return clip(op.Error())
+	}
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return clip(err.Error())
+		}
+		err = next
+	}
+}
+
+// lastAttempt is what the last attempt failed with, if that was more than the
+// end of the context.
+func lastAttempt(err error) string {
+	for _, end := range []error{context.DeadlineExceeded, context.Canceled} {
+		if errors.Is(err, end) {
+			return ""
+		}
+	}
+	return rootText(err)
+}
+
+// isNotFound reports whether the store says that there is no such object.
+func isNotFound(err error) bool { return errors.Is(err, os.ErrNotExist) }

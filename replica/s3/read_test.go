@@ -1,0 +1,295 @@
+package s3
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// readRange opens a range of the first file, and reads it to its end.
+func readRange(t *testing.T, c *ReplicaClient, version replica.Version, offset, size int64) ([]byte, error) {
+	t.Helper()
+	ctx := within(t, 20*time.Second)
+	open := func() (io.ReadCloser, error) {
+		if version == "" {
+			return c.OpenLTXFile(ctx, 0, 1, 1, offset, size)
+		}
+		return c.OpenLTXFileVersion(ctx, replica.File{MinTXID: 1, MaxTXID: 1, Version: version}, offset, size)
+	}
+	r, err := open()
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(r)
+	require.NoError(t, r.Close())
+	return data, err
+}
+
+// A healthy read is one GET, of exactly the range.
+func TestReadRange(t *testing.T) {
+	data := bytesOf(1000)
+	for _, tt := range []struct {
+		name         string
+		version      replica.Version
+		offset, size int64
+		header       string
+		want         []byte
+	}{
+		{"all", "", 0, 0, "", data},
+		{"from an offset on", "", 10, 0, "bytes=10-", data[10:]},
+		{"a range", "", 10, 20, "bytes=10-29", data[10:30]},
+		{"the beginning", "", 0, 1, "bytes=0-0", data[:1]},
+		{"the last byte", "", 999, 1, "bytes=999-999", data[999:]},
+		{"past the end", "", 990, 100, "bytes=990-1089", data[990:]},
+		{"more than there is", "", 0, 5000, "bytes=0-4999", data},
+		{"an end that no number names", "", 10, math.MaxInt64, "bytes=10-", data[10:]},
+		{"the largest end", "", 10, math.MaxInt64 - 10, fmt.Sprintf("bytes=10-%d", int64(math.MaxInt64-1)), data[10:]},
+		{"all of a version", "v1", 0, 0, "", data},
+		{"a range of a version", "v1", 10, 20, "bytes=10-29", data[10:30]},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, answers{"GET": object(data, "v1")})
+			got, err := readRange(t, s.client(t), tt.version, tt.offset, tt.size)
+			require.NoError(t, err)
+			require.Equal(t, tt.want, got)
+			require.Equal(t, "GET", s.ops())
+			get := s.seen()[0]
+			require.Equal(t, fileKey(1), get.key)
+			require.Equal(t, tt.header, get.get("Range"))
+			require.Equal(t, "HTTP/1.1", get.proto)
+			match := ""
+			if tt.version != "" {
+				match = `"v1"`
+			}
+			require.Equal(t, match, get.get("If-Match"))
+		})
+	}
+}
+
+func TestReadHeaders(t *testing.T) {
+	s := serve(t, answers{"GET": object(nil, "v1"), "HEAD": object(nil, "v1")})
+	c := s.client(t, func(c *Config) { c.RequesterPays, c.SSECustomerKey = true, testSSEKey })
+	_, err := readRange(t, c, "", 0, 0)
+	require.NoError(t, err)
+	_, err = c.StatLTXFile(t.Context(), 0, 1, 1)
+	require.NoError(t, err)
+	require.Equal(t, "GET HEAD", s.ops())
+	for _, r := range s.seen() {
+		require.Equal(t, "requester", r.get("X-Amz-Request-Payer"))
+		require.Equal(t, "AES256", r.get("X-Amz-Server-Side-Encryption-Customer-Algorithm"))
+		require.Equal(t, testSSEKey, r.get("X-Amz-Server-Side-Encryption-Customer-Key"))
+		require.NotEmpty(t, r.get("X-Amz-Server-Side-Encryption-Customer-Key-Md5"))
+		require.Contains(t, r.get("Authorization"), "Credential="+testKeyID+"/")
+		require.Equal(t, testToken, r.get("X-Amz-Security-Token"))
+	}
+}
+
+func TestReadBadArguments(t *testing.T) {
+	s := serve(t, nil)
+	c := s.client(t)
+	for _, open := range []func() (io.ReadCloser, error){
+		func() (io.ReadCloser, error) { return c.OpenLTXFile(t.Context(), 0, 1, 1, -1, 0) },
+		func() (io.ReadCloser, error) { return c.OpenLTXFile(t.Context(), 0, 1, 1, 0, -1) },
+		func() (io.ReadCloser, error) { return c.OpenLTXFile(t.Context(), 10, 1, 1, 0, 0) },
+		func() (io.ReadCloser, error) { return c.OpenLTXFile(t.Context(), 0, 2, 1, 0, 0) },
+		func() (io.ReadCloser, error) {
+			return c.OpenLTXFileVersion(t.Context(), replica.File{MinTXID: 1, MaxTXID: 1}, 0, 0)
+		},
+	} {
+		_, err := open()
+		require.ErrorIs(t, err, os.ErrInvalid)
+	}
+	require.Empty(t, s.ops())
+}
+
+// What a store gives that wasn't asked for must be an error, not a wrong byte.
+func TestReadMistrust(t *testing.T) {
+	data := bytesOf(1000)
+	part := func(contentRange string, n int, etag string) http.HandlerFunc {
+		return say(http.StatusPartialContent, string(data[:n]), "Content-Range", contentRange, "ETag", `"`+etag+`"`)
+	}
+	for _, tt := range []struct {
+		name         string
+		version      replica.Version
+		offset, size int64
+		answer       http.HandlerFunc
+		is           error
+		text         string
+	}{
+		{"ranges ignored", "", 10, 20, say(200, string(data), "ETag", `"v1"`), nil, "doesn't give ranges"},
+		{"another beginning", "", 10, 20, part("bytes 11-30/1000", 20, "v1"), nil, `the range "bytes 11-30/1000" for "bytes=10-29"`},
+		{"another end", "", 10, 20, part("bytes 10-30/1000", 21, "v1"), nil, "gives the range"},
+		{"too short", "", 10, 20, part("bytes 10-28/1000", 19, "v1"), nil, "gives the range"},
+		{"another length than it says", "", 10, 20, part("bytes 10-29/1000", 19, "v1"), nil, "gives the range"},
+		{"not to the end", "", 10, 0, part("bytes 10-29/1000", 20, "v1"), nil, "gives the range"},
+		{"no size", "", 10, 20, part("bytes 10-29/*", 20, "v1"), nil, "not a range"},
+		{"nonsense", "", 10, 20, part("hello", 20, "v1"), nil, "not a range"},
+		{"part of what was wanted whole", "", 0, 0, part("bytes 0-19/1000", 20, "v1"), nil, "gives the range"},
+		{"another version", "v1", 10, 20, part("bytes 10-29/1000", 20, "v2"), replica.ErrReplaced, ""},
+		{"no version", "v1", 0, 0, say(200, "x"), replica.ErrReplaced, ""},
+		{"412", "v1", 10, 20, object(data, "v2"), replica.ErrReplaced, ""},
+		{"no length", "", 0, 0, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+		}, nil, "doesn't say how long"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, answers{"GET": tt.answer})
+			got, err := readRange(t, s.client(t), tt.version, tt.offset, tt.size)
+			require.Error(t, err)
+			require.Empty(t, got)
+			require.ErrorContains(t, err, tt.text)
+			require.ErrorContains(t, err, "open level 0 "+fileName(1))
+			require.NotErrorIs(t, err, os.ErrNotExist)
+			if tt.is != nil {
+				require.ErrorIs(t, err, tt.is)
+			} else {
+				require.NotErrorIs(t, err, replica.ErrReplaced)
+			}
+			require.Equal(t, "GET", s.ops())
+		})
+	}
+}
+
+// A store that ignores the range of a beginning gives more, of which nothing is read.
+func TestReadBeginningOfWhole(t *testing.T) {
+	data := bytesOf(1000)
+	s := serve(t, answers{"GET": say(200, string(data), "ETag", `"v1"`)})
+	got, err := readRange(t, s.client(t), "v1", 0, 20)
+	require.NoError(t, err)
+	require.Equal(t, data[:20], got)
+	require.Equal(t, "GET", s.ops())
+}
+
+// A range outside of the object is empty if the object is as short as that.
+func TestReadPastEnd(t *testing.T) {
+	outside := refuse(http.StatusRequestedRangeNotSatisfiable, "InvalidRange")
+	for _, tt := range []struct {
+		name         string
+		version      replica.Version
+		offset, size int64
+		length       int
+		head         http.HandlerFunc
+		is           error
+		text         string
+	}{
+		{name: "an empty object", size: 10, head: object(nil, "v1")},
+		{name: "at the end", offset: 100, size: 10, head: object(bytesOf(100), "v1")},
+		{name: "after the end", offset: 200, head: object(bytesOf(100), "v1")},
+		{name: "of that version", version: "v1", offset: 100, head: object(bytesOf(100), "v1")},
+		{name: "of another", version: "v1", offset: 100, head: object(bytesOf(100), "v2"), is: replica.ErrReplaced},
+		{name: "a lie", offset: 99, size: 1, head: object(bytesOf(100), "v1"), text: "refuses a range from 99 on of an object of 100 bytes"},
+		{name: "gone since", offset: 99, head: refuse(404, ""), is: os.ErrNotExist},
+		{name: "forbidden", offset: 99, head: refuse(403, ""), is: os.ErrPermission},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, answers{"GET": outside, "HEAD": tt.head})
+			got, err := readRange(t, s.client(t), tt.version, tt.offset, tt.size)
+			require.Empty(t, got)
+			require.Equal(t, "GET HEAD", s.ops())
+			switch {
+			case tt.is != nil:
+				require.ErrorIs(t, err, tt.is)
+			case tt.text != "":
+				require.ErrorContains(t, err, tt.text)
+			default:
+				require.NoError(t, err)
+			}
+		})
+	}
+}
+
+// Connections are kept: many reads in a row need one.
+func TestReadReusesConnection(t *testing.T) {
+	s := serve(t, answers{"GET": object(bytesOf(100_000), "v1"), "HEAD": object(bytesOf(100_000), "v1")})
+	c := s.client(t)
+	for range 20 {
+		_, err := readRange(t, c, "v1", 10, 70_000)
+		require.NoError(t, err)
+		_, err = c.StatLTXFile(t.Context(), 0, 1, 1)
+		require.NoError(t, err)
+	}
+	require.Equal(t, 40, len(s.seen()))
+	require.Equal(t, 1, s.connections())
+	require.Equal(t, 1, c.Connections())
+}
+
+func TestReadContext(t *testing.T) {
+	data := bytesOf(1000)
+	s := serve(t, answers{"GET": object(data, "v1")})
+	c := s.client(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := c.OpenLTXFile(ctx, 0, 1, 1, 0, 0)
+	require.NoError(t, err)
+	n, err := r.Read(make([]byte, 10))
+	require.NoError(t, err)
+	require.Positive(t, n)
+	cancel()
+	_, err = io.ReadAll(r)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, "read level 0 "+fileName(1))
+	require.NoError(t, r.Close())
+	_, err = c.OpenLTXFile(ctx, 0, 1, 1, 0, 0)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, "GET", s.ops())
+}
+
+func TestParseContentRange(t *testing.T) {
+	for in, want := range map[string][3]int64{
+		"bytes 0-0/1":     {0, 0, 1},
+		"bytes 10-29/30":  {10, 29, 30},
+		"bytes 010-29/30": {10, 29, 30},
+		"bytes 9223372036854775805-9223372036854775806/9223372036854775807": {math.MaxInt64 - 2, math.MaxInt64 - 1, math.MaxInt64},
+	} {
+		first, last, total, err := parseContentRange(in)
+		require.NoError(t, err, in)
+		require.Equal(t, want, [3]int64{first, last, total})
+	}
+	for _, in := range []string{
+		"", "bytes", "bytes ", "bytes */10", "bytes 0-9/*", "bytes 5-4/10", "bytes 0-10/10", "bytes -1-2/10", "bytes +1-2/10",
+		"bytes 1-2", "bytes 1/10", "octets 0-9/10", "bytes=0-9/10", "bytes 0-9/10 ", "bytes 0x0-9/10", "bytes 0-9223372036854775808/9223372036854775809",
+	} {
+		_, _, _, err := parseContentRange(in)
+		require.Error(t, err, in)
+	}
+}
+
+// FuzzContentRange: what is taken for a range is one, and is written as one.
+func FuzzContentRange(f *testing.F) {
+	for _, seed := range []string{
+		"bytes 0-0/1", "bytes 10-29/30", "bytes 0-9/*", "bytes */0", "bytes 5-4/10", "bytes -1-2/10", "bytes 0-18446744073709551615/1",
+		"bytes 1-2/3/4", "bytes 1-2-3/4", "", "bytes " + strings.Repeat("9", 400),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		first, last, total, err := parseContentRange(s)
+		if err != nil {
+			require.Less(t, len(err.Error()), 5*maxText)
+			require.NotContains(t, err.Error(), "\n")
+			return
+		}
+		require.GreaterOrEqual(t, first, int64(0))
+		require.LessOrEqual(t, first, last)
+		require.Less(t, last, total)
+		again := fmt.Sprintf("bytes %d-%d/%d", first, last, total)
+		plain := strings.NewReplacer(" 0", " ", "-0", "-", "/0", "/")
+		for plain.Replace(s) != s {
+			s = plain.Replace(s)
+		}
+		for plain.Replace(again) != again {
+			again = plain.Replace(again)
+		}
+		require.Equal(t, again, s)
+	})
+}

@@ -1,0 +1,100 @@
+package s3
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go"
+)
+
+// retryable is what may pass if a request is made again, beside connections that
+// can't be made, break or time out.
+var retryable = struct {
+	status map[int]bool
+	code   map[string]bool
+}{
+	status: map[int]bool{
+		http.StatusRequestTimeout:      true, // 408, with which stores shed load
+		http.StatusTooManyRequests:     true,
+		http.StatusInternalServerError: true,
+		http.StatusBadGateway:          true,
+		http.StatusServiceUnavailable:  true,
+		http.StatusGatewayTimeout:      true,
+	},
+	code: map[string]bool{
+		"RequestCanceled":            true, // Tigris, with a 408
+		"RequestTimeout":             true, // AWS, with a 400
+		"RequestTimeTooSkewed":       true, // the SDK corrects its clock by the answer
+		"SlowDown":                   true,
+		"InternalError":              true,
+		"ServiceUnavailable":         true,
+		"Throttling":                 true,
+		"ThrottlingException":        true,
+		"RequestLimitExceeded":       true,
+		"BandwidthLimitExceeded":     true,
+		"OperationAborted":           true, // another conditional write is under way
+		"ConditionalRequestConflict": true,
+		"IncompleteBody":             true,
+	},
+}
+
+// isRetryable looks an answer up in the table. What isn't an answer it leaves to
+// others, but for what comes again for certain.
+func isRetryable(err error) aws.Ternary {
+	var api smithy.APIError
+	if errors.As(err, &api) && retryable.code[api.ErrorCode()] {
+		return aws.TrueTernary
+	}
+	if slices.Contains(connectionKind(err), ErrTLS) {
+		return aws.FalseTernary
+	}
+	// Without an answer, the SDK makes one of status 0.
+	answer := answerOf(err)
+	if answer == nil || answer.StatusCode == 0 {
+		return aws.UnknownTernary
+	}
+	if api == nil && answer.StatusCode < http.StatusMultipleChoices {
+		// It broke off, or is none of S3's.
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return aws.TrueTernary
+		}
+		return aws.UnknownTernary
+	}
+	return aws.BoolTernary(retryable.status[answer.StatusCode])
+}
+
+// newRetryer repeats requests as r says. The SDK's own token bucket is left out:
+// it is empty after some failures, and then fails what a patient client would
+// get.
+func newRetryer(r Retry) aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = r.Attempts
+		o.RateLimiter = ratelimit.None
+		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) {
+			return r.delay(attempt), nil
+		})
+		o.Retryables = []retry.IsErrorRetryable{
+			retry.NoRetryCanceledError{},
+			retry.IsErrorRetryableFunc(isRetryable),
+			retry.RetryableError{},
+			retry.RetryableConnectionError{},
+		}
+	})
+}
+
+// delay is how long to wait after the given attempt, counted from 1: any time up
+// to a limit that doubles, so that many clients don't come back at once.
+func (r Retry) delay(attempt int) time.Duration {
+	limit := r.MaxBackoff
+	if shift := attempt - 1; shift < 63 && r.MinBackoff <= limit>>shift {
+		limit = r.MinBackoff << shift
+	}
+	return rand.N(limit + 1)
+}

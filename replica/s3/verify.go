@@ -1,0 +1,154 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// ErrVerify means that a store doesn't give back what was written to it.
+var ErrVerify = errors.New("verification failed")
+
+// errNotYet means that the store doesn't show a write that it has acknowledged,
+// or shows what was there before. It may be a moment late.
+var errNotYet = errors.New("the store doesn't show the file as it was written")
+
+// done notes what the store said of a finished upload.
+func (u *upload) done(etag *string, metadata middleware.Metadata) {
+	u.file.Version = version(etag)
+	u.sent, _ = awsmiddleware.GetServerTime(metadata)
+}
+
+// verify makes sure that the store has what was sent, and finds the version that
+// it gave it. A store that is late is given time.
+func (u *upload) verify(ctx context.Context) error {
+	c := u.client
+	until := time.Now().Add(c.cfg.Timeouts.Verify)
+	for attempt := 1; ; attempt++ {
+		err := u.check(ctx)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, ErrVerify):
+			return u.discard(ctx, err)
+		case !errors.Is(err, errNotYet):
+			return fmt.Errorf("make sure of the write: %w", err)
+		case time.Now().After(until):
+			return fmt.Errorf("%w: for %v, %w", ErrVerify, c.cfg.Timeouts.Verify, err)
+		}
+		if err := sleep(ctx, c.cfg.Retry.delay(attempt)); err != nil {
+			return fmt.Errorf("make sure of the write: %w", err)
+		}
+	}
+}
+
+// check looks once whether the store has what was sent.
+func (u *upload) check(ctx context.Context) error {
+	c := u.client
+	mode := c.cfg.VerifyWrites
+	if mode == VerifyFull || mode == VerifyAuto && c.lacksChecksums.Load() {
+		return u.readBack(ctx)
+	}
+	out, err := c.head(ctx, u.session, u.key, mode != VerifySize)
+	if isNotFound(err) {
+		return fmt.Errorf("%w: %w", errNotYet, err)
+	} else if err != nil {
+		return err
+	}
+	if err := u.sameVersion(out); err != nil {
+		return err
+	}
+	if *out.ContentLength != u.sums.size {
+		return u.differs("the store has %d bytes of %d", *out.ContentLength, u.sums.size)
+	}
+	if mode == VerifySize {
+		u.file.Version = version(out.ETag)
+		return nil
+	}
+	same, known := u.sums.ofStore(out)
+	switch {
+	case known && same:
+		u.file.Version = version(out.ETag)
+		return nil
+	case known:
+		return u.differs("the store's checksum is another one")
+	case mode == VerifyChecksum:
+		return errors.New("the store has no checksum of the whole file: use --verify-writes=full")
+	}
+	if !c.lacksChecksums.Swap(true) {
+		c.log().Info("the store has no checksums of whole files: what is written is read back")
+	}
+	return u.readBack(ctx)
+}
+
+// sameVersion returns an error unless the store shows the version that it said
+// it had made.
+func (u *upload) sameVersion(out *awss3.HeadObjectOutput) error {
+	if u.file.Version == "" || version(out.ETag) == u.file.Version {
+		return nil
+	}
+	// By the store's own clock, in whole seconds.
+	if !u.sent.IsZero() && out.LastModified.After(u.sent.Add(time.Second)) {
+		return fmt.Errorf("another writer has written the file since: %w", replica.ErrReplaced)
+	}
+	return fmt.Errorf("%w: it shows another version", errNotYet)
+}
+
+// readBack reads the file and compares.
+func (u *upload) readBack(ctx context.Context) error {
+	r, err := u.client.open(ctx, u.file, 0, 0)
+	if err == nil {
+		defer r.Close()
+		got := newSums(false)
+		if _, err = io.CopyBuffer(got, struct{ io.Reader }{r}, make([]byte, copyBuffer)); err == nil {
+			if got.size != u.sums.size || got.CRC64NVME() != u.sums.CRC64NVME() {
+				return u.differs("the store gives back other bytes: %d of %d, with another checksum", got.size, u.sums.size)
+			}
+			u.file.Version = r.(*body).file.Version
+			return nil
+		}
+	}
+	if isNotFound(err) || errors.Is(err, replica.ErrReplaced) {
+		return fmt.Errorf("%w: %w", errNotYet, err)
+	}
+	return err
+}
+
+// differs is the error for a store that has other bytes, unless they may be those
+// of an earlier version.
+func (u *upload) differs(format string, args ...any) error {
+	kind := ErrVerify
+	if u.file.Version == "" {
+		kind = errNotYet
+	}
+	return fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...))
+}
+
+// discard deletes what is known to be wrong, lest anybody take it for the file.
+func (u *upload) discard(ctx context.Context, err error) error {
+	c := u.client
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Timeouts.CleanUp)
+	defer cancel()
+	out, herr := c.head(ctx, u.session, u.key, false)
+	if herr != nil || version(out.ETag) != u.file.Version {
+		return err // it is gone, or another's by now
+	}
+	_, derr := u.session.s3.DeleteObject(ctx, &awss3.DeleteObjectInput{
+		Bucket: &c.cfg.Bucket, Key: &u.key, IfMatch: etag(u.file.Version), RequestPayer: c.payer(),
+	})
+	if derr = storeError(ctx, "DeleteObject", derr); derr != nil {
+		c.log().Error("a damaged file is in the bucket and can't be deleted", "key", u.key, "error", derr)
+		return fmt.Errorf("%w; the damaged file can't be deleted: %w", err, derr)
+	}
+	c.log().Error("the store damaged a file; it is deleted", "key", aws.ToString(&u.key), "error", err)
+	return err
+}

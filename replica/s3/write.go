@@ -1,0 +1,236 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// metaWriteID tells a writer its own object from another's of the same name.
+const metaWriteID = "ltxfs-write-id"
+
+// WriteLTXFile stores a file: in one PUT if it is smaller than a part, and else in
+// parts, many at a time. The object shows once it is whole. Before the method
+// returns, it has made sure that the store has what was written; see
+// Config.VerifyWrites.
+//
+// A reader that can be read at any offset, such as a file, needs no memory; of
+// any other, as many parts are in memory as are on their way, and one more.
+func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+	f, err := c.WriteLTXFileVersion(ctx, level, minTXID, maxTXID, r)
+	if err != nil {
+		return nil, err
+	}
+	return f.Info(), nil
+}
+
+// WriteLTXFileVersion is WriteLTXFile, with the ETag in its result.
+func (c *ReplicaClient) WriteLTXFileVersion(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
+	f, err := c.write(ctx, replica.File{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}, r, false)
+	return f, replica.NewFileError("write", level, minTXID, maxTXID, err)
+}
+
+// WriteLTXFileExclusive is WriteLTXFileVersion, but if the store has an object of
+// that name, by its own judgement, it is os.ErrExist. It takes a store that knows
+// If-None-Match, as most do; another one would replace the object.
+func (c *ReplicaClient) WriteLTXFileExclusive(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
+	f, err := c.write(ctx, replica.File{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}, r, true)
+	return f, replica.NewFileError("write", level, minTXID, maxTXID, err)
+}
+
+func (c *ReplicaClient) write(ctx context.Context, f replica.File, r io.Reader, exclusive bool) (replica.File, error) {
+	s, key, err := c.fileSession(ctx, f.Level, f.MinTXID, f.MaxTXID)
+	if err != nil {
+		return replica.File{}, err
+	}
+	src, err := newSource(ctx, r, c.cfg.PartSize)
+	if err != nil {
+		return replica.File{}, err
+	}
+	u := &upload{client: c, session: s, key: key, file: f, src: src, exclusive: exclusive, sums: newSums(false)}
+	if exclusive {
+		u.id = newWriteID()
+	}
+	began := time.Now()
+	defer u.release()
+	if err := u.send(ctx); err != nil {
+		return replica.File{}, err
+	}
+	if err := u.verify(ctx); err != nil {
+		return replica.File{}, err
+	}
+	if err := c.settleRoot(ctx, s, key); err != nil {
+		return replica.File{}, err
+	}
+	f = u.file
+	f.Size, f.ModTime = u.sums.size, src.time
+	c.log().Debug("wrote", "key", key, "size", f.Size, "took", time.Since(began))
+	return f, nil
+}
+
+func newWriteID() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // it never fails
+	return hex.EncodeToString(b)
+}
+
+// upload is one write.
+type upload struct {
+	client    *ReplicaClient
+	session   *session
+	key       string
+	file      replica.File // gets its version
+	src       *source
+	exclusive bool
+	id        string    // of this write, where another's must be told from it
+	sums      *sums     // of all that was sent
+	sent      time.Time // by the store's clock
+	unlock    func()    // gives the name back, once it is held
+}
+
+// send uploads. If the store refuses checksums in headers, it does so again
+// without them.
+func (u *upload) send(ctx context.Context) error {
+	err := u.sendOnce(ctx)
+	if err == nil || !refusesChecksums(err) || u.src.consumed || u.client.refusesChecksums.Swap(true) {
+		return err
+	}
+	u.client.log().Info("the store takes no checksums with uploads; going on without", "error", err)
+	u.sums = newSums(false)
+	return u.sendOnce(ctx)
+}
+
+func (u *upload) sendOnce(ctx context.Context) error {
+	switch src := u.src; {
+	case src.section != nil && src.section.Size() < u.client.cfg.PartSize:
+		return u.put(ctx, src.section)
+	case src.whole:
+		return u.put(ctx, bytes.NewReader(src.first))
+	}
+	return u.multipart(ctx)
+}
+
+// refusesChecksums reports whether a store refused a request because of headers
+// that it doesn't know.
+func refusesChecksums(err error) bool {
+	var e *StoreError
+	if !errors.As(err, &e) {
+		return false
+	}
+	if e.Status == http.StatusNotImplemented {
+		return true
+	}
+	text := strings.ToLower(e.text)
+	return e.Status == http.StatusBadRequest && !errors.Is(err, errDigest) &&
+		(strings.Contains(text, "checksum") || strings.Contains(text, "header"))
+}
+
+// put uploads in one request.
+func (u *upload) put(ctx context.Context, body io.ReadSeeker) error {
+	c := u.client
+	if _, err := body.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	digest := newSums(c.cfg.PutObjectContentMD5)
+	if err := sum(body, digest); err != nil {
+		return err
+	}
+	if _, err := body.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	u.sums = digest
+	in := &awss3.PutObjectInput{
+		Bucket: &c.cfg.Bucket, Key: &u.key, Body: body, ContentLength: aws.Int64(digest.size), ContentMD5: digest.MD5(),
+		Metadata: u.metadata(), StorageClass: types.StorageClass(c.cfg.StorageClass), RequestPayer: c.payer(),
+	}
+	in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = c.customerKey()
+	in.ServerSideEncryption, in.SSEKMSKeyId = c.kmsKey()
+	if !c.refusesChecksums.Load() {
+		in.ChecksumCRC64NVME = aws.String(digest.CRC64NVME())
+	}
+	if u.exclusive {
+		in.IfNoneMatch = aws.String("*")
+	}
+	if err := u.hold(ctx); err != nil {
+		return err
+	}
+	out, err := u.session.s3.PutObject(ctx, in)
+	if err != nil {
+		return u.conflict(ctx, storeError(ctx, "PutObject", err))
+	}
+	c.sawBucket()
+	u.done(out.ETag, out.ResultMetadata)
+	return nil
+}
+
+// conflict makes sense of a failed request of an exclusive write. If the store
+// has the object already, that may be our own, when the answer to an earlier
+// attempt was lost.
+func (u *upload) conflict(ctx context.Context, err error) error {
+	if !u.exclusive || !errors.Is(err, errPrecondition) {
+		return err
+	}
+	out, herr := u.client.head(ctx, u.session, u.key, false)
+	switch {
+	case herr == nil && out.Metadata[metaWriteID] == u.id:
+		u.done(out.ETag, out.ResultMetadata)
+		return nil
+	case herr != nil && !isNotFound(herr):
+		return fmt.Errorf("the store has such a file, or another write is under way, and doesn't say which: %w", herr)
+	}
+	return fmt.Errorf("the store has such a file: %w", os.ErrExist)
+}
+
+// hold takes the name, from just before the object may show until it is
+// verified: what an own write or deletion did to it meanwhile would look like a
+// fault of the store.
+func (u *upload) hold(ctx context.Context) (err error) {
+	u.release()
+	u.unlock, err = u.client.names.lock(ctx, u.key)
+	return err
+}
+
+func (u *upload) release() {
+	if u.unlock != nil {
+		u.unlock()
+		u.unlock = nil
+	}
+}
+
+// metadata is what is stored with the object.
+func (u *upload) metadata() map[string]string {
+	m := map[string]string{
+		metaTimestamp: u.src.time.Format(time.RFC3339Nano),
+		metaMinTXID:   strconv.FormatUint(uint64(u.file.MinTXID), 10),
+		metaMaxTXID:   strconv.FormatUint(uint64(u.file.MaxTXID), 10),
+		metaLevel:     strconv.Itoa(u.file.Level),
+	}
+	if u.id != "" {
+		m[metaWriteID] = u.id
+	}
+	return m
+}
+
+// kmsKey are the parameters of SSE-KMS.
+func (c *ReplicaClient) kmsKey() (types.ServerSideEncryption, *string) {
+	if c.cfg.SSEKMSKeyID == "" {
+		return "", nil
+	}
+	return types.ServerSideEncryptionAwsKms, aws.String(c.cfg.SSEKMSKeyID)
+}
