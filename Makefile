@@ -6,6 +6,8 @@ GO ?= go
 
 # Where the coverage of each kind of test goes.
 COVER := .cover
+# How long each fuzz target runs.
+FUZZTIME ?= 5s
 # Packages, or trees of them, of whose statements at least 80 % must be covered.
 COVERED := replica/... cache fs/...
 UNIT_PACKAGES = $$($(GO) list ./... | grep -vE '/(integration|bench)(/|$$)')
@@ -15,7 +17,7 @@ ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 && echo ok),ok)
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 endif
 
-.PHONY: help demo build test unit integration tools deps bench lint cover clean
+.PHONY: help demo build test unit fuzz integration compat tools deps bench lint cover clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,18 +35,30 @@ test: ## Install what the tests need, and run all tests
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory tools
 	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory fuzz
 	@$(MAKE) --no-print-directory integration
+	@$(MAKE) --no-print-directory compat
 
 unit: ## Run the tests that need nothing but Go and a C compiler
 	rm -rf $(COVER)/unit
 	mkdir -p $(COVER)/unit
 	CGO_ENABLED=1 $(GO) test -race -coverpkg=./... -timeout 20m $(UNIT_PACKAGES) -args -test.gocoverdir=$(CURDIR)/$(COVER)/unit
 
-integration: ## Run the tests that mount the built binary
+fuzz: ## Run each fuzz target for FUZZTIME, by default 5s
+	@for package in $$($(GO) list ./replica/... ./internal/...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			$(GO) test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+		done; \
+	done
+
+integration: ## Run the tests that mount the built binary, S3 servers among what it mounts
 	rm -rf $(COVER)/integration
 	mkdir -p $(COVER)/integration
 	LTXFS_TOOLS=$(CURDIR)/.tools/bin LTXFS_COVERDIR=$(CURDIR)/$(COVER)/integration \
-		$(GO) test ./integration/... -timeout 40m -count=1
+		$(GO) test ./integration/... -p 1 -timeout 40m -count=1
+
+compat: tools ## Run Litestream's own code on the clients
+	cd integration/litestreamcompat && LTXFS_TOOLS=$(CURDIR)/.tools/bin $(GO) test ./... -timeout 20m -count=1
 
 tools: ## Install the programs of integration/tools.txt into .tools/bin
 	@.ci/tools
@@ -63,6 +77,7 @@ lint: tools ## Check the format of the code, and look for mistakes
 	if [[ -n $$unformatted ]]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	.tools/bin/staticcheck ./...
+	cd integration/litestreamcompat && $(GO) vet ./... && $(CURDIR)/.tools/bin/staticcheck ./...
 
 cover: ## Check what the last make test covered
 	$(GO) run ./internal/covercheck -min 80 -out $(COVER)/cover.out \

@@ -64,6 +64,60 @@ func (x *Index) Find(ctx context.Context, level int, min, max ltx.TXID) (f repli
 	return a.file, a.validFor, a.err
 }
 
+// FindNow is Find past what the index remembers of other writers' work: the store
+// is asked after the call. If its answer is news, Find and Level ask again, too.
+func (x *Index) FindNow(ctx context.Context, level int, min, max ltx.TXID) (replica.File, error) {
+	key := statKey{level, fileRange{min, max}}
+	if x.statFile == nil || replica.CheckFile(level, min, max) != nil {
+		x.Invalidate(level)
+		f, _, err := x.Find(ctx, level, min, max)
+		return f, err
+	}
+	if err := ctx.Err(); err != nil {
+		return replica.File{}, err
+	}
+	st, err := x.statNow(ctx, key)
+	if err != nil {
+		return replica.File{}, err
+	}
+	select {
+	case <-st.done:
+	case <-ctx.Done():
+		return replica.File{}, ctx.Err()
+	}
+	f, _, err := x.afterStat(key, st)
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		x.compare(key, f, err == nil)
+	}
+	return f, err
+}
+
+// statNow begins a stat, whatever is known.
+func (x *Index) statNow(ctx context.Context, key statKey) (*stat, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return nil, errClosed
+	}
+	return x.stat(ctx, key, x.opts.Now()), nil
+}
+
+// compare invalidates a level of which the listing says otherwise of a file than
+// the store does now.
+func (x *Index) compare(key statKey, f replica.File, exists bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	lv := &x.levels[key.level]
+	s := lv.merge()
+	if s == nil {
+		return
+	}
+	i, ok := s.Search(key.name.min, key.name.max)
+	if ok != exists || ok && s.At(i).Version != f.Version {
+		lv.invalid = x.event()
+	}
+}
+
 // answer is a result of Find.
 type answer struct {
 	file     replica.File

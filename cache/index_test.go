@@ -218,6 +218,71 @@ func TestAStatAnswersWhileItIsFresh(t *testing.T) {
 	requireCounts(t, s, 0, 2)
 }
 
+// FindNow asks about one name, and leaves the rest as fresh as it is, unless it
+// learns that it isn't.
+func TestFindNow(t *testing.T) {
+	s := newStore(file(1, 1), file(2, 2))
+	x, _ := newIndex(t, statStore{s}, IndexOptions{})
+	listLevel(t, x)
+	findNow := func(n uint64) (replica.File, error) {
+		t.Helper()
+		return x.FindNow(t.Context(), 2, ltx.TXID(n), ltx.TXID(n))
+	}
+	f, err := findNow(1)
+	require.NoError(t, err)
+	require.Equal(t, file(1, 1), f)
+	_, err = findNow(3)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	requireCounts(t, s, 1, 2)
+	listLevel(t, x)
+	find(t, x, 2, 2)
+	find(t, x, 3, 3)
+	requireCounts(t, s, 0, 0)
+
+	x.Put(file(4, 4)) // which the store doesn't have yet, but no answer is newer than the question
+	_, err = findNow(4)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	requireCounts(t, s, 0, 1)
+	s.write(file(4, 4))
+	listLevel(t, x)
+	requireCounts(t, s, 1, 0)
+
+	s.write(file(3, 3))
+	find(t, x, 3, 3)
+	requireCounts(t, s, 0, 0)
+	f, err = findNow(3)
+	require.NoError(t, err)
+	require.Equal(t, file(3, 3), f)
+	requireCounts(t, s, 0, 1)
+	require.Len(t, listLevel(t, x), 4)
+	requireCounts(t, s, 1, 0)
+
+	s.onStat = func(context.Context) error { return replica.ErrUnavailable }
+	_, err = findNow(1)
+	require.ErrorIs(t, err, replica.ErrUnavailable)
+	listLevel(t, x)
+	requireCounts(t, s, 0, 1)
+	_, err = x.FindNow(canceled(), 2, 1, 1)
+	require.ErrorIs(t, err, context.Canceled)
+	x.Close()
+	_, err = findNow(1)
+	require.ErrorIs(t, err, os.ErrClosed)
+}
+
+// Without a stat, FindNow lists.
+func TestFindNowByListing(t *testing.T) {
+	s := newStore(file(1, 1))
+	x, _ := newIndex(t, s, IndexOptions{})
+	listLevel(t, x)
+	s.write(file(2, 2))
+	f, err := x.FindNow(t.Context(), 2, 2, 2)
+	require.NoError(t, err)
+	require.Equal(t, file(2, 2), f)
+	requireCounts(t, s, 2, 0)
+	_, err = x.FindNow(t.Context(), 99, 2, 2)
+	require.ErrorIs(t, err, os.ErrInvalid)
+}
+
 func TestOwnChangesShowAtOnce(t *testing.T) {
 	s := newStore(file(1, 1), file(2, 2))
 	x, clock := newIndex(t, statStore{s}, IndexOptions{})

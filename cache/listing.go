@@ -24,6 +24,10 @@ func (x *Index) maxListings() int {
 	return maxListings
 }
 
+// maxFiles bounds the files of a level. A replica has some ten thousand; a store
+// that lists without end must not fill the memory.
+const maxFiles = 2_000_000
+
 // listing is one listing of a level, which many callers may wait for.
 type listing struct {
 	began time.Time
@@ -147,7 +151,10 @@ func (x *Index) readLevel(ctx context.Context, level int, prev *Snapshot, known 
 // eachFile calls fn for each file of a listing, until it returns an error.
 func eachFile(it ltx.FileIterator, fn func(replica.File) error) error {
 	versions, _ := it.(replica.VersionIterator)
-	for it.Next() {
+	for n := 0; it.Next(); n++ {
+		if n == maxFiles {
+			return fmt.Errorf("the store lists more than %d files", maxFiles)
+		}
 		info := it.Item()
 		f := replica.File{MinTXID: info.MinTXID, MaxTXID: info.MaxTXID, Size: info.Size, ModTime: info.CreatedAt}
 		if versions != nil {

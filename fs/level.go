@@ -93,16 +93,12 @@ func (d *levelDir) stagedChild(ctx context.Context, s *staged, out *fuse.EntryOu
 // path is a name in this directory as the user knows it, below the mountpoint.
 func (d *levelDir) path(name string) string { return stagedPath(d.level, name) }
 
-// OpendirHandle implements gofs.NodeOpendirHandler. The listing is fetched
-// here, so that a store that fails is an error of opendir.
-func (d *levelDir) OpendirHandle(ctx context.Context, _ uint32) (gofs.FileHandle, uint32, syscall.Errno) {
+// OpendirHandle implements gofs.NodeOpendirHandler. Nothing is listed before
+// somebody reads the directory: whoever renames a file and fsyncs its directory,
+// as Litestream does, only opens it.
+func (d *levelDir) OpendirHandle(context.Context, uint32) (gofs.FileHandle, uint32, syscall.Errno) {
 	h := &levelHandle{dir: d}
 	h.list = d.listing
-	l, err := d.listing(ctx)
-	if err != nil {
-		return nil, 0, d.fsys.failed("list", d.path(""), err)
-	}
-	h.cur = l
 	return h, 0, 0
 }
 
@@ -113,6 +109,7 @@ func (d *levelDir) listing(ctx context.Context) (listing, error) {
 	taken := time.Now()
 	snapshot, err := d.fsys.index.Level(ctx, d.level)
 	if err != nil {
+		d.fsys.failed("list", d.path(""), err) // which logs it
 		return nil, err
 	}
 	return &levelListing{taken: taken, snapshot: snapshot, staged: d.fsys.stagedEntries(d.level)}, nil
@@ -224,9 +221,9 @@ func (fsys *fileSystem) find(ctx context.Context, level int, minTXID, maxTXID lt
 // findNow asks the store for a file, past what the index remembers of other
 // writers' work.
 func (fsys *fileSystem) findNow(ctx context.Context, level int, minTXID, maxTXID ltx.TXID) (replica.File, error) {
-	fsys.index.Invalidate(level)
-	f, _, err := fsys.find(ctx, level, minTXID, maxTXID)
-	return f, err
+	ctx, cancel := detached(ctx, 2*fsys.within.list)
+	defer cancel()
+	return fsys.index.FindNow(ctx, level, minTXID, maxTXID)
 }
 
 // failed is the errno of an operation, whose error it logs unless it is one

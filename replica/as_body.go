@@ -9,7 +9,7 @@ import (
 // AroundReader returns a reader of r whose every read goes through around: it
 // gets the buffer and the read itself. What else clients ask of a source they
 // still find, if r has it: io.Seeker, io.ReaderAt, and Size. Without them, a
-// client may have to keep in memory what it could read again.
+// client may have to keep in memory what it could read again. It is a Sourcer.
 func AroundReader(r io.Reader, around func(p []byte, read func([]byte) (int, error)) (int, error)) io.Reader {
 	plain := aroundReader{r, around}
 	seeker, seeks := r.(io.Seeker)
@@ -46,6 +46,14 @@ type aroundReader struct {
 	r      io.Reader
 	around func([]byte, func([]byte) (int, error)) (int, error)
 }
+
+// Sourcer is a reader around another one, which it returns for reading that is not
+// meant to go through it: a client that reads a source once for its checksum and
+// once to send it should be held up by a limit but once.
+type Sourcer interface{ Source() io.Reader }
+
+// Source implements Sourcer.
+func (a aroundReader) Source() io.Reader { return a.r }
 
 func (a aroundReader) Read(p []byte) (int, error) { return a.around(p, a.r.Read) }
 

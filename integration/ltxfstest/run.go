@@ -109,7 +109,9 @@ const (
 	ExitNoReplica      = 3
 	ExitBadMountpoint  = 4
 	ExitAlreadyMounted = 5
+	ExitPermission     = 7
 	ExitUnpublished    = 8
 	ExitBusy           = 9
+	ExitTimeout        = 10
 	ExitNotMounted     = 11
 )

@@ -26,12 +26,17 @@ const (
 	// that wait for the kernel's requests come and go, and so do those of the
 	// runtime itself.
 	goroutinesMore = 8
+
+	// pipesMore is the same for pipes. go-fuse keeps those that it moves data
+	// through, two descriptors each and as many as were ever in use at a time.
+	pipesMore = 2 * 8
 )
 
 // resources are what a daemon holds.
 type resources struct {
-	open       []string // its descriptors, without sockets
+	open       []string // its descriptors, without the following
 	sockets    int
+	pipes      int
 	goroutines int
 }
 
@@ -51,6 +56,8 @@ func (r *rig) resources() resources {
 		switch {
 		case numbered && name == "socket":
 			res.sockets++
+		case numbered && name == "pipe":
+			res.pipes++
 		default:
 			res.open = append(res.open, name)
 		}
@@ -87,14 +94,15 @@ func (r *rig) requireResources() {
 	var now resources
 	// Each connection has two goroutines.
 	most := r.before.goroutines - 2*r.before.sockets + goroutinesMore
-	for deadline := time.Now().Add(idleTimeout); ; {
+	asBefore := func() bool {
 		now = r.resources()
-		if now.sockets == 0 && now.goroutines <= most && slices.Equal(now.open, r.before.open) || time.Now().After(deadline) {
-			break
-		}
+		return now.sockets == 0 && now.goroutines <= most && slices.Equal(now.open, r.before.open)
+	}
+	for deadline := time.Now().Add(idleTimeout); !asBefore() && time.Now().Before(deadline); {
 	}
 	require.Zero(r.t, now.sockets, "connections after %v of silence", idleTimeout)
 	require.Equal(r.t, r.before.open, now.open, "what the daemon has open")
+	require.LessOrEqual(r.t, now.pipes, r.before.pipes+pipesMore, "pipes")
 	require.LessOrEqual(r.t, now.goroutines, most, "goroutines, of %d with %d connections before", r.before.goroutines, r.before.sockets)
 }
 

@@ -3,6 +3,7 @@ package remote
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"path"
 	"strings"
 	"sync"
@@ -26,8 +27,9 @@ const (
 	// much as the budget, so that few reads are answered from memory.
 	faultSeeds = 12
 
-	// faultBudget is the mounts' --cache-size, the smallest that there is.
-	faultBudget = 4 << 20
+	// smallBudget is the mounts' --cache-size in MiB, the smallest that there
+	// is, unless rigOptions has another.
+	smallBudget = 4
 
 	// seedLevel has what was there before the mount, and writeLevel what is
 	// written through it.
@@ -68,6 +70,7 @@ type rig struct {
 	bucket string
 	proxy  *s3test.Proxy
 	toxic  *s3test.ToxicProxy // nil without rigOptions.toxic
+	user   *s3test.User       // nil without rigOptions.user
 	m      *ltxfstest.Mounted
 	seeds  []ltxFile
 	probe  ltxFile // as large as the budget; see requireBudget
@@ -81,11 +84,11 @@ type rig struct {
 
 // rigOptions say how a rig differs from the usual one.
 type rigOptions struct {
-	toxic bool
-	own   bool     // a server that can be stopped and paused
-	user  bool     // the mount has credentials that can be revoked
-	query []string // settings in the URL
-	flags []string
+	toxic  bool
+	own    bool // a server that can be stopped and paused
+	user   bool // the mount has credentials that can be revoked
+	budget int  // in MiB, if not the smallest
+	flags  []string
 }
 
 // newRig makes the replica and mounts it.
@@ -101,31 +104,47 @@ func newRig(t *testing.T, kind *s3test.Kind, opts rigOptions) *rig {
 	for i := range faultSeeds {
 		r.seeds = append(r.seeds, newFile(t, seedLevel, ltx.TXID(i+1), 256))
 	}
-	r.probe = newFile(t, seedLevel, 900, 1010)
-	const lastBlock = faultBudget - 128<<10
-	require.Greater(t, len(r.probe.data), lastBlock)
-	require.LessOrEqual(t, len(r.probe.data), faultBudget)
+	if opts.budget == 0 {
+		opts.budget = smallBudget
+	}
+	r.probe = newProbe(t, opts.budget<<20)
 	for _, f := range append(r.seeds[:faultSeeds:faultSeeds], r.probe) {
 		r.store(f)
 	}
 	r.proxy = s3test.NewProxy(t, r.server.Endpoint)
+	if opts.user {
+		r.user = r.server.NewUser(t, r.bucket)
+	}
 	r.mount(opts)
 	r.warmUp()
-	r.before = r.resources()
 	return r
+}
+
+// newProbe makes a file that takes as many blocks as the budget has.
+func newProbe(t testing.TB, budget int) ltxFile {
+	t.Helper()
+	const frame = 4132 // a page that can't be compressed, and its place in the index
+	f := newFile(t, seedLevel, 900, uint32(budget/frame-1))
+	require.Greater(t, len(f.data), budget-128<<10)
+	require.LessOrEqual(t, len(f.data), budget)
+	return f
 }
 
 // mount mounts the replica.
 func (r *rig) mount(opts rigOptions) {
 	r.t.Helper()
-	url := r.proxy.URL(r.bucket, faultPath, opts.query...)
+	url := r.proxy.URL(r.bucket, faultPath)
 	if opts.toxic {
 		r.toxic = s3test.Toxi(r.t, r.proxy.Endpoint)
-		url = r.toxic.URL(r.bucket, faultPath, opts.query...)
+		url = r.toxic.URL(r.bucket, faultPath)
+	}
+	env := r.server.Env()
+	if r.user != nil {
+		env = r.user.Env()
 	}
 	r.m = ltxfstest.MountWith(r.t, url, ltxfstest.MountOptions{
-		Flags: append([]string{"--rw", "--cache-size=4MiB", "--grace=2s"}, opts.flags...),
-		Env:   append(r.server.Env(), schedTrace),
+		Flags: append([]string{"--rw", fmt.Sprintf("--cache-size=%dMiB", max(opts.budget, smallBudget)), "--grace=2s", "--log-level=warn"}, opts.flags...),
+		Env:   append(env, schedTrace),
 	})
 }
 
@@ -171,13 +190,17 @@ func (r *rig) newWrite(pages uint32) ltxFile {
 	return f
 }
 
-// warmUp has the mount do each thing once, so that what it then has open it keeps.
+// warmUp has the mount do each thing once, so that what it then has open it keeps,
+// and notes what that is.
 func (r *rig) warmUp() {
 	r.t.Helper()
 	for _, f := range r.seeds[:2] {
 		r.requireReads(f)
 	}
 	r.requireWrites(r.newWrite(3))
+	staged := r.m.Path("ltx", "0000", "warm-up")
+	ltxfstest.Shell(r.t, `echo staged > "$1"; [[ $(cat "$1") == staged ]]; rm "$1"`, staged)
+	r.before = r.resources()
 }
 
 // requireReads reads a file, which must succeed.
@@ -201,6 +224,9 @@ func (r *rig) requireWrites(f ltxFile) {
 // file of its name, and one that was written to it.
 func (r *rig) requireBucket() {
 	r.t.Helper()
+	r.mu.Lock()
+	must := maps.Clone(r.must) // before the look: a writer may go on
+	r.mu.Unlock()
 	keys := r.server.Keys(r.t, r.bucket, "")
 	there := map[string]bool{}
 	for _, key := range keys {
@@ -218,9 +244,7 @@ func (r *rig) requireBucket() {
 		}
 		require.True(r.t, known, "%s is none of the files that were written under that name", key)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for key := range r.must {
+	for key := range must {
 		require.True(r.t, there[key], "%s is not in the bucket, though its writer was told that it is", key)
 	}
 }

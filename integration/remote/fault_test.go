@@ -1,34 +1,68 @@
 package remote
 
 import (
-	"os/exec"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/ltxfs/ltxfs/integration/s3test"
 )
 
-func TestFaultSmoke(t *testing.T) {
-	r := newRig(t, s3test.MinIO, rigOptions{})
-	remove := r.proxy.Intercept(r.proxy.Hang())
+// faultsAtOnce is how many faults are tested at a time: they wait more than they
+// work.
+const faultsAtOnce = 10
+
+// fault is something that goes wrong while a reader and a writer use a mount. Its
+// run ends by looking at all that may be left of it.
+type fault struct {
+	name  string
+	kinds []*s3test.Kind
+	run   func(t *testing.T, kind *s3test.Kind)
+}
+
+var (
+	onMinIO     = []*s3test.Kind{s3test.MinIO}
+	onVersityGW = []*s3test.Kind{s3test.VersityGW}
+)
+
+// faults begin with those that take longest.
+var faults = []fault{
+	{"gone for good", onMinIO, faultGone},
+	{"writes cut every 64 KiB", onMinIO, faultCutWrites},
+	{"hung for good", onVersityGW, faultHung},
+	{"many readers of a hung store", onMinIO, faultManyReaders},
+	{"hung at the end", onMinIO, faultHungAtEnd},
+	{"stopped for 20 s", s3test.Servers, faultStopped},
+	{"paused for 15 s", onVersityGW, faultPaused},
+	{"a deletion that does nothing", s3test.Servers, faultDeleteNothing},
+	{"latency of 500 ms", onMinIO, faultLatency},
+	{"1 MB/s", onVersityGW, faultBandwidth},
+	{"reads cut every 64 KiB", onVersityGW, faultCutReads},
+	{"bodies cut short", onMinIO, faultCutBodies},
+	{"10 % of requests get SlowDown", s3test.Servers, faultSlowDown},
+	{"RequestCanceled", onVersityGW, faultRequestCanceled},
+	{"a file is replaced", s3test.Servers, faultReplaced},
+	{"a file is deleted", s3test.Servers, faultDeleted},
+	{"credentials are revoked", onVersityGW, faultRevoked},
+	{"a wrong range", onMinIO, faultWrongRange},
+	{"ranges are ignored", onVersityGW, faultRangesIgnored},
+	{"damage to what is written", s3test.Servers, faultDamage},
+	{"a HEAD lags behind a PUT", s3test.Servers, faultLag},
+}
+
+// TestFaults has all faults happen, many at a time, each to a mount of its own.
+func TestFaults(t *testing.T) {
+	slots := make(chan struct{}, faultsAtOnce)
 	var wg sync.WaitGroup
-	wg.Go(func() { o := r.read(r.seeds[2], direct); t.Log("direct", o.took, o.errno, o.stderr, len(o.data)) })
-	wg.Go(func() { o := r.read(r.seeds[3], buffered); t.Log("buffered", o.took, o.errno, o.stderr, len(o.data)) })
-	wg.Go(func() { n, o := r.list(1); t.Log("ls", o.took, o.errno, o.stderr, n) })
-	wg.Go(func() { o := r.read(r.seeds[0], buffered); t.Log("read cached?", o.took, o.errno, o.stderr, len(o.data)) })
-	wg.Go(func() {
-		for _, args := range [][]string{{"cat", r.m.Path(r.seeds[4].path())}, {"dd", "iflag=direct", "bs=128k", "if=" + r.m.Path(r.seeds[5].path())}} {
-			cmd := exec.Command(args[0], args[1:]...)
-			cmd.Start()
-			time.Sleep(2 * time.Second)
-			cmd.Process.Kill()
-			began := time.Now()
-			cmd.Wait()
-			t.Log("killed", args, time.Since(began))
+	for _, f := range faults {
+		for _, kind := range f.kinds {
+			slots <- struct{}{}
+			// Not t.Parallel, which allows as many at a time as there are
+			// processors.
+			wg.Go(func() {
+				defer func() { <-slots }()
+				t.Run(f.name+"/"+kind.Name, func(t *testing.T) { f.run(t, kind) })
+			})
 		}
-	})
+	}
 	wg.Wait()
-	remove()
-	r.requireRecovered()
 }

@@ -1,9 +1,11 @@
 package remote
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -138,6 +140,36 @@ func (r *rig) write(f ltxFile, mode writeMode) outcome {
 		r.acknowledge(f)
 	}
 	return o
+}
+
+// beginWrite starts to write a file, and returns once it is staged, but has no
+// content yet. finish gives it its content and publishes it, by fsync.
+func (r *rig) beginWrite(f ltxFile) (finish func() outcome) {
+	r.t.Helper()
+	cmd := exec.Command("dd", "of="+r.m.Path(f.path()), "bs=1M", "iflag=fullblock", "conv=fsync", "status=none")
+	cmd.Env = ltxfstest.Env()
+	stdin, content, err := os.Pipe()
+	require.NoError(r.t, err)
+	cmd.Stdin = stdin
+	done := make(chan ltxfstest.Result, 1)
+	go func() {
+		done <- ltxfstest.RunCmd(r.t, 2*toolTimeout, cmd)
+		stdin.Close()
+	}()
+	ltxfstest.Eventually(r.t, ltxfstest.Timeout, f.path()+" is staged", func() bool { return r.stagedFiles()[f.name()] != "" })
+	return func() outcome {
+		began := time.Now()
+		_, err := content.Write(f.data)
+		require.NoError(r.t, errors.Join(err, content.Close()))
+		result := <-done
+		o := outcome{file: f, tool: "write", took: time.Since(began), stderr: result.Stderr, errno: errnoOf(result)}
+		if o.errno == 0 {
+			r.acknowledge(f)
+		} else {
+			o.staged = f.path()
+		}
+		return o
+	}
 }
 
 // publish publishes what a failed write has left, as a user can: by fsync, or by

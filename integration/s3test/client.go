@@ -27,6 +27,7 @@ func (s *Server) Client(t testing.TB) *s3.Client {
 func (s *Server) ClientAt(t testing.TB, endpoint string) *s3.Client {
 	t.Helper()
 	tr := newTransport(true)
+	tr.TLSClientConfig = s.tls
 	t.Cleanup(tr.CloseIdleConnections)
 	return newClient(endpoint, s.Region, s.AccessKey, s.SecretKey, tr)
 }

@@ -126,7 +126,7 @@ func Break(reset bool) Interceptor {
 // bytes behind the first n. With reset, the connection is reset, else closed.
 func (p *Proxy) CutBodies(n int64, reset bool) (remove func()) {
 	return p.Intercept(On(GetObject, func(w http.ResponseWriter, r *http.Request) bool {
-		p.handler.ServeHTTP(&cutter{ResponseWriter: w, left: n, reset: reset}, r)
+		p.handler.ServeHTTP(&cutter{ResponseWriter: w, reset: reset, left: n}, r)
 		return true
 	}))
 }
@@ -134,20 +134,41 @@ func (p *Proxy) CutBodies(n int64, reset bool) (remove func()) {
 // cutter is a response that breaks behind some bytes.
 type cutter struct {
 	http.ResponseWriter
-	left  int64
 	reset bool
+
+	// mu keeps the reverse proxy, which flushes from a goroutine of its own,
+	// off a connection that is taken away from the server.
+	mu   sync.Mutex
+	left int64
+	cut  bool
 }
 
 // Write implements io.Writer.
 func (c *cutter) Write(data []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cut {
+		return 0, io.ErrClosedPipe
+	}
 	if int64(len(data)) <= c.left {
 		c.left -= int64(len(data))
 		return c.ResponseWriter.Write(data)
 	}
+	c.cut = true
 	_, _ = c.ResponseWriter.Write(data[:c.left])
 	_ = http.NewResponseController(c.ResponseWriter).Flush()
 	abort(c.ResponseWriter, c.reset)
 	return 0, io.ErrClosedPipe
+}
+
+// FlushError is for http.ResponseController.
+func (c *cutter) FlushError() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cut {
+		return io.ErrClosedPipe
+	}
+	return http.NewResponseController(c.ResponseWriter).Flush()
 }
 
 // Unwrap is for http.ResponseController.

@@ -3,6 +3,7 @@ package s3test
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -25,6 +26,7 @@ type Server struct {
 	AccessKey string // of the user who may do everything
 	SecretKey string
 	Region    string
+	CAFile    string // certificates to trust, in PEM, if the endpoint is https
 
 	kind    *Kind
 	program string // its path
@@ -32,7 +34,8 @@ type Server struct {
 	addr    string // of Endpoint
 	shared  bool
 	process *process
-	admin   *s3.Client // keeps no connections
+	admin   *s3.Client  // keeps no connections
+	tls     *tls.Config // of clients, or nil
 }
 
 // stopTimeout is how long a server has to end on its own.

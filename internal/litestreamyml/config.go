@@ -122,7 +122,7 @@ func (c *Config) load() error {
 	if err != nil {
 		return err
 	}
-	if c.defaults, err = parse(text, lines); err != nil {
+	if c.defaults, err = parse(text, lines, parseTime); err != nil {
 		return err
 	}
 	if c.dbs, err = readDatabases(c.defaults); err != nil {

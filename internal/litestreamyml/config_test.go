@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -252,6 +253,14 @@ func TestErrorLines(t *testing.T) {
 			require.EqualError(t, err, fmt.Sprintf("%s:%d: dbs: it must be a list: put a - before each entry", file, 1+strings.Count(before, "\n")))
 		})
 	}
+}
+
+// The parser compares every key with all before it.
+func TestParseTakesTooLong(t *testing.T) {
+	text, lines, err := expandVariables(strings.Repeat("a: b\n", 10000), environment{}.lookup)
+	require.NoError(t, err)
+	_, err = parse(text, lines, time.Microsecond)
+	require.ErrorContains(t, err, "takes too long")
 }
 
 func TestErrorWraps(t *testing.T) {

@@ -21,7 +21,7 @@ var errDepth = errors.New("collections are nested too deeply")
 
 // parse makes nodes of a text. Its errors say no more of the text than a line:
 // a secret may be in any other part.
-func parse(text string, lines lineMap) (*node, error) {
+func parse(text string, lines lineMap, within time.Duration) (*node, error) {
 	if line := nestedTooDeeply(text); line > 0 {
 		return nil, wrong(lines.at(line), "", "%w", errDepth)
 	}
@@ -34,7 +34,7 @@ func parse(text string, lines lineMap) (*node, error) {
 		root, err := parseText(text, lines)
 		done <- result{root, err}
 	}()
-	timeout := time.NewTimer(parseTime)
+	timeout := time.NewTimer(within)
 	defer timeout.Stop()
 	select {
 	case r := <-done:

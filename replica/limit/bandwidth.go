@@ -26,9 +26,9 @@ const (
 // NewBandwidth returns a client that reads and writes no more than so many bytes
 // a second of c, all its callers together. 0 or less is no limit.
 //
-// Only the content of files counts. What c itself reads again counts again when
-// it comes from the source of a write, and not when it comes from the store: a
-// write that is verified by reading it back is not limited in that.
+// Only the content of files counts, and of a write what is sent, again when it is
+// sent again. What c reads by itself doesn't: the source of a write for its checksum,
+// or a file to verify it.
 //
 // Whoever waits does so for a small part of a second's bytes at a time, and as
 // long as its context lets it. With a limit on reading, the client is no

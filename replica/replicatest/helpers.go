@@ -124,8 +124,11 @@ func watchLeaks(t *testing.T) (check func()) {
 			}
 			return goleak.Find(goroutines)
 		}
-		require.Eventually(t, func() bool { return leak() == nil }, idleTime, 10*time.Millisecond)
-		require.NoError(t, leak())
+		err := leak()
+		for deadline := time.Now().Add(idleTime); err != nil && time.Now().Before(deadline); err = leak() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.NoError(t, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package replicatest
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -162,12 +164,18 @@ func testListMetadata(t *testing.T, s *suite) {
 // More than stores and directories give at once.
 func testListManyFiles(t *testing.T, s *suite) {
 	const n = 2300
-	var written []replica.File
+	written := make([]replica.File, n)
+	var g errgroup.Group
+	g.SetLimit(16)
 	for i := range n {
-		// Not in order.
-		txid := ltx.TXID((i*7919)%n + 1)
-		written = append(written, s.write(t, id{1, txid, txid}, nil))
+		g.Go(func() (err error) {
+			// Not in order.
+			txid := ltx.TXID((i*7919)%n + 1)
+			written[i], err = replica.Write(t.Context(), s.client, 1, txid, txid, bytes.NewReader(nil))
+			return err
+		})
 	}
+	require.NoError(t, g.Wait())
 	files := list(t, s.client, 1, 0, false)
 	require.Len(t, files, n)
 	for i, f := range files {

@@ -1,9 +1,12 @@
 package s3
 
 import (
+	"context"
 	"crypto/md5"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -12,8 +15,10 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
 	"github.com/minio/crc64nvme"
 )
 
@@ -28,13 +33,24 @@ type sums struct {
 	crc64  hash.Hash64
 	crc32c hash.Hash32
 	md5    hash.Hash // nil unless wanted
+	sha256 hash.Hash // nil unless wanted
 	size   int64
 }
 
-func newSums(withMD5 bool) *sums {
-	s := &sums{crc64: crc64nvme.New(), crc32c: crc32.New(castagnoli)}
-	if withMD5 {
+// newSums is for content that is compared.
+func newSums() *sums {
+	return &sums{crc64: crc64nvme.New(), crc32c: crc32.New(castagnoli)}
+}
+
+// newBodySums is for the body of a request.
+func (c *ReplicaClient) newBodySums() *sums {
+	s := newSums()
+	if c.cfg.PutObjectContentMD5 {
 		s.md5 = md5.New()
+	}
+	if isTrue(c.cfg.SignPayload) && strings.HasPrefix(c.cfg.Endpoint, "http://") {
+		// Over TLS, the SDK leaves the body out of the signature.
+		s.sha256 = sha256.New()
 	}
 	return s
 }
@@ -43,8 +59,10 @@ func newSums(withMD5 bool) *sums {
 func (s *sums) Write(p []byte) (int, error) {
 	_, _ = s.crc64.Write(p) // a hash has no errors
 	_, _ = s.crc32c.Write(p)
-	if s.md5 != nil {
-		_, _ = s.md5.Write(p)
+	for _, h := range []hash.Hash{s.md5, s.sha256} {
+		if h != nil {
+			_, _ = h.Write(p)
+		}
 	}
 	s.size += int64(len(p))
 	return len(p), nil
@@ -66,6 +84,21 @@ func (s *sums) MD5() *string {
 		return nil
 	}
 	return aws.String(base64.StdEncoding.EncodeToString(s.md5.Sum(nil)))
+}
+
+// signed gives a request the hash of its body for the signature, which the SDK would
+// else read the body for.
+func (s *sums) signed(o *awss3.Options) {
+	if s.sha256 == nil {
+		return
+	}
+	digest := hex.EncodeToString(s.sha256.Sum(nil))
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("PayloadHash",
+			func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+				return next.HandleInitialize(v4.SetPayloadHash(ctx, digest), in)
+			}), middleware.Before)
+	})
 }
 
 // sum reads r to its end, into all of the sums.

@@ -225,6 +225,10 @@ func (c *ReplicaClient) sawBucket() { c.alive.Store(time.Now().UnixNano()) }
 // whyMissing returns err, but if it says that an object is missing and the whole
 // bucket is, then an error that says so.
 func (c *ReplicaClient) whyMissing(ctx context.Context, s *session, err error) error {
+	var e *StoreError
+	if errors.As(err, &e) && e.Code == "NoSuchKey" {
+		c.sawBucket()
+	}
 	if !isNotFound(err) || time.Since(time.Unix(0, c.alive.Load())) < aliveFor {
 		return err
 	}

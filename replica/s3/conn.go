@@ -58,15 +58,24 @@ func (c *conns) close() {
 type conn struct {
 	net.Conn
 	conns *conns
+
+	mu    sync.Mutex
+	asked bool // something was sent, and nothing has come since
 }
 
 // Read waits for the next byte. A Write in the meantime moves its deadline, so
 // that an answer may take its time after a long request.
 func (c *conn) Read(p []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.conns.timeouts.Stall)); err != nil {
+	if err := c.expect(); err != nil {
 		return 0, err
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.mu.Lock()
+		c.asked = false
+		c.mu.Unlock()
+	}
+	return n, err
 }
 
 // Write sends p, which is never large: the transport's buffer, or one copied
@@ -75,11 +84,28 @@ func (c *conn) Write(p []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(c.conns.timeouts.Stall)); err != nil {
 		return 0, err
 	}
+	// Before p is sent: the answer may have been read by the time that the
+	// Write of a fast peer returns.
+	c.mu.Lock()
+	c.asked = true
+	c.mu.Unlock()
 	n, err := c.Conn.Write(p)
 	if err != nil {
 		return n, err
 	}
-	return n, c.SetReadDeadline(time.Now().Add(c.conns.timeouts.FirstByte))
+	return n, c.expect()
+}
+
+// expect sets by when a byte must come. A Read may begin before the Write that
+// it gets the answer to, or after it.
+func (c *conn) expect() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wait := c.conns.timeouts.Stall
+	if c.asked {
+		wait = c.conns.timeouts.FirstByte
+	}
+	return c.SetReadDeadline(time.Now().Add(wait))
 }
 
 func (c *conn) Close() error {

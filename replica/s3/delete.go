@@ -175,6 +175,7 @@ func (d *deletion) deleteBatch(ctx context.Context, batch []replica.File) ([]rep
 		byKey[key] = f
 		in.Delete.Objects = append(in.Delete.Objects, types.ObjectIdentifier{Key: &key})
 	}
+	without := c.refusesChecksums.Load()
 	out, err := d.session.s3.DeleteObjects(ctx, in, c.deleteChecksum)
 	if err != nil {
 		err = storeError(ctx, "DeleteObjects", err)
@@ -183,7 +184,8 @@ func (d *deletion) deleteBatch(ctx context.Context, batch []replica.File) ([]rep
 			c.deletesOneByOne.Store(true)
 			return d.deleteEach(ctx, batch)
 		}
-		if refusesChecksums(err) && !c.refusesChecksums.Swap(true) {
+		if refusesChecksums(err) && !without {
+			c.refusesChecksums.Store(true)
 			return d.deleteBatch(ctx, batch)
 		}
 		for _, f := range batch {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -117,7 +118,11 @@ func storeError(ctx context.Context, op string, err error) error {
 		}
 		return e
 	}
-	if strings.Contains(err.Error(), "get identity") {
+	var source *sourceError
+	if errors.As(err, &source) {
+		return source.err // the store has no part in it
+	}
+	if lacksIdentity(err) {
 		// Before there was a request. An answer in the chain is not the store's.
 		e.is = []error{ErrNoCredentials}
 		e.text = "no usable credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or " +
@@ -129,7 +134,7 @@ func storeError(ctx context.Context, op string, err error) error {
 	}
 	var api smithy.APIError
 	if errors.As(err, &api) {
-		e.Code, e.text = api.ErrorCode(), clip(api.ErrorMessage())
+		e.Code, e.text = clip(api.ErrorCode()), clip(api.ErrorMessage())
 	}
 	e.classify(err)
 	if e.text == "" {
@@ -140,6 +145,13 @@ func storeError(ctx context.Context, op string, err error) error {
 	}
 	e.advise()
 	return e
+}
+
+// lacksIdentity reports whether a request wasn't made for want of credentials. The
+// SDK says so in words alone; those of a store don't stand at their beginning.
+func lacksIdentity(err error) bool {
+	var op *smithy.OperationError
+	return errors.As(err, &op) && strings.HasPrefix(op.Err.Error(), "get identity: ")
 }
 
 // classify sets what the error counts as.
@@ -218,11 +230,15 @@ func clip(s string) string {
 }
 
 // rootText is the text of the error at the end of the chain, without the SDK's
-// prefixes. It names an address, never a credential.
+// prefixes. It names an address or a file, never a credential.
 func rootText(err error) string {
 	var op *net.OpError
 	if errors.As(err, &op) {
 		return clip(op.Error())
+	}
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return clip(file.Error())
 	}
 	for {
 		next := errors.Unwrap(err)
@@ -236,6 +252,10 @@ func rootText(err error) string {
 // lastAttempt is what the last attempt failed with, if that was more than the
 // end of the context.
 func lastAttempt(err error) string {
+	var attempts *attemptError
+	if errors.As(err, &attempts) {
+		return rootText(attempts.last)
+	}
 	for _, end := range []error{context.DeadlineExceeded, context.Canceled} {
 		if errors.Is(err, end) {
 			return ""

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -39,7 +40,7 @@ func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, 
 }
 
 func (c *ReplicaClient) list(ctx context.Context, s *session, level int, seek ltx.TXID, useMetadata bool) *iterator {
-	it := &iterator{client: c, session: s, ctx: ctx, level: level, exact: useMetadata, prefix: s.levelPrefix(level)}
+	it := &iterator{client: c, session: s, ctx: ctx, level: level, seek: seek, exact: useMetadata, prefix: s.levelPrefix(level)}
 	if seek > 0 {
 		// Before every name that begins with this TXID, and after all others.
 		it.after = it.prefix + seek.String()
@@ -55,6 +56,7 @@ type iterator struct {
 	session *session
 	ctx     context.Context
 	level   int
+	seek    ltx.TXID
 	exact   bool
 	prefix  string
 
@@ -128,11 +130,10 @@ func (it *iterator) nextPage() error {
 	if it.token == nil && it.after != "" {
 		in.StartAfter = &it.after
 	}
-	out, err := it.session.s3.ListObjectsV2(it.ctx, in)
+	out, err := c.listPage(it.ctx, it.session, in)
 	if err != nil {
-		return c.listError(it.ctx, err)
+		return err
 	}
-	c.sawBucket()
 	if err := it.take(out); err != nil {
 		return err
 	}
@@ -140,6 +141,20 @@ func (it *iterator) nextPage() error {
 		return it.lookUp()
 	}
 	return nil
+}
+
+// listPage asks for a page. What answers may be no store: a web server's page
+// must not pass for an empty listing.
+func (c *ReplicaClient) listPage(ctx context.Context, s *session, in *awss3.ListObjectsV2Input) (*awss3.ListObjectsV2Output, error) {
+	out, err := s.s3.ListObjectsV2(ctx, in)
+	if err != nil {
+		return nil, c.listError(ctx, err)
+	}
+	if out.Name == nil && out.IsTruncated == nil && out.KeyCount == nil && len(out.Contents)+len(out.CommonPrefixes) == 0 {
+		return nil, &StoreError{Op: "ListObjectsV2", Status: http.StatusOK, text: "the answer is not a listing: check the endpoint"}
+	}
+	c.sawBucket()
+	return out, nil
 }
 
 // take keeps the files of a page, and where the next one begins.
@@ -156,7 +171,9 @@ func (it *iterator) take(out *awss3.ListObjectsV2Output) error {
 			return fmt.Errorf("the store doesn't list in the order of keys: %s after %s", f.Name(), it.prev.Name())
 		}
 		it.prev, it.any = f, true
-		it.page = append(it.page, f)
+		if f.MinTXID >= it.seek { // some stores don't know StartAfter
+			it.page = append(it.page, f)
+		}
 	}
 	if !aws.ToBool(out.IsTruncated) {
 		it.last = true

@@ -166,11 +166,10 @@ func (c *ReplicaClient) below(ctx context.Context, s *session, prefix string) (n
 	if prefix != "" {
 		in.Prefix = &prefix
 	}
-	out, err := s.s3.ListObjectsV2(ctx, in)
+	out, err := c.listPage(ctx, s, in)
 	if err != nil {
-		return names{}, c.listError(ctx, err)
+		return names{}, err
 	}
-	c.sawBucket()
 	n := names{more: aws.ToBool(out.IsTruncated)}
 	for _, p := range out.CommonPrefixes {
 		if dir, ok := strings.CutPrefix(aws.ToString(p.Prefix), prefix); ok {

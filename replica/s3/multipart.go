@@ -103,18 +103,19 @@ func (p *parts) send(ctx context.Context) error {
 
 // sendSection sends the parts of what can be read at any offset.
 func (p *parts) sendSection(ctx context.Context, g *errgroup.Group) error {
-	section := p.src.section
+	section, looked := p.src.section, p.src.looked
 	for off := int64(0); off < section.Size(); off += p.size {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		body := io.NewSectionReader(section, off, min(p.size, section.Size()-off))
-		digest := newSums(p.client.cfg.PutObjectContentMD5)
-		if err := sum(body, digest, p.sums); err != nil {
+		size := min(p.size, section.Size()-off)
+		body := newSentBody(section, off, size)
+		digest := p.client.newBodySums()
+		if err := sum(io.NewSectionReader(looked, off, size), digest, p.sums); err != nil {
 			return err
 		}
-		if digest.size != body.Size() {
-			return fmt.Errorf("read what is to be written: %w: it has become shorter", io.ErrUnexpectedEOF)
+		if digest.size != size {
+			return fmt.Errorf("read what is to be written: %w", errShorter)
 		}
 		n := p.next()
 		g.Go(func() error { return p.sendPart(ctx, n, body, digest) })
@@ -136,7 +137,7 @@ func (p *parts) sendStream(ctx context.Context, g *errgroup.Group) error {
 		if len(p.sent) == maxParts {
 			return fmt.Errorf("more than %d parts of %d bytes: set a larger partSize", maxParts, p.size)
 		}
-		digest := newSums(p.client.cfg.PutObjectContentMD5)
+		digest := p.client.newBodySums()
 		if err := sum(bytes.NewReader(part), digest, p.sums); err != nil {
 			return err
 		}
@@ -176,9 +177,6 @@ func (p *parts) next() int32 {
 }
 
 func (p *parts) sendPart(ctx context.Context, n int32, body io.ReadSeeker, digest *sums) error {
-	if _, err := body.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
 	c := p.client
 	in := &awss3.UploadPartInput{
 		Bucket: &c.cfg.Bucket, Key: &p.key, UploadId: &p.id, PartNumber: &n, RequestPayer: c.payer(),
@@ -190,7 +188,7 @@ func (p *parts) sendPart(ctx context.Context, n int32, body io.ReadSeeker, diges
 		in.ChecksumCRC64NVME = aws.String(digest.CRC64NVME())
 		done.ChecksumCRC64NVME = in.ChecksumCRC64NVME
 	}
-	out, err := p.session.s3.UploadPart(ctx, in)
+	out, err := p.session.s3.UploadPart(ctx, in, digest.signed)
 	if err != nil {
 		return fmt.Errorf("part %d: %w", n, storeError(ctx, "UploadPart", err))
 	}

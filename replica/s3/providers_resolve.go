@@ -182,7 +182,7 @@ func (c *Config) resolveDefaults() {
 	c.Timeouts.Connect = cmp.Or(c.Timeouts.Connect, 10*time.Second)
 	c.Timeouts.FirstByte = cmp.Or(c.Timeouts.FirstByte, 20*time.Second)
 	c.Timeouts.Stall = cmp.Or(c.Timeouts.Stall, 10*time.Second)
-	c.Timeouts.Verify = cmp.Or(c.Timeouts.Verify, time.Minute)
+	c.Timeouts.Verify = cmp.Or(c.Timeouts.Verify, 30*time.Second)
 	c.Timeouts.CleanUp = cmp.Or(c.Timeouts.CleanUp, 15*time.Second)
 }
 

@@ -107,7 +107,7 @@ func TestResolveDefaults(t *testing.T) {
 		Bucket: "b", ForcePathStyle: no(), SignPayload: yes(), SignAcceptEncoding: yes(), RequireContentMD5: yes(),
 		PartSize: 5 << 20, Concurrency: 5, MetadataConcurrency: 50, MaxConnections: 64,
 		Retry:    Retry{Attempts: 25, MinBackoff: 100 * time.Millisecond, MaxBackoff: 5 * time.Second},
-		Timeouts: Timeouts{10 * time.Second, 20 * time.Second, 10 * time.Second, time.Minute, 15 * time.Second},
+		Timeouts: Timeouts{10 * time.Second, 20 * time.Second, 10 * time.Second, 30 * time.Second, 15 * time.Second},
 	}, c)
 
 	c, err = Config{Bucket: "b", Retry: Retry{MinBackoff: time.Minute}}.resolve()

@@ -52,7 +52,8 @@ func isRetryable(err error) aws.Ternary {
 	if errors.As(err, &api) && retryable.code[api.ErrorCode()] {
 		return aws.TrueTernary
 	}
-	if slices.Contains(connectionKind(err), ErrTLS) {
+	var source *sourceError
+	if errors.As(err, &source) || slices.Contains(connectionKind(err), ErrTLS) {
 		return aws.FalseTernary
 	}
 	// Without an answer, the SDK makes one of status 0.

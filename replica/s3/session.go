@@ -77,6 +77,12 @@ func (c *ReplicaClient) connect(ctx context.Context, region string) (*awss3.Clie
 // addMiddleware changes requests into what the store takes.
 func (c *ReplicaClient) addMiddleware(stack *middleware.Stack) error {
 	cfg := c.cfg
+	if err := rememberAttempts(stack); err != nil {
+		return err
+	}
+	if err := capAnswers(stack); err != nil {
+		return err
+	}
 	if cfg.ConsistentReads {
 		if err := smithyhttp.AddHeaderValue("X-Tigris-Consistent", "true")(stack); err != nil {
 			return err
@@ -151,6 +157,7 @@ func debugMode(debug string) aws.ClientLogMode {
 var secretHeaders = []string{
 	"authorization:", "x-amz-security-token:", "x-amz-server-side-encryption-customer-key:",
 	"x-amz-copy-source-server-side-encryption-customer-key:",
+	"x-aws-ec2-metadata-token:", "x-amz-sso_bearer_token:",
 }
 
 // sdkLogger passes on what the SDK logs, without secrets.

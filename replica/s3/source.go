@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/replica"
 )
 
 // source is what is to be written. What can be read at any offset, as a staged
@@ -17,6 +19,9 @@ import (
 type source struct {
 	section *io.SectionReader // nil for a stream
 	stream  io.Reader
+
+	// looked is section for reading that sends nothing.
+	looked *io.SectionReader
 
 	first    []byte    // of a stream: its first part, or all of it
 	whole    bool      // first is all of it
@@ -41,13 +46,19 @@ func newSource(ctx context.Context, r io.Reader, partSize int64) (*source, error
 		if err != nil {
 			return nil, err
 		}
-		src.section = section
+		src.section, src.looked = section, section
+		if s, ok := r.(replica.Sourcer); ok && section != nil {
+			if inner, ok := s.Source().(io.ReaderAt); ok {
+				_, start, size := section.Outer()
+				src.looked = io.NewSectionReader(inner, start, size)
+			}
+		}
 	}
 	var head []byte
 	var err error
 	if src.section != nil {
 		head = make([]byte, min(src.section.Size(), ltx.HeaderSize))
-		if _, err = src.section.ReadAt(head, 0); errors.Is(err, io.EOF) {
+		if _, err = src.looked.ReadAt(head, 0); errors.Is(err, io.EOF) {
 			err = nil
 		}
 	} else {
@@ -116,4 +127,37 @@ func (r *contextReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return r.r.Read(p)
+}
+
+// errShorter means that there is less to write than there was at first.
+var errShorter = fmt.Errorf("%w: it has become shorter", io.ErrUnexpectedEOF)
+
+// sourceError is an error of what is to be written, on its way through the SDK,
+// which would take it for one of the connection and try again.
+type sourceError struct{ err error }
+
+func (e *sourceError) Error() string { return e.err.Error() }
+
+func (e *sourceError) Unwrap() error { return e.err }
+
+// sentBody is the body of a request, whose errors are a sourceError.
+type sentBody struct{ *io.SectionReader }
+
+func newSentBody(r io.ReaderAt, off, size int64) sentBody {
+	return sentBody{io.NewSectionReader(r, off, size)}
+}
+
+// Read implements io.Reader.
+func (b sentBody) Read(p []byte) (int, error) {
+	n, err := b.SectionReader.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	if errors.Is(err, io.EOF) {
+		if at, serr := b.Seek(0, io.SeekCurrent); serr == nil && at == b.Size() {
+			return n, io.EOF
+		}
+		err = errShorter
+	}
+	return n, &sourceError{fmt.Errorf("read what is to be written: %w", err)}
 }

@@ -108,7 +108,7 @@ func (u *upload) readBack(ctx context.Context) error {
 	r, err := u.client.open(ctx, u.file, 0, 0)
 	if err == nil {
 		defer r.Close()
-		got := newSums(false)
+		got := newSums()
 		if _, err = io.CopyBuffer(got, struct{ io.Reader }{r}, make([]byte, copyBuffer)); err == nil {
 			if got.size != u.sums.size || got.CRC64NVME() != u.sums.CRC64NVME() {
 				return u.differs("the store gives back other bytes: %d of %d, with another checksum", got.size, u.sums.size)

@@ -63,7 +63,7 @@ func (c *ReplicaClient) write(ctx context.Context, f replica.File, r io.Reader, 
 	if err != nil {
 		return replica.File{}, err
 	}
-	u := &upload{client: c, session: s, key: key, file: f, src: src, exclusive: exclusive, sums: newSums(false)}
+	u := &upload{client: c, session: s, key: key, file: f, src: src, exclusive: exclusive, sums: newSums()}
 	if exclusive {
 		u.id = newWriteID()
 	}
@@ -107,21 +107,28 @@ type upload struct {
 // send uploads. If the store refuses checksums in headers, it does so again
 // without them.
 func (u *upload) send(ctx context.Context) error {
+	without := u.client.refusesChecksums.Load()
 	err := u.sendOnce(ctx)
-	if err == nil || !refusesChecksums(err) || u.src.consumed || u.client.refusesChecksums.Swap(true) {
+	if err == nil || without || !refusesChecksums(err) || u.src.consumed {
 		return err
 	}
+	u.client.refusesChecksums.Store(true)
+	u.sums = newSums()
+	if again := u.sendOnce(ctx); again != nil {
+		// It was something else.
+		u.client.refusesChecksums.Store(false)
+		return again
+	}
 	u.client.log().Info("the store takes no checksums with uploads; going on without", "error", err)
-	u.sums = newSums(false)
-	return u.sendOnce(ctx)
+	return nil
 }
 
 func (u *upload) sendOnce(ctx context.Context) error {
 	switch src := u.src; {
 	case src.section != nil && src.section.Size() < u.client.cfg.PartSize:
-		return u.put(ctx, src.section)
+		return u.put(ctx, newSentBody(src.section, 0, src.section.Size()), src.looked)
 	case src.whole:
-		return u.put(ctx, bytes.NewReader(src.first))
+		return u.put(ctx, bytes.NewReader(src.first), bytes.NewReader(src.first))
 	}
 	return u.multipart(ctx)
 }
@@ -141,18 +148,20 @@ func refusesChecksums(err error) bool {
 		(strings.Contains(text, "checksum") || strings.Contains(text, "header"))
 }
 
-// put uploads in one request.
-func (u *upload) put(ctx context.Context, body io.ReadSeeker) error {
+// put uploads body in one request. looked is the same for the checksums.
+func (u *upload) put(ctx context.Context, body io.ReadSeeker, looked io.ReadSeeker) error {
 	c := u.client
-	if _, err := body.Seek(0, io.SeekStart); err != nil {
+	if _, err := looked.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	digest := newSums(c.cfg.PutObjectContentMD5)
-	if err := sum(body, digest); err != nil {
+	digest := c.newBodySums()
+	if err := sum(looked, digest); err != nil {
 		return err
 	}
-	if _, err := body.Seek(0, io.SeekStart); err != nil {
+	if size, err := looked.Seek(0, io.SeekEnd); err != nil {
 		return err
+	} else if digest.size != size {
+		return fmt.Errorf("read what is to be written: %w", errShorter)
 	}
 	u.sums = digest
 	in := &awss3.PutObjectInput{
@@ -170,7 +179,7 @@ func (u *upload) put(ctx context.Context, body io.ReadSeeker) error {
 	if err := u.hold(ctx); err != nil {
 		return err
 	}
-	out, err := u.session.s3.PutObject(ctx, in)
+	out, err := u.session.s3.PutObject(ctx, in, digest.signed)
 	if err != nil {
 		return u.conflict(ctx, storeError(ctx, "PutObject", err))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 
@@ -58,6 +59,8 @@ var advice = []struct {
 	{says("connection refused", "no route to host", "network is unreachable"), exitcode.NoReplica, "check the endpoint, and that the store runs"},
 	{says("gave HTTP response to HTTPS client"), exitcode.NoReplica, "the store speaks no TLS: begin the endpoint with http://"},
 	{says("Client sent an HTTP request to an HTTPS server"), exitcode.NoReplica, "the store wants TLS: begin the endpoint with https://"},
+	{isBare400, exitcode.NoReplica, "if the store wants TLS, begin the endpoint with https://"},
+	{says("failed to get shared config profile"), exitcode.Usage, "check the profile's name, and what AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name"},
 	{says("certificate signed by unknown authority", "certificate is not trusted"), exitcode.NoReplica,
 		"name the authority's certificates with LTXFS_S3_CA_FILE or AWS_CA_BUNDLE"},
 	{says("x509:", "tls:"), exitcode.NoReplica, "check the endpoint's certificate, and the host in the endpoint"},
@@ -99,6 +102,13 @@ func code(codes ...string) func(error) bool {
 		}
 		return false
 	}
+}
+
+// isBare400 fits what most servers with TLS answer to a request without: a plain
+// text, of which often nothing but the status arrives.
+func isBare400(err error) bool {
+	var answer *s3.StoreError
+	return errors.As(err, &answer) && answer.Status == http.StatusBadRequest && answer.Code == ""
 }
 
 // says fits errors by their text: the client keeps what it wraps to itself.

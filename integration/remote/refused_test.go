@@ -1,0 +1,146 @@
+package remote
+
+import (
+	"bytes"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/integration/ltxfstest"
+	"github.com/ltxfs/ltxfs/integration/s3test"
+)
+
+// attempt is an ltxfs mount that must fail.
+type attempt struct {
+	name    string
+	replica string
+	env     []string
+	code    int
+	says    []string
+	within  time.Duration
+
+	cmd      *exec.Cmd
+	out      bytes.Buffer
+	dir      string
+	began    time.Time
+	ended    time.Time
+	finished chan struct{}
+}
+
+const (
+	soon     = 10 * time.Second // for what no time will mend
+	notAtAll = 45 * time.Second // for what may come yet, until ltxfs gives up
+	planted  = "TOPSECRET"      // is in what must not be told
+)
+
+// What keeps a replica in S3 from being mounted is told, with what to do about
+// it, by an exit code, and in time. No secret is told.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	minio, gateway, tls := s3test.MinIO.Shared(t), s3test.VersityGW.Shared(t), s3test.StartMinIOTLS(t)
+	bucket, other := minio.Bucket(t), gateway.Bucket(t)
+	inUse := "?endpoint=" + minio.Endpoint
+	silent := s3test.NewProxy(t, minio.Endpoint)
+	silent.Intercept(silent.Hang())
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	closed := nobody.Addr().String()
+	require.NoError(t, nobody.Close())
+
+	key := func(s *s3test.Server) []string {
+		return append(s.Env(), "AWS_ACCESS_KEY_ID=nobody", "AWS_SECRET_ACCESS_KEY="+planted)
+	}
+	secret := func(s *s3test.Server) []string { return append(s.Env(), "AWS_SECRET_ACCESS_KEY="+planted) }
+	attempts := []*attempt{
+		{name: "unknown key", replica: minio.URL(bucket, "db"), env: key(minio), code: ltxfstest.ExitPermission,
+			says: []string{"InvalidAccessKeyId", "check the access key"}},
+		{name: "unknown key, versitygw", replica: gateway.URL(other, "db"), env: key(gateway), code: ltxfstest.ExitPermission,
+			says: []string{"InvalidAccessKeyId", "check the access key"}},
+		{name: "wrong secret", replica: minio.URL(bucket, "db"), env: secret(minio), code: ltxfstest.ExitPermission,
+			says: []string{"SignatureDoesNotMatch", "check the secret access key"}},
+		{name: "wrong secret, versitygw", replica: gateway.URL(other, "db"), env: secret(gateway), code: ltxfstest.ExitPermission,
+			says: []string{"SignatureDoesNotMatch", "check the secret access key"}},
+		{name: "wrong session token", replica: minio.URL(bucket, "db"), env: append(minio.Env(), "AWS_SESSION_TOKEN="+planted), code: ltxfstest.ExitPermission,
+			says: []string{"InvalidTokenId"}},
+		{name: "no such bucket", replica: minio.URL("no-such-bucket", "db"), env: minio.Env(), code: ltxfstest.ExitNoReplica,
+			says: []string{"no-such-bucket", "NoSuchBucket", "check its name"}},
+		{name: "no such bucket, versitygw", replica: gateway.URL("no-such-bucket", "db"), env: gateway.Env(), code: ltxfstest.ExitNoReplica,
+			says: []string{"no-such-bucket", "NoSuchBucket", "check its name"}},
+		{name: "no credentials", replica: minio.URL(bucket, "db"), env: append(minio.Env(), noCredentials...), code: ltxfstest.ExitPermission,
+			says: []string{"no usable credentials", "AWS_ACCESS_KEY_ID", "anonymous=true"}},
+		{name: "half of a key", replica: minio.URL(bucket, "db"), env: append(append(minio.Env(), noCredentials...), "LITESTREAM_SECRET_ACCESS_KEY="+planted),
+			code: ltxfstest.ExitUsage, says: []string{"LITESTREAM_ACCESS_KEY_ID"}},
+		{name: "no such profile", replica: minio.URL(bucket, "db", "profile=nobody"), env: append(minio.Env(), noCredentials...), code: ltxfstest.ExitUsage,
+			says: []string{"nobody", "AWS_SHARED_CREDENTIALS_FILE"}},
+		{name: "wrong region", replica: gateway.URL(other, "db", "region=eu-central-1"), env: gateway.Env(), code: ltxfstest.ExitNoReplica,
+			says: []string{"region", "us-east-1"}},
+		{name: "unknown setting", replica: minio.URL(bucket, "db", "sseCustomrKey="+planted), env: minio.Env(), code: ltxfstest.ExitUsage,
+			says: []string{"sseCustomrKey", "did you mean sseCustomerKey?"}},
+		{name: "wrong key of SSE-C", replica: minio.URL(bucket, "db", "sseCustomerKey="+planted), env: minio.Env(), code: ltxfstest.ExitUsage,
+			says: []string{"sseCustomerKey", "base64"}},
+		{name: "secret in the URL", replica: minio.URL(bucket, "db", "secretAccessKey="+planted), env: minio.Env(), code: ltxfstest.ExitUsage,
+			says: []string{"secretAccessKey", "LTXFS_S3_SECRET_ACCESS_KEY"}},
+		{name: "user in the URL", replica: "s3://user:" + planted + "@" + bucket + "/db" + inUse, env: minio.Env(), code: ltxfstest.ExitUsage,
+			says: []string{"AWS_ACCESS_KEY_ID"}},
+		{name: "user in the endpoint", replica: "s3://" + bucket + "/db?endpoint=http://user:" + planted + "@127.0.0.1:9000", env: minio.Env(), code: ltxfstest.ExitUsage,
+			says: []string{"endpoint", "AWS_ACCESS_KEY_ID"}},
+		{name: "no TLS there", replica: s3test.URL(strings.Replace(minio.Endpoint, "http:", "https:", 1), bucket, "db"), env: minio.Env(),
+			code: ltxfstest.ExitNoReplica, says: []string{"begin the endpoint with http://"}},
+		{name: "only TLS there", replica: s3test.URL(strings.Replace(tls.Endpoint, "https:", "http:", 1), bucket, "db"), env: tls.Env(),
+			code: ltxfstest.ExitNoReplica, says: []string{"begin the endpoint with https://"}},
+		{name: "nobody there", replica: s3test.URL("http://"+closed, bucket, "db"), env: minio.Env(), code: ltxfstest.ExitNoReplica,
+			says: []string{closed, "connection refused", "still trying", "check the endpoint"}, within: notAtAll},
+		{name: "no answer", replica: silent.URL(bucket, "db"), env: minio.Env(), code: ltxfstest.ExitTimeout,
+			says: []string{"still trying", "check the endpoint and the network"}, within: notAtAll},
+	}
+	for _, a := range attempts {
+		a.start(t)
+	}
+	for _, a := range attempts {
+		t.Run(a.name, a.require)
+	}
+}
+
+// start starts the attempt, beside the others: some take all the time that they
+// have.
+func (a *attempt) start(t *testing.T) {
+	t.Helper()
+	a.dir, a.finished = t.TempDir(), make(chan struct{})
+	a.cmd = exec.Command(ltxfstest.Binary(), "mount", "--log-level=debug", a.replica, a.dir)
+	a.cmd.Env = append(append(ltxfstest.Env(), a.env...), "LITESTREAM_S3_DEBUG=all,signing")
+	a.cmd.Stdout, a.cmd.Stderr = &a.out, &a.out
+	a.began = time.Now()
+	require.NoError(t, a.cmd.Start())
+	go func() {
+		defer close(a.finished)
+		_ = a.cmd.Wait()
+		a.ended = time.Now()
+	}()
+	t.Cleanup(func() {
+		_ = a.cmd.Process.Kill()
+		<-a.finished
+	})
+}
+
+func (a *attempt) require(t *testing.T) {
+	within := max(soon, a.within)
+	select {
+	case <-a.finished:
+	case <-time.After(time.Until(a.began.Add(within))):
+		t.Fatalf("no end after %v", within)
+	}
+	out := a.out.String()
+	require.Less(t, a.ended.Sub(a.began), within, out)
+	require.Equal(t, a.code, a.cmd.ProcessState.ExitCode(), out)
+	require.Regexp(t, `(?m)^ltxfs: `, out)
+	for _, text := range a.says {
+		require.Contains(t, out, text)
+	}
+	require.NotContains(t, out, planted)
+	require.NotContains(t, out, "goroutine ")
+	require.Empty(t, ltxfstest.Mounts(a.dir))
+}

@@ -1,0 +1,32 @@
+package s3
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// A deadline that passes between two attempts is told with what the attempts
+// failed with.
+func TestDeadlineTellsOfAttempts(t *testing.T) {
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := nobody.Addr().String()
+	require.NoError(t, nobody.Close())
+	c, err := New(Config{
+		Bucket: "b", Path: "p", Endpoint: "http://" + addr, AccessKeyID: testKeyID, SecretAccessKey: testSecret,
+		Layout: replica.LitestreamS3, Retry: Retry{MinBackoff: time.Hour},
+	})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close()) }()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	err = c.Init(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "context deadline exceeded, after: dial tcp "+addr+": connect: connection refused")
+}

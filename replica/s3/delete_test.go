@@ -1,0 +1,385 @@
+package s3
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+var deletedAll = say(200, "<DeleteResult></DeleteResult>")
+
+// batch is what a request to delete many asks for.
+type batch struct {
+	Quiet  bool
+	Object []struct{ Key string }
+}
+
+func batchOf(t *testing.T, c call) (b batch, keys []string) {
+	t.Helper()
+	require.NoError(t, xml.Unmarshal(c.body, &b))
+	for _, o := range b.Object {
+		keys = append(keys, o.Key)
+	}
+	return b, keys
+}
+
+// to are the numbers from 1 to n.
+func to(n int) (all []int) {
+	for i := range n {
+		all = append(all, i+1)
+	}
+	return all
+}
+
+// Deletions are 1,000 a request, and one request more makes sure of each.
+func TestDeleteBatches(t *testing.T) {
+	for files, sizes := range map[int][]int{2: {2}, 999: {999}, 1000: {1000}, 1002: {1000, 2}, 2001: {1000, 1000, 1}} {
+		t.Run(fmt.Sprint(files), func(t *testing.T) {
+			s := serve(t, answers{"BATCH": deletedAll, "LIST": say(200, listing("")), "HEAD": refuse(404, ""), "DELETE": say(204, "")})
+			require.NoError(t, s.client(t, func(c *Config) { c.RequesterPays = true }).DeleteLTXFiles(t.Context(), infos(to(files)...)))
+			var got []int
+			var all []string
+			for _, c := range s.seen() {
+				require.Equal(t, "requester", c.get("X-Amz-Request-Payer"), c.op)
+				switch c.op {
+				case "BATCH":
+					b, keys := batchOf(t, c)
+					require.True(t, b.Quiet)
+					require.Equal(t, md5Of(c.body), c.get("Content-Md5"))
+					got, all = append(got, len(keys)), append(all, keys...)
+				case "DELETE":
+					got, all = append(got, 1), append(all, c.key)
+				}
+			}
+			require.Equal(t, sizes, got)
+			want := make([]string, files)
+			for i := range want {
+				want[i] = fileKey(i + 1)
+			}
+			require.Equal(t, want, all)
+			n := counts(s)
+			for _, size := range sizes {
+				if size > lookBatch {
+					n["LIST"]--
+				} else {
+					n["HEAD"] -= size
+				}
+			}
+			require.Zero(t, n["LIST"])
+			require.Zero(t, n["HEAD"])
+		})
+	}
+}
+
+// One file is one DELETE and one HEAD, none is nothing, and twice is once.
+func TestDeleteFew(t *testing.T) {
+	s := serve(t, answers{"DELETE": say(204, ""), "HEAD": refuse(404, ""), "BATCH": deletedAll})
+	c := s.client(t)
+	require.NoError(t, c.DeleteLTXFiles(t.Context(), nil))
+	require.Empty(t, s.ops())
+	require.NoError(t, c.DeleteLTXFiles(t.Context(), infos(1)))
+	require.Equal(t, "DELETE HEAD", s.ops())
+	require.Equal(t, fileKey(1), s.seen()[0].key)
+	require.NoError(t, c.DeleteLTXFiles(t.Context(), infos(1, 1)))
+	require.Equal(t, "DELETE HEAD DELETE HEAD", s.ops())
+	require.NoError(t, c.DeleteLTXFiles(t.Context(), infos(1, 2)))
+	require.Equal(t, "DELETE HEAD DELETE HEAD BATCH HEAD HEAD", s.ops())
+	requireNoEntries(t, &c.names)
+}
+
+func TestDeleteContentMD5(t *testing.T) {
+	for _, tt := range []struct {
+		change   func(*Config)
+		md5, sum bool
+	}{
+		{func(*Config) {}, true, true},
+		{func(c *Config) { c.RequireContentMD5 = no() }, false, true},
+		{func(c *Config) { c.NoChecksums = true }, true, false},
+	} {
+		s := serve(t, answers{"BATCH": deletedAll, "HEAD": refuse(404, "")})
+		require.NoError(t, s.client(t, tt.change).DeleteLTXFiles(t.Context(), infos(1, 2)))
+		b := s.of("BATCH")[0]
+		require.Equal(t, tt.md5, b.get("Content-Md5") != "")
+		sums := 0
+		for name := range b.header {
+			if strings.HasPrefix(name, "X-Amz-Checksum-") {
+				sums++
+			}
+		}
+		require.Equal(t, tt.sum, sums > 0)
+		require.Empty(t, b.get("X-Amz-Trailer"))
+		require.Empty(t, b.coding)
+	}
+}
+
+// Errors of single files are named with their files, in an answer that is a 200.
+func TestDeleteErrorsByKey(t *testing.T) {
+	result := func(key, code string) string {
+		return "<Error><Key>" + key + "</Key><Code>" + code + "</Code><Message>Not now.</Message></Error>"
+	}
+	s := serve(t, answers{
+		"BATCH": say(200, "<DeleteResult>"+result(fileKey(2), "AccessDenied")+result(fileKey(3), "InternalError")+result(fileKey(4), "NoSuchKey")+
+			result("db/0000/strange", "AccessDenied")+"</DeleteResult>"),
+		"HEAD": refuse(404, ""),
+	})
+	err := s.client(t).DeleteLTXFiles(t.Context(), infos(1, 2, 3, 4))
+	require.ErrorIs(t, err, os.ErrPermission)
+	require.NotErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, "delete level 0 "+fileName(2)+": DeleteObjects: Not now. (AccessDenied, HTTP status 200)")
+	require.ErrorContains(t, err, "delete level 0 "+fileName(3)+": DeleteObjects: Not now. (InternalError, HTTP status 200)")
+	require.NotContains(t, err.Error(), fileName(1))
+	require.NotContains(t, err.Error(), fileName(4))
+	var looked []string
+	for _, head := range s.of("HEAD") {
+		looked = append(looked, head.key)
+	}
+	require.ElementsMatch(t, []string{fileKey(1), fileKey(4)}, looked)
+	joined, ok := err.(interface{ Unwrap() []error })
+	require.True(t, ok)
+	for i, each := range joined.Unwrap() {
+		var file *replica.FileError
+		require.ErrorAs(t, each, &file)
+		require.Equal(t, ltx.TXID(2+i), file.MinTXID)
+		require.Equal(t, i == 0, os.IsPermission(file.Err) || slices.Contains(file.Err.(*StoreError).is, os.ErrPermission))
+	}
+}
+
+// Stores exist that say they have deleted and haven't.
+func TestDeleteDoesNothing(t *testing.T) {
+	for name, tt := range map[string]struct {
+		files []int
+		a     answers
+	}{
+		"one":  {[]int{1}, answers{"DELETE": say(204, ""), "HEAD": object(nil, "v1")}},
+		"few":  {[]int{1, 2}, answers{"BATCH": deletedAll, "HEAD": object(nil, "v1")}},
+		"many": {to(9), answers{"BATCH": deletedAll, "LIST": say(200, listing("", to(9)...))}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, tt.a)
+			c := s.client(t, func(c *Config) { c.Timeouts.Verify = 30 * time.Millisecond })
+			err := c.DeleteLTXFiles(within(t, 10*time.Second), infos(tt.files...))
+			require.ErrorIs(t, err, errStillThere)
+			for _, n := range tt.files {
+				require.ErrorContains(t, err, "delete level 0 "+fileName(n))
+			}
+		})
+	}
+}
+
+// A store that is late is given time.
+func TestDeleteLate(t *testing.T) {
+	s := serve(t, answers{"DELETE": say(204, ""), "HEAD": inTurn(object(nil, "v1"), object(nil, "v1"), refuse(404, ""))})
+	require.NoError(t, s.client(t).DeleteLTXFiles(t.Context(), infos(1)))
+	require.Equal(t, "DELETE HEAD HEAD HEAD", s.ops())
+
+	s = serve(t, answers{"BATCH": deletedAll, "LIST": inTurn(say(200, listing("", to(9)...)), say(200, listing("", 3, 4))), "HEAD": refuse(404, "")})
+	require.NoError(t, s.client(t).DeleteLTXFiles(t.Context(), infos(to(9)...)))
+	require.Equal(t, "BATCH LIST LIST HEAD HEAD", s.ops())
+}
+
+// A file that was written after the deletion counts as deleted.
+func TestDeleteWrittenAgain(t *testing.T) {
+	before := modified.Add(-time.Minute).Format(http.TimeFormat)
+	s := serve(t, answers{"DELETE": say(204, "", "Date", before), "HEAD": object(nil, "v2")})
+	require.NoError(t, s.client(t).DeleteLTXFiles(t.Context(), infos(1)))
+	require.Equal(t, "DELETE HEAD", s.ops())
+
+	s = serve(t, answers{"BATCH": say(200, "<DeleteResult/>", "Date", before), "LIST": say(200, listing("", to(9)...))})
+	require.NoError(t, s.client(t).DeleteLTXFiles(t.Context(), infos(to(9)...)))
+	require.Equal(t, "BATCH LIST", s.ops())
+
+	// Within the same second, nothing tells: it is not said to be deleted.
+	s = serve(t, answers{"DELETE": say(204, "", "Date", modified.Format(http.TimeFormat)), "HEAD": object(nil, "v2")})
+	c := s.client(t, func(c *Config) { c.Timeouts.Verify = 20 * time.Millisecond })
+	require.ErrorIs(t, c.DeleteLTXFiles(t.Context(), infos(1)), errStillThere)
+}
+
+// A store that can't delete many at once deletes one by one, from then on.
+func TestDeleteOneByOne(t *testing.T) {
+	for _, status := range []int{501, 405} {
+		s := serve(t, answers{"BATCH": refuse(status, "NotImplemented"), "DELETE": say(204, ""), "LIST": say(200, listing(""))})
+		c := s.client(t)
+		require.NoError(t, c.DeleteLTXFiles(t.Context(), infos(to(7)...)))
+		require.Equal(t, map[string]int{"BATCH": 1, "DELETE": 7, "LIST": 1}, counts(s))
+		require.NoError(t, c.DeleteLTXFiles(t.Context(), infos(to(7)...)))
+		require.Equal(t, map[string]int{"BATCH": 1, "DELETE": 14, "LIST": 2}, counts(s))
+	}
+	// One that fails leaves the others deleted; one that is missing is.
+	s := serve(t, answers{"BATCH": refuse(501, ""), "HEAD": refuse(404, ""), "DELETE": func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, fileName(2)):
+			refuse(403, "AccessDenied")(w, r)
+		case strings.HasSuffix(r.URL.Path, fileName(3)):
+			refuse(404, "NoSuchKey")(w, r)
+		default:
+			say(204, "")(w, r)
+		}
+	}})
+	err := s.client(t).DeleteLTXFiles(t.Context(), infos(1, 2, 3))
+	require.ErrorIs(t, err, os.ErrPermission)
+	require.ErrorContains(t, err, fileName(2))
+	require.NotContains(t, err.Error(), fileName(1))
+	require.NotContains(t, err.Error(), fileName(3))
+}
+
+func TestDeleteChecksumsRefused(t *testing.T) {
+	s := serve(t, answers{"BATCH": func(w http.ResponseWriter, r *http.Request) {
+		for name := range r.Header {
+			if strings.HasPrefix(name, "X-Amz-Checksum-") {
+				say(400, "<Error><Code>InvalidRequest</Code><Message>Unknown checksum</Message></Error>")(w, r)
+				return
+			}
+		}
+		deletedAll(w, r)
+	}, "HEAD": refuse(404, "")})
+	c := s.client(t, func(c *Config) { c.RequireContentMD5 = no() })
+	require.NoError(t, c.DeleteLTXFiles(t.Context(), infos(1, 2)))
+	require.Equal(t, "BATCH BATCH HEAD HEAD", s.ops())
+	require.NotEmpty(t, s.seen()[1].get("Content-Md5"), "one of them the protocol wants")
+}
+
+func TestDeleteErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		a    answers
+		is   error
+	}{
+		{"the request", answers{"BATCH": refuse(403, "AccessDenied")}, os.ErrPermission},
+		{"no bucket", answers{"BATCH": refuse(404, "NoSuchBucket")}, ErrNoSuchBucket},
+		{"the look", answers{"BATCH": deletedAll, "HEAD": refuse(403, ""), "LIST": refuse(403, "AccessDenied")}, os.ErrPermission},
+	} {
+		for _, files := range [][]int{to(2), to(9)} {
+			t.Run(fmt.Sprint(tt.name, " of ", len(files)), func(t *testing.T) {
+				s := serve(t, tt.a)
+				c := s.client(t)
+				err := c.DeleteLTXFiles(t.Context(), infos(files...))
+				require.ErrorIs(t, err, tt.is)
+				require.NotErrorIs(t, err, os.ErrNotExist)
+				for _, n := range files {
+					require.ErrorContains(t, err, "delete level 0 "+fileName(n))
+				}
+				requireNoEntries(t, &c.names)
+			})
+		}
+	}
+}
+
+func TestDeleteArguments(t *testing.T) {
+	s := serve(t, answers{"DELETE": say(204, ""), "HEAD": refuse(404, "")})
+	c := s.client(t)
+	err := c.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{nil, {Level: 10}, {MinTXID: 2, MaxTXID: 1}, {MinTXID: 1, MaxTXID: 1}})
+	require.ErrorIs(t, err, os.ErrInvalid)
+	require.Equal(t, "DELETE HEAD", s.ops(), "the others are deleted")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err = c.DeleteLTXFiles(ctx, infos(1, 2))
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, fileName(2))
+	require.ErrorIs(t, c.DeleteAll(ctx), context.Canceled)
+
+	defer take(t, &c.names, fileKey(1))()
+	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, c.DeleteLTXFiles(ctx, infos(1)), context.DeadlineExceeded)
+	require.ErrorIs(t, c.DeleteAll(ctx), context.DeadlineExceeded)
+	require.Equal(t, "DELETE HEAD", s.ops())
+}
+
+// DeleteAll deletes what is the replica's at every level, and nothing else.
+func TestDeleteAll(t *testing.T) {
+	var mu sync.Mutex
+	deleted := map[string]bool{}
+	of := func(r *http.Request) string { _, key, _ := strings.Cut(r.URL.Path[1:], "/"); return key }
+	s := serve(t, answers{
+		"LIST": func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			prefix := r.URL.Query().Get("prefix")
+			var items []string
+			for _, key := range []string{
+				"db/0000/" + fileName(1), "db/0000/" + fileName(2), "db/0000/notes.txt", "db/0000/" + fileName(3) + ".tmp", "db/0009/" + fileName(1),
+			} {
+				if strings.HasPrefix(key, prefix) && !deleted[key] {
+					items = append(items, entry(key, 1))
+				}
+			}
+			say(200, page("", items...))(w, r)
+		},
+		"BATCH": func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			_, keys := batchOf(t, newCall(r))
+			for _, key := range keys {
+				deleted[key] = true
+			}
+			deletedAll(w, r)
+		},
+		"DELETE": func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			deleted[of(r)] = true
+			say(204, "")(w, r)
+		},
+		"HEAD": refuse(404, ""),
+	})
+	require.NoError(t, s.client(t).DeleteAll(t.Context()))
+	require.Equal(t, map[string]bool{"db/0000/" + fileName(1): true, "db/0000/" + fileName(2): true, "db/0009/" + fileName(1): true}, deleted)
+	require.Equal(t, map[string]int{"LIST": 10, "BATCH": 1, "DELETE": 1, "HEAD": 3}, counts(s))
+}
+
+// Whatever fails, the rest is deleted.
+func TestDeleteAllErrors(t *testing.T) {
+	s := serve(t, answers{
+		"LIST": func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Query().Get("prefix") {
+			case "db/0001/":
+				refuse(403, "AccessDenied")(w, r)
+			case "db/0002/":
+				say(200, page("", entry("db/0002/"+fileName(7), 1)))(w, r)
+			default:
+				say(200, page(""))(w, r)
+			}
+		},
+		"DELETE": say(204, ""), "HEAD": refuse(404, ""),
+	})
+	err := s.client(t).DeleteAll(t.Context())
+	require.ErrorIs(t, err, os.ErrPermission)
+	require.ErrorContains(t, err, "delete all files: list level 1")
+	require.Equal(t, map[string]int{"LIST": 10, "DELETE": 1, "HEAD": 1}, counts(s))
+}
+
+// More than a batch is deleted while the listing goes on.
+func TestDeleteAllPages(t *testing.T) {
+	all := to(1001)
+	s := serve(t, answers{
+		"LIST": func(w http.ResponseWriter, r *http.Request) {
+			q := r.URL.Query()
+			switch {
+			case q.Get("prefix") != testLevel0 || q.Get("start-after") != "":
+				say(200, page(""))(w, r)
+			case q.Get("continuation-token") == "":
+				say(200, listing("next", all[:1000]...))(w, r)
+			default:
+				say(200, listing("", all[1000:]...))(w, r)
+			}
+		},
+		"BATCH": deletedAll, "DELETE": say(204, ""), "HEAD": refuse(404, ""),
+	})
+	require.NoError(t, s.client(t).DeleteAll(t.Context()))
+	require.Equal(t, map[string]int{"LIST": 12, "BATCH": 1, "DELETE": 1, "HEAD": 1}, counts(s))
+	_, keys := batchOf(t, s.of("BATCH")[0])
+	require.Len(t, keys, 1000)
+}

@@ -1,0 +1,125 @@
+package s3
+
+import (
+	"encoding/pem"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// secureServer serves over TLS, with a certificate that is in a file alone.
+func secureServer(t *testing.T) (s *server, caFile string) {
+	t.Helper()
+	s = newServer(answers{"GET": object([]byte("x"), "v1")})
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(s.stop)
+	caFile = filepath.Join(t.TempDir(), "ca.pem")
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}
+	require.NoError(t, os.WriteFile(caFile, pem.EncodeToMemory(block), 0o600))
+	return s, caFile
+}
+
+// A certificate is trusted by the system, by AWS_CA_BUNDLE, by a file, or not at
+// all.
+func TestTLSTrust(t *testing.T) {
+	s, caFile := secureServer(t)
+	for _, tt := range []struct {
+		name    string
+		change  func(*Config)
+		bundle  string
+		trusted bool
+	}{
+		{"unknown", func(*Config) {}, "", false},
+		{"AWS_CA_BUNDLE", func(*Config) {}, caFile, true},
+		{"a file", func(c *Config) { c.CAFile = caFile }, "", true},
+		{"both", func(c *Config) { c.CAFile = caFile }, caFile, true},
+		{"skipped", func(c *Config) { c.SkipVerify = true }, "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before := len(s.seen())
+			c, _ := s.unready(t, tt.change)
+			t.Setenv("AWS_CA_BUNDLE", tt.bundle)
+			ready(t, c, defaultRegion)
+			got, err := readRange(t, c, "", 0, 0)
+			if !tt.trusted {
+				requireKinds(t, err, ErrTLS)
+				require.Len(t, s.seen(), before)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, "x", string(got))
+			require.Equal(t, "HTTP/1.1", s.seen()[before].proto, "though the server speaks HTTP/2")
+		})
+	}
+}
+
+// The system's certificates stay trusted beside those of a file.
+func TestTLSOtherFile(t *testing.T) {
+	s, _ := secureServer(t)
+	_, other := secureServer(t)
+	own := filepath.Join(t.TempDir(), "own.pem")
+	data, err := os.ReadFile(other)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(own, append([]byte("a comment\n"), data...), 0o600))
+	_, err = readRange(t, s.client(t, func(c *Config) { c.CAFile = own }), "", 0, 0)
+	require.NoError(t, err, "httptest has but one certificate")
+}
+
+func TestTLSFiles(t *testing.T) {
+	s := serve(t, nil)
+	isolate(t)
+	cfg := s.testConfig()
+	cfg.CAFile = filepath.Join(t.TempDir(), "missing")
+	_, err := New(cfg)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, cfg.CAFile)
+	require.NoError(t, os.WriteFile(cfg.CAFile, []byte("no certificate"), 0o600))
+	_, err = New(cfg)
+	require.ErrorContains(t, err, cfg.CAFile+" has no certificate in PEM")
+}
+
+// A store that speaks no TLS, at an https endpoint, and the reverse.
+func TestTLSWrongScheme(t *testing.T) {
+	plain := serve(t, nil)
+	c := plain.client(t, func(c *Config) { c.Endpoint = "https" + plain.URL[len("http"):] })
+	_, err := c.OpenLTXFile(within(t, 10*time.Second), 0, 1, 1, 0, 0)
+	requireKinds(t, err, ErrTLS)
+
+	secure, _ := secureServer(t)
+	c = secure.client(t, func(c *Config) { c.Endpoint = "http" + secure.URL[len("https"):] })
+	_, err = c.OpenLTXFile(within(t, 10*time.Second), 0, 1, 1, 0, 0)
+	require.Error(t, err)
+	require.Empty(t, secure.seen())
+}
+
+// The SDK takes no other kind of client when AWS_CA_BUNDLE is set, and what it
+// makes of this one keeps its settings.
+func TestHTTPClient(t *testing.T) {
+	s := serve(t, nil)
+	c := s.client(t, func(c *Config) { c.MaxConnections = 7 })
+	client, err := newHTTPClient(c.cfg, c.conns)
+	require.NoError(t, err)
+	tr := client.GetTransport()
+	require.Equal(t, []int{7, 7, 7}, []int{tr.MaxConnsPerHost, tr.MaxIdleConns, tr.MaxIdleConnsPerHost})
+	require.True(t, tr.DisableCompression)
+	require.False(t, tr.DisableKeepAlives)
+	require.Equal(t, c.cfg.Timeouts.Connect, tr.TLSHandshakeTimeout)
+	require.Zero(t, client.GetTimeout(), "contexts and connections have deadlines")
+}
+
+// Headers without an end are an error, not memory.
+func TestHugeHeader(t *testing.T) {
+	s := serve(t, answers{"GET": func(w http.ResponseWriter, r *http.Request) {
+		for range 1000 {
+			w.Header().Add("X-Long", string(make([]byte, 1000, 1000)))
+		}
+		object([]byte("x"), "v1")(w, r)
+	}})
+	_, err := readRange(t, s.client(t, func(c *Config) { c.Retry.Attempts = 1 }), "", 0, 0)
+	require.Error(t, err)
+}

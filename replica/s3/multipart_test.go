@@ -1,0 +1,445 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+	"time"
+	"unsafe"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+const testPart = 1000
+
+// inParts answers an upload in parts of data, with what changes it.
+func inParts(data []byte, changes answers) answers {
+	a := answers{
+		"CREATE":   say(200, "<InitiateMultipartUploadResult><UploadId>upload-1</UploadId></InitiateMultipartUploadResult>"),
+		"PART":     partAnswer,
+		"COMPLETE": say(200, `<CompleteMultipartUploadResult><ETag>&quot;v1-4&quot;</ETag></CompleteMultipartUploadResult>`),
+		"ABORT":    say(204, ""),
+		"HEAD":     verified(data, "v1-4"),
+	}
+	for op, answer := range changes {
+		a[op] = answer
+	}
+	return a
+}
+
+func partAnswer(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("ETag", `"part-`+r.URL.Query().Get("partNumber")+`"`)
+}
+
+// smallParts makes a client upload parts that are smaller than S3 takes.
+func smallParts(c *ReplicaClient) *ReplicaClient {
+	c.cfg.PartSize = testPart
+	return c
+}
+
+// counts are how many requests of each kind there were, those that there were.
+func counts(s *server) map[string]int {
+	n := map[string]int{}
+	for _, c := range s.seen() {
+		n[c.op]++
+	}
+	return n
+}
+
+type completed struct {
+	Parts []struct {
+		PartNumber        int
+		ETag              string
+		ChecksumCRC64NVME string
+	} `xml:"Part"`
+}
+
+// Files of a part's size and more go in parts, each with its checksum, and at the
+// end that of the whole.
+func TestMultipart(t *testing.T) {
+	for _, size := range []int{testPart, testPart + 1, 3 * testPart, 3*testPart + 500} {
+		data := bytesOf(size)
+		for name, r := range map[string]io.Reader{"a file": stagedFile(t, data), "a stream": iotest.HalfReader(stream(data))} {
+			t.Run(fmt.Sprint(name, " of ", size), func(t *testing.T) {
+				s := serve(t, inParts(data, nil))
+				f, err := write(t, smallParts(s.client(t)), r)
+				require.NoError(t, err)
+				require.Equal(t, replica.Version("v1-4"), f.Version)
+				require.Equal(t, int64(size), f.Size)
+				n := (size + testPart - 1) / testPart
+				require.Equal(t, map[string]int{"CREATE": 1, "PART": n, "COMPLETE": 1, "HEAD": 1}, counts(s))
+
+				create := s.of("CREATE")[0]
+				require.Equal(t, fileKey(1), create.key)
+				require.Equal(t, "CRC64NVME", create.get("X-Amz-Checksum-Algorithm"))
+				require.Equal(t, "FULL_OBJECT", create.get("X-Amz-Checksum-Type"))
+				require.Equal(t, "1", create.get("X-Amz-Meta-Min-Txid"))
+				require.NotEmpty(t, create.get("X-Amz-Meta-Litestream-Timestamp"))
+
+				bodies := make([][]byte, n)
+				for _, part := range s.of("PART") {
+					number, err := strconv.Atoi(part.param("partNumber"))
+					require.NoError(t, err)
+					require.Equal(t, "upload-1", part.param("uploadId"))
+					require.Equal(t, checksumOf(part.body), part.get("X-Amz-Checksum-Crc64nvme"))
+					require.Empty(t, part.coding)
+					require.Empty(t, part.get("X-Amz-Trailer"))
+					bodies[number-1] = part.body
+				}
+				for i, body := range bodies {
+					require.True(t, bytes.Equal(data[i*testPart:min(size, (i+1)*testPart)], body), "part %d", i+1)
+				}
+
+				complete := s.of("COMPLETE")[0]
+				require.Equal(t, checksumOf(data), complete.get("X-Amz-Checksum-Crc64nvme"))
+				require.Equal(t, "FULL_OBJECT", complete.get("X-Amz-Checksum-Type"))
+				var doc completed
+				require.NoError(t, xml.Unmarshal(complete.body, &doc))
+				require.Len(t, doc.Parts, n)
+				for i, part := range doc.Parts {
+					require.Equal(t, i+1, part.PartNumber)
+					require.Equal(t, fmt.Sprintf(`"part-%d"`, i+1), part.ETag)
+					require.Equal(t, checksumOf(bodies[i]), part.ChecksumCRC64NVME)
+				}
+			})
+		}
+	}
+}
+
+func TestMultipartHeaders(t *testing.T) {
+	data := bytesOf(2500)
+	const key = "X-Amz-Server-Side-Encryption-Customer-Key"
+	s := serve(t, inParts(data, nil))
+	c := smallParts(s.client(t, func(c *Config) {
+		c.SSECustomerKey, c.RequesterPays, c.PutObjectContentMD5, c.StorageClass, c.NoChecksums = testSSEKey, true, true, "GLACIER_IR", true
+	}))
+	_, err := c.WriteLTXFileExclusive(t.Context(), 0, 1, 1, bytes.NewReader(data))
+	require.NoError(t, err)
+	for _, call := range s.seen() {
+		require.Equal(t, testSSEKey, call.get(key), call.op)
+		require.Equal(t, "requester", call.get("X-Amz-Request-Payer"), call.op)
+		require.Empty(t, call.get("X-Amz-Checksum-Crc64nvme"), call.op)
+		require.Empty(t, call.get("X-Amz-Checksum-Algorithm"), call.op)
+	}
+	for _, part := range s.of("PART") {
+		require.Equal(t, md5Of(part.body), part.get("Content-Md5"))
+	}
+	require.Equal(t, "GLACIER_IR", s.of("CREATE")[0].get("X-Amz-Storage-Class"))
+	require.Len(t, s.of("CREATE")[0].get("X-Amz-Meta-Ltxfs-Write-Id"), 32)
+	require.Equal(t, "*", s.of("COMPLETE")[0].get("If-None-Match"))
+
+	s = serve(t, inParts(data, nil))
+	c = smallParts(s.client(t, func(c *Config) { c.SSEKMSKeyID = "key-1" }))
+	_, err = write(t, c, bytes.NewReader(data))
+	require.NoError(t, err)
+	require.Equal(t, "aws:kms", s.of("CREATE")[0].get("X-Amz-Server-Side-Encryption"))
+	require.Equal(t, "key-1", s.of("CREATE")[0].get("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"))
+}
+
+// So many parts are on their way at a time, and no more.
+func TestMultipartConcurrency(t *testing.T) {
+	const most = 3
+	data := bytesOf(12 * testPart)
+	for name, r := range map[string]io.Reader{"a file": bytes.NewReader(data), "a stream": stream(data)} {
+		t.Run(name, func(t *testing.T) {
+			var now, peak atomic.Int32
+			var full sync.WaitGroup
+			full.Add(most)
+			s := serve(t, inParts(data, answers{"PART": func(w http.ResponseWriter, r *http.Request) {
+				n := now.Add(1)
+				defer now.Add(-1)
+				for old := peak.Load(); n > old && !peak.CompareAndSwap(old, n); old = peak.Load() {
+				}
+				if n, _ := strconv.Atoi(r.URL.Query().Get("partNumber")); n <= most {
+					full.Done()
+					full.Wait() // for the first ones, all together
+				}
+				partAnswer(w, r)
+			}}))
+			_, err := write(t, smallParts(s.client(t, func(c *Config) { c.Concurrency = most })), r)
+			require.NoError(t, err)
+			require.Equal(t, int32(most), peak.Load())
+		})
+	}
+}
+
+// watched is a stream that notes into which buffers it is read, and calls before
+// each part.
+type watched struct {
+	r       io.Reader
+	buffers map[*byte]bool
+	before  func(part int)
+	parts   int
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	if len(p) == testPart { // not the first part, which is read piece by piece
+		w.buffers[unsafe.SliceData(p)] = true
+		w.parts++
+		w.before(1 + w.parts)
+	}
+	return io.ReadFull(w.r, p[:min(len(p), testPart)])
+}
+
+// Of a stream, there are never more parts in memory than are on their way, and one.
+func TestMultipartStreamMemory(t *testing.T) {
+	const most, all = 3, 40
+	data := bytesOf(all * testPart)
+	var arrived atomic.Int32
+	s := serve(t, inParts(data, answers{"PART": func(w http.ResponseWriter, r *http.Request) {
+		partAnswer(w, r)
+		arrived.Add(1)
+	}}))
+	r := &watched{r: bytes.NewReader(data), buffers: map[*byte]bool{}}
+	r.before = func(part int) {
+		if int(arrived.Load()) < part-(most+1) {
+			t.Errorf("part %d is read while only %d have been sent", part, arrived.Load())
+		}
+	}
+	_, err := write(t, smallParts(s.client(t, func(c *Config) { c.Concurrency = most })), r)
+	require.NoError(t, err)
+	require.Len(t, s.of("PART"), all)
+	require.Equal(t, all, r.parts, "and the end")
+	require.LessOrEqual(t, len(r.buffers), most+1)
+}
+
+// What fails leaves no parts: it is aborted, once and at the end.
+func TestMultipartFails(t *testing.T) {
+	data := bytesOf(6 * testPart)
+	odd := errors.New("the disk is gone")
+	second := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("partNumber") == "2" {
+			refuse(403, "AccessDenied")(w, r)
+			return
+		}
+		partAnswer(w, r)
+	}
+	for _, tt := range []struct {
+		name    string
+		changes answers
+		r       io.Reader
+		is      error
+		text    string
+	}{
+		{"a part", answers{"PART": second}, bytes.NewReader(data), os.ErrPermission, "part 2: UploadPart"},
+		{"a part of a stream", answers{"PART": second}, stream(data), os.ErrPermission, "part 2: UploadPart"},
+		{"the end", answers{"COMPLETE": refuse(403, "AccessDenied")}, bytes.NewReader(data), os.ErrPermission, "CompleteMultipartUpload"},
+		{"the end, with 200", answers{"COMPLETE": say(200, "<Error><Code>AccessDenied</Code></Error>")}, bytes.NewReader(data), os.ErrPermission, "CompleteMultipartUpload"},
+		{"the reader", nil, io.MultiReader(bytes.NewReader(data), iotest.ErrReader(odd)), odd, ""},
+		{"a reader that is cut", nil, io.MultiReader(bytes.NewReader(data), iotest.ErrReader(io.ErrUnexpectedEOF)), io.ErrUnexpectedEOF, ""},
+		{"a file that is shorter", nil, &changing{Reader: bytes.NewReader(data), reads: 1, err: io.EOF}, io.ErrUnexpectedEOF, "shorter"},
+		{"a file that is shorter when it is sent", nil, &onceReadable{Reader: bytes.NewReader(data)}, io.ErrUnexpectedEOF, "shorter"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, inParts(data, tt.changes))
+			c := smallParts(s.client(t, func(c *Config) { c.SignPayload = no() }))
+			_, err := write(t, c, tt.r)
+			require.ErrorIs(t, err, tt.is)
+			require.ErrorContains(t, err, tt.text)
+			require.ErrorContains(t, err, "write level 0 "+fileName(1))
+			calls := s.seen()
+			require.Equal(t, "ABORT", calls[len(calls)-1].op)
+			require.Len(t, s.of("ABORT"), 1)
+			require.Equal(t, "upload-1", s.of("ABORT")[0].param("uploadId"))
+			require.Equal(t, fileKey(1), s.of("ABORT")[0].key)
+			require.NoError(t, c.Close())
+			require.Len(t, s.of("ABORT"), 1)
+			requireNoEntries(t, &c.names)
+		})
+	}
+}
+
+// onceReadable ends when an offset is read for the second time, but the first.
+type onceReadable struct {
+	*bytes.Reader
+	mu   sync.Mutex
+	read map[int64]bool
+}
+
+func (r *onceReadable) ReadAt(p []byte, off int64) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.read[off] && off > 0 {
+		return 0, io.EOF
+	}
+	if r.read == nil {
+		r.read = map[int64]bool{}
+	}
+	r.read[off] = true
+	return r.Reader.ReadAt(p, off)
+}
+
+// A write that is cancelled is aborted although its context is done.
+func TestMultipartCancelled(t *testing.T) {
+	data := bytesOf(6 * testPart)
+	for name, op := range map[string]string{"in a part": "PART", "at the end": "COMPLETE"} {
+		for kind, r := range map[string]io.Reader{"file": bytes.NewReader(data), "stream": stream(data)} {
+			t.Run(name+" of a "+kind, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				s := serve(t, inParts(data, answers{op: func(w http.ResponseWriter, r *http.Request) {
+					cancel()
+					hang(w, r)
+				}}))
+				_, err := smallParts(s.client(t)).WriteLTXFile(ctx, 0, 1, 1, r)
+				require.ErrorIs(t, err, context.Canceled)
+				require.Len(t, s.of("ABORT"), 1)
+			})
+		}
+	}
+}
+
+// An end whose answer is lost has been one, if the store has the file.
+func TestMultipartLostAnswer(t *testing.T) {
+	data := bytesOf(2 * testPart)
+	lost := inTurn(reset, refuse(404, "NoSuchUpload"))
+	s := serve(t, inParts(data, answers{"COMPLETE": lost}))
+	f, err := write(t, smallParts(s.client(t)), bytes.NewReader(data))
+	require.NoError(t, err)
+	require.Equal(t, replica.Version("v1-4"), f.Version)
+	require.Equal(t, map[string]int{"CREATE": 1, "PART": 2, "COMPLETE": 2, "HEAD": 1}, counts(s))
+
+	// The store has another file: no such upload, and not ours.
+	s = serve(t, inParts(data, answers{"COMPLETE": refuse(404, "NoSuchUpload"), "HEAD": verified([]byte("old"), "v0")}))
+	_, err = write(t, smallParts(s.client(t, func(c *Config) { c.Timeouts.Verify = 20 * time.Millisecond })), bytes.NewReader(data))
+	require.ErrorIs(t, err, ErrVerify)
+	require.Empty(t, s.of("DELETE"))
+
+	// An end that fails in a way that may pass is tried again, though it says 200.
+	s = serve(t, inParts(data, answers{"COMPLETE": inTurn(say(200, "<Error><Code>InternalError</Code></Error>"), inParts(data, nil)["COMPLETE"])}))
+	_, err = write(t, smallParts(s.client(t)), bytes.NewReader(data))
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{"CREATE": 1, "PART": 2, "COMPLETE": 2, "HEAD": 1}, counts(s))
+}
+
+func TestMultipartExclusive(t *testing.T) {
+	data := bytesOf(2 * testPart)
+	for _, tt := range []struct {
+		name     string
+		complete http.HandlerFunc
+		mine     bool
+		is       error
+	}{
+		{"another's is there", refuse(412, "PreconditionFailed"), false, os.ErrExist},
+		{"its own, whose answer was lost", inTurn(reset, refuse(404, "NoSuchUpload")), true, nil},
+		{"another's, and the upload is gone", refuse(404, "NoSuchUpload"), false, os.ErrExist},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var id atomic.Value
+			a := inParts(data, answers{"COMPLETE": tt.complete})
+			create := a["CREATE"]
+			a["CREATE"] = func(w http.ResponseWriter, r *http.Request) {
+				id.Store(r.Header.Get("X-Amz-Meta-Ltxfs-Write-Id"))
+				create(w, r)
+			}
+			a["HEAD"] = func(w http.ResponseWriter, r *http.Request) {
+				owner := "other"
+				if tt.mine {
+					owner = id.Load().(string)
+				}
+				verified(data, "v1-4", "X-Amz-Meta-Ltxfs-Write-Id", owner)(w, r)
+			}
+			s := serve(t, a)
+			_, err := smallParts(s.client(t)).WriteLTXFileExclusive(t.Context(), 0, 1, 1, bytes.NewReader(data))
+			if tt.is != nil {
+				require.ErrorIs(t, err, tt.is)
+				require.Len(t, s.of("ABORT"), 1)
+				return
+			}
+			require.NoError(t, err)
+			require.Empty(t, s.of("ABORT"))
+		})
+	}
+}
+
+// Stores that don't know the checksums of an upload.
+func TestMultipartChecksumsRefused(t *testing.T) {
+	data := bytesOf(2 * testPart)
+	refusing := func(then http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-Amz-Checksum-Algorithm")+r.Header.Get("X-Amz-Checksum-Crc64nvme") != "" {
+				refuse(501, "NotImplemented")(w, r)
+				return
+			}
+			then(w, r)
+		}
+	}
+	plain := answers{"HEAD": object(data, "v1-4"), "GET": object(data, "v1-4")}
+	good := inParts(data, plain)
+	for _, tt := range []struct {
+		name   string
+		op     string
+		r      io.Reader
+		counts map[string]int // nil is an error
+	}{
+		{"at the beginning", "CREATE", bytes.NewReader(data), map[string]int{"CREATE": 2, "PART": 2, "COMPLETE": 1, "HEAD": 1, "GET": 1}},
+		{"at the beginning of a stream", "CREATE", stream(data), map[string]int{"CREATE": 2, "PART": 2, "COMPLETE": 1, "HEAD": 1, "GET": 1}},
+		{"at the end", "COMPLETE", bytes.NewReader(data), map[string]int{"CREATE": 2, "PART": 4, "COMPLETE": 2, "ABORT": 1, "HEAD": 1, "GET": 1}},
+		{"at the end of a stream", "COMPLETE", stream(data), nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := inParts(data, plain)
+			a[tt.op] = refusing(good[tt.op])
+			s := serve(t, a)
+			_, err := write(t, smallParts(s.client(t)), tt.r)
+			if tt.counts == nil {
+				require.ErrorContains(t, err, "NotImplemented")
+				require.Len(t, s.of("ABORT"), 1)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, tt.counts, counts(s))
+		})
+	}
+	// A store that takes them and ignores them has none in the end.
+	s := serve(t, inParts(data, plain))
+	_, err := write(t, smallParts(s.client(t)), bytes.NewReader(data))
+	require.NoError(t, err)
+	require.Len(t, s.of("GET"), 1, "it is read back")
+}
+
+func TestMultipartNotBegun(t *testing.T) {
+	data := bytesOf(2 * testPart)
+	for text, create := range map[string]http.HandlerFunc{
+		"AccessDenied": refuse(403, "AccessDenied"), "the store names no upload": say(200, "<InitiateMultipartUploadResult/>"),
+	} {
+		s := serve(t, inParts(data, answers{"CREATE": create}))
+		_, err := write(t, smallParts(s.client(t)), bytes.NewReader(data))
+		require.ErrorContains(t, err, text)
+		require.Equal(t, "CREATE", s.ops())
+	}
+}
+
+// Parts grow where there would be too many; a stream has its own limit.
+func TestMultipartPartSize(t *testing.T) {
+	s := serve(t, nil)
+	c := s.client(t)
+	const part = minPartSize
+	for size, want := range map[int64]int64{
+		0: part, part: part, maxParts * part: part, maxParts*part + 1: 6 << 20, maxParts * (6 << 20): 6 << 20, maxParts*(6<<20) + 1: 7 << 20,
+		5 << 40: 525 << 20,
+	} {
+		u := &upload{client: c, src: &source{section: io.NewSectionReader(strings.NewReader(""), 0, size)}}
+		got := u.partSize()
+		require.Equal(t, want, got, size)
+		require.LessOrEqual(t, (size+got-1)/got, int64(maxParts))
+	}
+	u := &upload{client: c, src: &source{stream: stream(nil), first: bytesOf(10)}, sums: newSums()}
+	require.Equal(t, int64(part), u.partSize())
+	p := &parts{upload: u, size: part, sent: make([]types.CompletedPart, maxParts)}
+	require.ErrorContains(t, p.send(t.Context()), "more than 10000 parts of 5242880 bytes: set a larger partSize")
+	require.Empty(t, s.ops())
+}

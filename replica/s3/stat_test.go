@@ -1,0 +1,98 @@
+package s3
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/replicatest"
+)
+
+func TestStat(t *testing.T) {
+	s := serve(t, answers{"HEAD": object(bytesOf(1234), "v1", "X-Amz-Meta-Litestream-Timestamp", "2025-01-02T03:04:05.5Z")})
+	f, err := s.client(t).StatLTXFile(t.Context(), 3, 1, 2)
+	require.NoError(t, err)
+	require.Equal(t, replica.File{Level: 3, MinTXID: 1, MaxTXID: 2, Size: 1234, ModTime: modified, Version: "v1"}, f)
+	require.Equal(t, "HEAD", s.ops())
+	require.Equal(t, "db/0003/0000000000000001-0000000000000002.ltx", s.seen()[0].key)
+	require.Empty(t, s.seen()[0].get("X-Amz-Checksum-Mode"))
+	_, err = s.client(t).StatLTXFile(t.Context(), 10, 1, 2)
+	require.ErrorIs(t, err, os.ErrInvalid)
+}
+
+func TestStatStrangeAnswers(t *testing.T) {
+	for name, head := range map[string]http.HandlerFunc{
+		"no time": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "5") },
+		"no size": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Last-Modified", modified.Format(http.TimeFormat))
+			w.Header().Set("Transfer-Encoding", "chunked")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, answers{"HEAD": head})
+			_, err := s.client(t).StatLTXFile(t.Context(), 0, 1, 1)
+			require.ErrorContains(t, err, "gives neither size nor time")
+		})
+	}
+}
+
+// The timestamp is in the metadata, or else in the header, or else it is the
+// time of the last modification.
+func TestStatExact(t *testing.T) {
+	file := replicatest.LTX(t, 1, 1)
+	const name = "X-Amz-Meta-Litestream-Timestamp"
+	replacedTwice := inTurn(object(file, "v2"), object(file, "v3"), object(file, "v3"))
+	for _, tt := range []struct {
+		name string
+		head http.HandlerFunc
+		get  http.HandlerFunc
+		want time.Time
+		ops  string
+		is   error
+	}{
+		{"metadata", object(file, "v1", name, "2025-01-02T03:04:05.123456789Z"), nil, time.Date(2025, 1, 2, 3, 4, 5, 123456789, time.UTC), "HEAD", nil},
+		{"of another zone", object(file, "v1", name, "2025-01-02T03:04:05+02:00"), nil, time.Date(2025, 1, 2, 1, 4, 5, 0, time.UTC), "HEAD", nil},
+		{"none", object(file, "v1"), object(file, "v1"), replicatest.DefaultTime, "HEAD GET", nil},
+		{"broken", object(file, "v1", name, "yesterday"), object(file, "v1"), replicatest.DefaultTime, "HEAD GET", nil},
+		{"no header either", object(bytesOf(200), "v1"), object(bytesOf(200), "v1"), modified, "HEAD GET", nil},
+		{"too short for a header", object(bytesOf(99), "v1"), nil, modified, "HEAD", nil},
+		{"replaced meanwhile", inTurn(object(file, "v1"), object(file, "v2")), object(file, "v2"), replicatest.DefaultTime, "HEAD GET HEAD GET", nil},
+		{"replaced again and again", object(file, "v1"), replacedTwice, time.Time{}, "HEAD GET HEAD GET HEAD GET", replica.ErrReplaced},
+		{"deleted meanwhile", object(file, "v1"), refuse(404, "NoSuchKey"), time.Time{}, "HEAD GET", os.ErrNotExist},
+		{"not to be read", object(file, "v1"), refuse(403, "AccessDenied"), time.Time{}, "HEAD GET", os.ErrPermission},
+		{"missing", refuse(404, ""), nil, time.Time{}, "HEAD", os.ErrNotExist},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, answers{"HEAD": tt.head, "GET": tt.get})
+			f, err := s.client(t).StatLTXFileExact(within(t, 10*time.Second), 0, 1, 1)
+			require.Equal(t, tt.ops, s.ops())
+			for _, get := range s.of("GET") {
+				require.Equal(t, "bytes=0-99", get.get("Range"))
+				require.NotEmpty(t, get.get("If-Match"))
+			}
+			if tt.is != nil {
+				require.ErrorIs(t, err, tt.is)
+				require.ErrorContains(t, err, "stat level 0 "+fileName(1))
+				require.Zero(t, f)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, tt.want, f.ModTime)
+		})
+	}
+}
+
+// A header that breaks off is an error, not a missing timestamp.
+func TestStatExactBroken(t *testing.T) {
+	file := replicatest.LTX(t, 1, 1)
+	s := serve(t, answers{"HEAD": object(file, "v1"), "GET": cut(file, "v1", 0, false)})
+	_, err := s.client(t).StatLTXFileExact(within(t, 10*time.Second), 0, 1, 1)
+	require.ErrorContains(t, err, "read the header")
+	require.NotErrorIs(t, err, context.DeadlineExceeded)
+	require.Len(t, s.of("GET"), 1+maxResumes)
+}
