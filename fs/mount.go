@@ -145,12 +145,15 @@ const maxRequest = 1 << 20
 // are measurements; see docs/design.md.
 func kernelOptions(opts Options) *fuse.MountOptions {
 	o := &fuse.MountOptions{
-		Name:                     "ltxfs",
-		FsName:                   opts.Source,
-		AllowOther:               opts.AllowOther,
-		MaxBackground:            inFlightRequests,
-		MaxWrite:                 maxRequest,
-		DisableXAttrs:            true,
+		Name:          "ltxfs",
+		FsName:        opts.Source,
+		AllowOther:    opts.AllowOther,
+		MaxBackground: inFlightRequests,
+		MaxWrite:      maxRequest,
+		DisableXAttrs: true,
+		// A pipe is too small for the largest read with its header, and each
+		// such read would be a warning.
+		DisableSplice:            true,
 		ExplicitDataCacheControl: true,
 		// AUTO: readdirplus for ls -l, and not for ls. ATOMIC_O_TRUNC: an open
 		// says that it empties the file, which is what tells a replacement

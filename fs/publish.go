@@ -153,6 +153,10 @@ func (fsys *fileSystem) verifyAndWrite(ctx context.Context, s *staged, f *os.Fil
 		write = replica.WriteExclusive
 	}
 	written, err := write(ctx, fsys.client, p.level, p.minTXID, p.maxTXID, io.NewSectionReader(f, 0, size))
+	if errors.Is(err, os.ErrExist) {
+		// Another writer came between, and its file is to show.
+		fsys.index.Invalidate(p.level)
+	}
 	if err != nil {
 		return err
 	}

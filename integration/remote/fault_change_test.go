@@ -19,10 +19,12 @@ func faultReplaced(t *testing.T, kind *s3test.Kind) {
 	r.store(old)
 	now := newFile(t, seedLevel, 800, 2048, replicatest.Seed(7))
 	l := r.use(loadOptions{})
+	l.goOn(1, 1)
 	r.readWhile(old, func() { r.store(now) })
 
 	// Who opens it now gets the other file, and no byte of the first.
 	r.requireReads(now)
+	l.goOn(2, 2)
 	require.Empty(t, l.end())
 	r.requireRecovered()
 }
@@ -32,11 +34,13 @@ func faultDeleted(t *testing.T, kind *s3test.Kind) {
 	f := newFile(t, seedLevel, 800, 2048)
 	r.store(f)
 	l := r.use(loadOptions{})
+	l.goOn(1, 1)
 	r.readWhile(f, func() {
 		r.server.Delete(t, r.bucket, f.key())
 		r.forget(f)
 	})
 	require.Equal(t, syscall.ENOENT, r.read(f, direct).errno)
+	l.goOn(2, 2)
 	require.Empty(t, l.end())
 	r.requireRecovered()
 }

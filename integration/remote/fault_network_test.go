@@ -78,7 +78,7 @@ func faultCutWrites(t *testing.T, kind *s3test.Kind) {
 	for _, o := range failed {
 		require.Contains(t, timedOut, o.errno, o.stderr)
 		require.NotEmpty(t, o.staged, o.stderr)
-		require.LessOrEqual(t, o.took, writeMax)
+		require.LessOrEqual(t, o.took, publishMax)
 		require.Contains(t, r.m.Log(), "not published", o.file.name())
 	}
 	remove()

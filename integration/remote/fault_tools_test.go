@@ -16,9 +16,10 @@ import (
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 )
 
-// toolTimeout is when a tool has hung: long after the longest deadline of what it
-// does, which is that of listing.
-const toolTimeout = 100 * time.Second
+// toolTimeout is when a tool has hung. It may make several calls that each wait
+// for their own deadline, and wait for another tool that does so in the same
+// directory, which the kernel locks.
+const toolTimeout = 200 * time.Second
 
 // outcome is what one tool did to one file.
 type outcome struct {
@@ -143,17 +144,17 @@ func (r *rig) write(f ltxFile, mode writeMode) outcome {
 }
 
 // beginWrite starts to write a file, and returns once it is staged, but has no
-// content yet. finish gives it its content and publishes it, by fsync.
+// content yet. finish gives it its content and publishes it, by close.
 func (r *rig) beginWrite(f ltxFile) (finish func() outcome) {
 	r.t.Helper()
-	cmd := exec.Command("dd", "of="+r.m.Path(f.path()), "bs=1M", "iflag=fullblock", "conv=fsync", "status=none")
+	cmd := exec.Command("dd", "of="+r.m.Path(f.path()), "bs=1M", "iflag=fullblock", "status=none")
 	cmd.Env = ltxfstest.Env()
 	stdin, content, err := os.Pipe()
 	require.NoError(r.t, err)
 	cmd.Stdin = stdin
 	done := make(chan ltxfstest.Result, 1)
 	go func() {
-		done <- ltxfstest.RunCmd(r.t, 2*toolTimeout, cmd)
+		done <- ltxfstest.RunCmd(r.t, toolTimeout, cmd)
 		stdin.Close()
 	}()
 	ltxfstest.Eventually(r.t, ltxfstest.Timeout, f.path()+" is staged", func() bool { return r.stagedFiles()[f.name()] != "" })

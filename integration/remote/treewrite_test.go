@@ -223,16 +223,16 @@ func TestExclusiveAgainstOthers(t *testing.T) {
 	for _, kind := range s3test.Servers {
 		t.Run(kind.Name, func(t *testing.T) {
 			t.Parallel()
-			for how, publish := range map[string]func(w openTree, data []byte) (err error, staged string){
-				"O_EXCL": func(w openTree, data []byte) (error, string) {
+			for how, publish := range map[string]func(w openTree, data []byte) (staged string, err error){
+				"O_EXCL": func(w openTree, data []byte) (string, error) {
 					f, err := w.Open(file, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o644)
 					require.NoError(t, err)
 					require.NoError(t, f.Write(data))
-					return f.Close(), file
+					return file, f.Close()
 				},
-				"RENAME_NOREPLACE": func(w openTree, data []byte) (error, string) {
+				"RENAME_NOREPLACE": func(w openTree, data []byte) (string, error) {
 					require.NoError(t, w.WriteFile(temp, data))
-					return w.Rename(temp, file, unix.RENAME_NOREPLACE), temp
+					return temp, w.Rename(temp, file, unix.RENAME_NOREPLACE)
 				},
 			} {
 				for size, data := range map[string][]byte{"one request": ours, "parts": large} {
@@ -248,7 +248,7 @@ func TestExclusiveAgainstOthers(t *testing.T) {
 							w.s.Put(t, w.bucket, "db/0000/"+name, theirs)
 							return false
 						}))
-						err, staged := publish(w, data)
+						staged, err := publish(w, data)
 						require.Equal(t, syscall.EEXIST, err)
 						require.Equal(t, "*", conditional)
 						w.holds(t, map[string][]byte{name: theirs})

@@ -25,6 +25,10 @@ var (
 	// ErrNoCredentials means that none were found, anywhere.
 	ErrNoCredentials = fmt.Errorf("no credentials found: %w", os.ErrPermission)
 
+	// ErrNotEncrypted means that a store ignores the encryption that it is asked
+	// for.
+	ErrNotEncrypted = errors.New("the store doesn't encrypt what is written as it was asked to")
+
 	// ErrUnreachable means that there was no connection to the store, or none
 	// that was safe: a name without an address, a port where nobody listens, a
 	// certificate that isn't trusted.

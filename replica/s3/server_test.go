@@ -65,6 +65,7 @@ type call struct {
 type server struct {
 	*httptest.Server
 	answers answers
+	plain   bool // it encrypts nothing, and doesn't say that it does
 
 	mu       sync.Mutex
 	calls    []call
@@ -106,6 +107,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.calls = append(s.calls, c)
 	s.mu.Unlock()
 	r.Body = io.NopCloser(bytes.NewReader(c.body))
+	for _, name := range []string{"X-Amz-Server-Side-Encryption", "X-Amz-Server-Side-Encryption-Customer-Algorithm"} {
+		if value := r.Header.Get(name); value != "" && !s.plain {
+			w.Header().Set(name, value)
+		}
+	}
 	if answer := s.answers[c.op]; answer != nil {
 		answer(w, r)
 		return

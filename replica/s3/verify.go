@@ -7,7 +7,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
@@ -146,9 +145,9 @@ func (u *upload) discard(ctx context.Context, err error) error {
 		Bucket: &c.cfg.Bucket, Key: &u.key, IfMatch: etag(u.file.Version), RequestPayer: c.payer(),
 	})
 	if derr = storeError(ctx, "DeleteObject", derr); derr != nil {
-		c.log().Error("a damaged file is in the bucket and can't be deleted", "key", u.key, "error", derr)
-		return fmt.Errorf("%w; the damaged file can't be deleted: %w", err, derr)
+		c.log().Error("the store has something else than was written, and can't delete it", "key", u.key, "error", derr)
+		return fmt.Errorf("%w; and what the store has can't be deleted: %w", err, derr)
 	}
-	c.log().Error("the store damaged a file; it is deleted", "key", aws.ToString(&u.key), "error", err)
+	c.log().Error("the store has something else than was written; it is deleted", "key", u.key, "error", err)
 	return err
 }

@@ -154,7 +154,7 @@ func TestVerifyDiscardFails(t *testing.T) {
 	c, log := s.logging(t)
 	_, err := write(t, c, bytes.NewReader(data))
 	require.ErrorIs(t, err, ErrVerify)
-	require.ErrorContains(t, err, "the damaged file can't be deleted")
+	require.ErrorContains(t, err, "can't be deleted")
 	require.Contains(t, log.String(), "level=ERROR")
 	require.Contains(t, log.String(), fileKey(1))
 }

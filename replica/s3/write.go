@@ -185,6 +185,9 @@ func (u *upload) put(ctx context.Context, body io.ReadSeeker, looked io.ReadSeek
 	}
 	c.sawBucket()
 	u.done(out.ETag, out.ResultMetadata)
+	if err := c.checkEncryption(out.ServerSideEncryption, out.SSECustomerAlgorithm); err != nil {
+		return u.discard(ctx, err)
+	}
 	return nil
 }
 
@@ -234,6 +237,18 @@ func (u *upload) metadata() map[string]string {
 		m[metaWriteID] = u.id
 	}
 	return m
+}
+
+// checkEncryption makes sure that a store says that it encrypts as it was asked to.
+// One that doesn't know the header ignores it.
+func (c *ReplicaClient) checkEncryption(kind types.ServerSideEncryption, customer *string) error {
+	switch {
+	case c.cfg.SSECustomerKey != "" && aws.ToString(customer) != c.cfg.SSECustomerAlgorithm:
+		return fmt.Errorf("%w: it ignores sseCustomerKey", ErrNotEncrypted)
+	case c.cfg.SSEKMSKeyID != "" && kind != types.ServerSideEncryptionAwsKms && kind != types.ServerSideEncryptionAwsKmsDsse:
+		return fmt.Errorf("%w: it ignores sseKmsKeyId", ErrNotEncrypted)
+	}
+	return nil
 }
 
 // kmsKey are the parameters of SSE-KMS.

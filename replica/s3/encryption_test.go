@@ -1,0 +1,33 @@
+package s3
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A store that ignores the wish for encryption has stored a file in the clear,
+// which the user didn't want.
+func TestStoreThatDoesNotEncrypt(t *testing.T) {
+	data := bytesOf(2500)
+	for name, change := range map[string]func(*Config){
+		"SSE-C": func(c *Config) { c.SSECustomerKey = testSSEKey },
+		"KMS":   func(c *Config) { c.SSEKMSKeyID = "key-1" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, answers{"PUT": stored("v1"), "HEAD": verified(data, "v1"), "DELETE": say(204, "")})
+			s.plain = true
+			_, err := write(t, s.client(t, change), bytes.NewReader(data))
+			require.ErrorIs(t, err, ErrNotEncrypted)
+			require.Equal(t, "PUT HEAD DELETE", s.ops())
+		})
+		t.Run(name+" in parts", func(t *testing.T) {
+			s := serve(t, inParts(data, nil))
+			s.plain = true
+			_, err := write(t, smallParts(s.client(t, change)), bytes.NewReader(data))
+			require.ErrorIs(t, err, ErrNotEncrypted)
+			require.Equal(t, "CREATE ABORT", s.ops())
+		})
+	}
+}
