@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	gofs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -70,7 +71,7 @@ func (n *file) Open(ctx context.Context, flags uint32) (gofs.FileHandle, uint32,
 	if n.gone.Load() {
 		return nil, 0, errAgain
 	}
-	fh, err := n.open(ctx)
+	fh, err := n.open(ctx, flags)
 	if errors.Is(err, replica.ErrReplaced) || errors.Is(err, os.ErrNotExist) {
 		n.fsys.index.Invalidate(n.file.Level)
 		return nil, 0, errAgain
@@ -100,8 +101,8 @@ func (n *file) openForWriting(flags uint32) syscall.Errno {
 
 // open makes a handle. Where the file is on local disk it also sees to it that
 // the name still means this version, since that costs no request.
-func (n *file) open(ctx context.Context) (gofs.FileHandle, error) {
-	fh := fileHandle{fsys: n.fsys, node: n, file: n.file}
+func (n *file) open(ctx context.Context, flags uint32) (gofs.FileHandle, error) {
+	fh := fileHandle{fsys: n.fsys, node: n, file: n.file, direct: flags&syscall.O_DIRECT != 0}
 	if local, ok := replica.As[replica.LocalOpener](n.fsys.client); ok && n.fsys.passthrough.Load() {
 		f, err := bounded(ctx, n.fsys, n.fsys.within.stat, func(ctx context.Context) (*os.File, error) {
 			return local.OpenLocal(ctx, n.file)
@@ -142,6 +143,9 @@ type fileHandle struct {
 	fsys *fileSystem
 	node *file
 	file replica.File
+
+	// direct is set if the kernel passes on reads as they are.
+	direct bool
 }
 
 // Read implements gofs.FileReader.
@@ -153,9 +157,22 @@ func (h *fileHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.Rea
 	if want <= 0 {
 		return fuse.ReadResultData(nil), 0
 	}
+	if !h.direct {
+		if e := h.fsys.late.of(h.file, off); e != 0 {
+			return nil, e
+		}
+	}
+	began := time.Now()
+	fail := func(err error) (fuse.ReadResult, syscall.Errno) {
+		e := h.failed(err)
+		if !h.direct {
+			h.fsys.late.add(h.file, off, off+want, began, e)
+		}
+		return nil, e
+	}
 	slice, err := h.read(ctx, off, int(want))
 	if err != nil {
-		return nil, h.failed(err)
+		return fail(err)
 	}
 	if int64(slice.Len()) == want {
 		return &cachedRead{slice}, 0
@@ -166,7 +183,7 @@ func (h *fileHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.Rea
 	slice.Release()
 	for int64(n) < want {
 		if slice, err = h.read(ctx, off+int64(n), int(want)-n); err != nil {
-			return nil, h.failed(err)
+			return fail(err)
 		}
 		n += slice.CopyTo(dest[n:])
 		slice.Release()

@@ -67,6 +67,7 @@ type fileSystem struct {
 	inodes     *inodeLimiter
 
 	overdue overdue
+	late    lateFailures
 	names   nameLocks
 	space   singleflight.Group
 

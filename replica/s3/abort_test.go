@@ -3,6 +3,7 @@ package s3
 import (
 	"bytes"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -52,11 +53,12 @@ func TestAbortLater(t *testing.T) {
 	require.Equal(t, []string{"a", "a", "b", "a", "b"}, aborted())
 
 	down.Store(false)
-	_, err = write(t, c, bytes.NewReader(data))
-	require.Error(t, err)
-	require.Equal(t, []string{"a", "a", "b", "a", "b", "a", "b", "c"}, aborted())
 	require.NoError(t, c.Close())
-	require.Len(t, aborted(), 8, "nothing is left")
+	require.Equal(t, []string{"a", "a", "b", "a", "b", "a", "b"}, aborted())
+	require.NoError(t, c.Close())
+	require.Len(t, aborted(), 7, "nothing is left")
+	_, err = write(t, c, bytes.NewReader(data))
+	require.ErrorIs(t, err, os.ErrClosed)
 }
 
 // An upload that is gone needs no abort.

@@ -82,6 +82,9 @@ func (b *body) resume(cause error) error {
 	if err := b.ctx.Err(); err != nil {
 		return err
 	}
+	if b.client.life.Err() != nil {
+		return errClientClosed
+	}
 	if b.resumes++; b.resumes > maxResumes {
 		return fmt.Errorf("the answer broke off at %d, %d times: %w", b.off, maxResumes, storeError(b.ctx, "GetObject", cause))
 	}

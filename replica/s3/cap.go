@@ -24,7 +24,7 @@ func capAnswers(stack *middleware.Stack) error {
 				return out, metadata, err
 			}
 			if middleware.GetOperationName(ctx) != "GetObject" || answer.StatusCode >= 300 {
-				answer.Body = &capped{ReadCloser: answer.Body, left: maxAnswer}
+				answer.Body = &capped{ReadCloser: answer.Body, left: maxAnswer + 1}
 			}
 			return out, metadata, err
 		}), middleware.After)

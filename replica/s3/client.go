@@ -16,11 +16,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync/atomic"
 	"time"
 
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/superfly/ltx"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -58,6 +60,18 @@ type ReplicaClient struct {
 	// with one request.
 	deletesOneByOne atomic.Bool
 
+	// refusesConditions is set once the store has refused If-None-Match, and
+	// wantsMD5 once it has refused a deletion of many objects without Content-MD5.
+	refusesConditions, wantsMD5 atomic.Bool
+
+	// life ends with Close, and writing is held by each write, and by Close.
+	life    context.Context
+	end     context.CancelFunc
+	writing *semaphore.Weighted
+
+	// patient are connections for a request that a store may work on for long.
+	patient *conns
+
 	// alive is when the bucket was last seen, in Unix nanoseconds.
 	alive atomic.Int64
 
@@ -94,7 +108,14 @@ func New(cfg Config) (*ReplicaClient, error) {
 	if _, err := newTLSConfig(cfg); err != nil {
 		return nil, err
 	}
-	c := &ReplicaClient{cfg: cfg, conns: newConns(cfg.Timeouts), starting: make(chan struct{}, 1)}
+	patience := cfg.Timeouts
+	patience.FirstByte = max(patience.FirstByte, completeTimeout)
+	patience.Stall = patience.FirstByte
+	c := &ReplicaClient{
+		cfg: cfg, conns: newConns(cfg.Timeouts), patient: newConns(patience),
+		starting: make(chan struct{}, 1), writing: semaphore.NewWeighted(everyone),
+	}
+	c.life, c.end = context.WithCancel(context.Background())
 	c.refusesChecksums.Store(cfg.NoChecksums)
 	c.SetLogger(cfg.Logger)
 	return c, nil
@@ -124,20 +145,49 @@ func (c *ReplicaClient) log() *slog.Logger { return c.logger.Load() }
 
 // Connections is the number of open connections to the store, idle ones among
 // them.
-func (c *ReplicaClient) Connections() int { return c.conns.count() }
+func (c *ReplicaClient) Connections() int { return c.conns.count() + c.patient.count() }
 
-// Close aborts what failed uploads have left, as far as the store answers, and
-// closes all connections. What is under way fails. The client must not be used
+// errClientClosed is returned by what is called after Close, or cut short by it.
+var errClientClosed = fmt.Errorf("the client is closed: %w", os.ErrClosed)
+
+// completeTimeout is how long a store may take to make an object of its parts,
+// without a word: some copy them.
+const completeTimeout = 5 * time.Minute
+
+// Close ends what is under way, aborts what failed uploads have left, as far as
+// the store answers, and closes all connections. The client can't be used
 // afterwards.
 func (c *ReplicaClient) Close() error {
-	var err error
+	c.end()
+	// Long enough for writes to abort their uploads.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*c.cfg.Timeouts.CleanUp)
+	defer cancel()
+	err := c.writing.Acquire(ctx, everyone)
+	if err == nil {
+		defer c.writing.Release(everyone)
+	}
 	if s := c.ready.Load(); s != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), c.cfg.Timeouts.CleanUp)
 		defer cancel()
-		err = c.abortAbandoned(ctx, s)
+		err = errors.Join(err, c.abortAbandoned(ctx, s))
 	}
 	c.conns.close()
+	c.patient.close()
 	return err
+}
+
+// enter begins a write, whose context ends with the client.
+func (c *ReplicaClient) enter(ctx context.Context) (_ context.Context, leave func(), err error) {
+	if err := c.writing.Acquire(ctx, 1); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(c.life, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+		c.writing.Release(1)
+	}, nil
 }
 
 // Init connects: it finds the credentials, the region of an AWS bucket if it
@@ -154,6 +204,9 @@ func (c *ReplicaClient) Init(ctx context.Context) error {
 }
 
 func (c *ReplicaClient) init(ctx context.Context) (*session, error) {
+	if c.life.Err() != nil {
+		return nil, errClientClosed
+	}
 	if s := c.ready.Load(); s != nil {
 		return s, ctx.Err()
 	}
@@ -167,6 +220,11 @@ func (c *ReplicaClient) init(ctx context.Context) (*session, error) {
 		return s, ctx.Err()
 	}
 	s, err := c.start(ctx)
+	var e *StoreError
+	if errors.As(err, &e) && e.identity {
+		// Where there have never been any, the source isn't away for a moment.
+		e.is = []error{ErrNoCredentials}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("replica %s: %w", c.cfg, err)
 	}
@@ -187,7 +245,7 @@ func (c *ReplicaClient) start(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	s := newSession(client, c.cfg.Layout, "")
-	if err := c.locate(ctx, s); err != nil {
+	if err := c.findReplica(ctx, s); err != nil {
 		return nil, err
 	}
 	c.log().Debug("connected", "replica", c.cfg.String(), "region", region, "layout", s.layout.Name, "root", *s.root.Load())
@@ -236,7 +294,7 @@ func (c *ReplicaClient) whyMissing(ctx context.Context, s *session, err error) e
 	if herr = storeError(ctx, "HeadBucket", herr); isNotFound(herr) {
 		return fmt.Errorf("bucket %s: %w", c.cfg.Bucket, ErrNoSuchBucket)
 	}
-	if herr == nil || errors.Is(herr, ErrNoCredentials) {
+	if herr == nil || errors.Is(herr, os.ErrPermission) {
 		c.sawBucket()
 	}
 	return err

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -150,7 +151,7 @@ func (d *deletion) result() error {
 }
 
 // errStillThere means that a store has what it says it has deleted.
-var errStillThere = errors.New("the store says that it has deleted the file, and still has it")
+var errStillThere = errors.New("the store says that it has deleted the file, and still has it, or another writer has written it again")
 
 // run deletes what is left, as far as that can be done.
 func (d *deletion) run(ctx context.Context) error {
@@ -184,8 +185,10 @@ func (d *deletion) deleteBatch(ctx context.Context, batch []replica.File) ([]rep
 			c.deletesOneByOne.Store(true)
 			return d.deleteEach(ctx, batch)
 		}
-		if refusesChecksums(err) && !without {
-			c.refusesChecksums.Store(true)
+		if refusesHeaders(err) && !without || isMissingMD5(err) && !c.wantsMD5.Swap(true) {
+			if !isMissingMD5(err) {
+				c.refusesChecksums.Store(true)
+			}
 			return d.deleteBatch(ctx, batch)
 		}
 		for _, f := range batch {
@@ -281,16 +284,7 @@ func (d *deletion) stillThere(ctx context.Context, files []replica.File, when ti
 		return when.IsZero() || modified.Before(when.Truncate(time.Second).Add(time.Second))
 	}
 	if len(files) <= lookBatch {
-		for _, f := range files {
-			out, err := d.client.head(ctx, d.session, d.session.key(f.Level, f.MinTXID, f.MaxTXID), false)
-			if err != nil && !isNotFound(err) {
-				return nil, err
-			}
-			if err == nil && old(*out.LastModified) {
-				there[f] = true
-			}
-		}
-		return there, nil
+		return there, d.lookForEach(ctx, files, func(f replica.File, modified time.Time) { there[f] = old(modified) })
 	}
 	files = slices.SortedFunc(slices.Values(files), compareFiles)
 	for start := 0; start < len(files); {
@@ -314,4 +308,35 @@ func (d *deletion) stillThere(ctx context.Context, files []replica.File, when ti
 		start = end
 	}
 	return there, nil
+}
+
+// lookForEach calls found for each file that the store has.
+func (d *deletion) lookForEach(ctx context.Context, files []replica.File, found func(f replica.File, modified time.Time)) error {
+	var g errgroup.Group
+	g.SetLimit(deleteConcurrency)
+	for _, f := range files {
+		g.Go(func() error {
+			out, err := d.client.head(ctx, d.session, d.session.key(f.Level, f.MinTXID, f.MaxTXID), false)
+			if err != nil {
+				// A store that finds nothing at all has not deleted anything.
+				if err = d.client.whyMissing(ctx, d.session, err); isNotFound(err) {
+					return nil
+				}
+				return err
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			found(f, *out.LastModified)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// isMissingMD5 reports whether a store wants Content-MD5 with a request that had
+// none.
+func isMissingMD5(err error) bool {
+	var e *StoreError
+	return errors.As(err, &e) && e.Status == http.StatusBadRequest &&
+		strings.Contains(strings.ToLower(e.text), "content-md5")
 }

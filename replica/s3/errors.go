@@ -61,6 +61,8 @@ type StoreError struct {
 
 	text string
 	is   []error
+
+	identity bool // there were no credentials to make a request with
 }
 
 func (e *StoreError) Error() string {
@@ -127,8 +129,12 @@ func storeError(ctx context.Context, op string, err error) error {
 		return source.err // the store has no part in it
 	}
 	if lacksIdentity(err) {
-		// Before there was a request. An answer in the chain is not the store's.
-		e.is = []error{ErrNoCredentials}
+		// Before there was a request. An answer in the chain is not the store's. A
+		// source of credentials that is away for a moment is no refusal of them.
+		e.identity = true
+		if e.is = connectionKind(err); e.is == nil {
+			e.is = []error{ErrNoCredentials}
+		}
 		e.text = "no usable credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or " +
 			"anonymous=true for a public bucket: " + rootText(err)
 		return e
@@ -164,6 +170,9 @@ func (e *StoreError) classify(err error) {
 	if !known {
 		kind = kinds.status[e.Status]
 	}
+	if kind == os.ErrNotExist && !asksForObject[e.Op] {
+		kind = replica.ErrUnavailable // a server that knows no such path
+	}
 	if kind != nil {
 		e.is = append(e.is, kind)
 	}
@@ -173,6 +182,13 @@ func (e *StoreError) classify(err error) {
 	if e.Code == "PermanentRedirect" || e.Code == "AuthorizationHeaderMalformed" || e.Status == http.StatusMovedPermanently {
 		e.is = append(e.is, ErrRegion)
 	}
+}
+
+// asksForObject are the requests whose 404 means that what they are about is
+// missing: an object, an upload, or with HeadBucket and ListObjectsV2 the bucket.
+var asksForObject = map[string]bool{
+	"GetObject": true, "HeadObject": true, "DeleteObject": true, "HeadBucket": true, "ListObjectsV2": true,
+	"AbortMultipartUpload": true,
 }
 
 // connectionKind is what an error counts as that is no answer of the store.

@@ -41,11 +41,17 @@ func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, 
 
 func (c *ReplicaClient) list(ctx context.Context, s *session, level int, seek ltx.TXID, useMetadata bool) *iterator {
 	it := &iterator{client: c, session: s, ctx: ctx, level: level, seek: seek, exact: useMetadata, prefix: s.levelPrefix(level)}
-	if seek > 0 {
-		// Before every name that begins with this TXID, and after all others.
-		it.after = it.prefix + seek.String()
-	}
+	it.begin()
 	return it
+}
+
+// begin sets where the first page begins.
+func (it *iterator) begin() {
+	it.token, it.last, it.after = nil, false, ""
+	if it.seek > 0 {
+		// Before every name that begins with this TXID, and after all others.
+		it.after = it.prefix + it.seek.String()
+	}
 }
 
 var _ replica.VersionIterator = (*iterator)(nil)
@@ -133,6 +139,17 @@ func (it *iterator) nextPage() error {
 	out, err := c.listPage(it.ctx, it.session, in)
 	if err != nil {
 		return err
+	}
+	if !it.any && len(out.Contents) == 0 {
+		changed, err := c.settleByListing(it.ctx, it.session, it.level)
+		if err != nil {
+			return err
+		}
+		if changed {
+			it.prefix = it.session.levelPrefix(it.level)
+			it.begin()
+			return nil
+		}
 	}
 	if err := it.take(out); err != nil {
 		return err

@@ -236,28 +236,10 @@ func TestListArguments(t *testing.T) {
 // With metadata, so many HEADs are under way at a time, and no more.
 func TestListMetadata(t *testing.T) {
 	const most = 4
-	var now, peak atomic.Int32
-	full := make(chan struct{})
+	heads := newAtOnce(most)
 	s := serve(t, answers{
 		"LIST": inTurn(say(200, listing("a", 1, 2, 3, 4, 5, 6, 7, 8, 9)), say(200, listing("", 10))),
-		"HEAD": func(w http.ResponseWriter, r *http.Request) {
-			n := now.Add(1)
-			defer now.Add(-1)
-			for old := peak.Load(); n > old && !peak.CompareAndSwap(old, n); old = peak.Load() {
-			}
-			if n == most {
-				select {
-				case <-full:
-				default:
-					close(full)
-				}
-			}
-			select { // the first ones wait for each other
-			case <-full:
-			case <-r.Context().Done():
-			}
-			object(nil, "new", "X-Amz-Meta-Litestream-Timestamp", "2025-01-02T03:04:05.123456789Z")(w, r)
-		},
+		"HEAD": heads.answer(object(nil, "new", "X-Amz-Meta-Litestream-Timestamp", "2025-01-02T03:04:05.123456789Z")),
 	})
 	c := s.client(t, func(c *Config) { c.MetadataConcurrency = most })
 	it, err := c.LTXFiles(within(t, 10*time.Second), 0, 0, true)
@@ -272,7 +254,7 @@ func TestListMetadata(t *testing.T) {
 	}
 	require.False(t, it.Next())
 	require.NoError(t, it.Close())
-	require.Equal(t, int32(most), peak.Load())
+	require.Equal(t, int32(most), heads.peak.Load())
 	require.Len(t, s.of("HEAD"), 10)
 	require.Len(t, s.of("LIST"), 2)
 }

@@ -29,7 +29,7 @@ func (c *ReplicaClient) region(ctx context.Context) (string, error) {
 	if c.cfg.Endpoint != "" || strings.HasPrefix(c.cfg.Bucket, "arn:") {
 		return defaultRegion, nil
 	}
-	client, err := c.connect(ctx, defaultRegion)
+	client, err := c.connect(ctx, "") // AWS_REGION, or the default one
 	if err != nil {
 		return "", err
 	}
@@ -69,12 +69,12 @@ type place struct {
 
 func (p place) String() string { return fmt.Sprintf("%s at %q", p.layout, p.root) }
 
-// locate finds the root and the layout of the replica.
+// findReplica finds the root and the layout of the replica.
 //
 // The names below a prefix, as of a file system's directories, tell nearly
 // always, at the cost of one request or two. Only where they leave a choice are
 // files looked for.
-func (c *ReplicaClient) locate(ctx context.Context, s *session) error {
+func (c *ReplicaClient) findReplica(ctx context.Context, s *session) error {
 	clean := cleanRoot(c.cfg.Path)
 	top, err := c.below(ctx, s, clean)
 	if err != nil {
@@ -108,6 +108,7 @@ func (c *ReplicaClient) locate(ctx context.Context, s *session) error {
 		if places, err = c.withFiles(ctx, s, places); err != nil {
 			return err
 		}
+		places = c.preferred(places)
 	}
 	switch len(places) {
 	case 0:
@@ -127,11 +128,32 @@ func (c *ReplicaClient) locate(ctx context.Context, s *session) error {
 		replica.ErrMixedLayouts, places[0], places[1])
 }
 
+// preferred returns the place that Litestream would use, of several that differ by
+// their roots alone.
+func (c *ReplicaClient) preferred(places []place) []place {
+	own := litestreamRoot(c.cfg.Path)
+	for _, p := range places {
+		if p.layout != places[0].layout {
+			return places
+		}
+	}
+	i := slices.IndexFunc(places, func(p place) bool { return p.root == own })
+	if i < 0 {
+		return places
+	}
+	for _, p := range places {
+		if p.root != own {
+			c.log().Warn("the bucket has LTX files in two places; going on with the one of this URL", "root", own, "other", p.root)
+		}
+	}
+	return places[i : i+1]
+}
+
 // nothingThere says what may be wrong where no replica is: the URL may be that
 // of a directory in one, or of one above several.
 func (c *ReplicaClient) nothingThere(top names) error {
 	here := c.cfg.String()
-	if top.files {
+	if top.files && cleanRoot(c.cfg.Path) != "" {
 		parent := path.Dir(strings.Trim(c.cfg.Path, "/"))
 		if path.Base(parent) == "ltx" {
 			parent = path.Dir(parent)

@@ -135,7 +135,6 @@ func TestLocateMixed(t *testing.T) {
 	}{
 		{"db", []string{"db/0000/" + file, "db/ltx/0/" + file}, []string{`litestream-file at "db/"`, `litestream-s3 at "db/"`}},
 		{"db", []string{"db/0000/" + file, "db/snapshots/" + file}, []string{`guide at "db/"`, `litestream-s3 at "db/"`}},
-		{"", []string{"0000/" + file, "/0000/" + file}, []string{`litestream-s3 at ""`, `litestream-s3 at "/"`}},
 	} {
 		s := serve(t, answers{"LIST": bucketOf(tt.keys...)})
 		c, _ := s.unready(t, func(c *Config) { c.Path, c.Layout = tt.path, replica.Layout{} })

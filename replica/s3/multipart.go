@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -81,19 +82,23 @@ type parts struct {
 	size      int64 // of each but the last
 	checksums bool
 
+	failed atomic.Bool // a part has
+
 	mu   sync.Mutex
 	sent []types.CompletedPart // by number, from 1 on
 }
 
-// send sends all parts, and waits for them.
+// send sends all parts, and waits for them. If one fails, it begins no other, but
+// lets those end that are on their way: of one that is broken off, nobody knows
+// whether the store takes it after the upload was aborted.
 func (p *parts) send(ctx context.Context) error {
-	g, gctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	g.SetLimit(p.client.cfg.Concurrency)
 	var err error
 	if p.src.section != nil {
-		err = p.sendSection(gctx, g)
+		err = p.sendSection(ctx, &g)
 	} else {
-		err = p.sendStream(gctx, g)
+		err = p.sendStream(ctx, &g)
 	}
 	// What the store said comes before the end of the context that it caused.
 	if gerr := g.Wait(); gerr != nil {
@@ -108,7 +113,7 @@ func (p *parts) send(ctx context.Context) error {
 // sendSection sends the parts of what can be read at any offset.
 func (p *parts) sendSection(ctx context.Context, g *errgroup.Group) error {
 	section, looked := p.src.section, p.src.looked
-	for off := int64(0); off < section.Size(); off += p.size {
+	for off := int64(0); off < section.Size() && !p.failed.Load(); off += p.size {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -137,7 +142,7 @@ func (p *parts) sendStream(ctx context.Context, g *errgroup.Group) error {
 	}
 	part, end := p.src.first, false
 	p.src.first = nil
-	for {
+	for !p.failed.Load() {
 		if len(p.sent) == maxParts {
 			return fmt.Errorf("more than %d parts of %d bytes: set a larger partSize", maxParts, p.size)
 		}
@@ -170,6 +175,7 @@ func (p *parts) sendStream(ctx context.Context, g *errgroup.Group) error {
 			return nil
 		}
 	}
+	return nil // the part that failed says why
 }
 
 // next is the number of the next part.
@@ -194,6 +200,7 @@ func (p *parts) sendPart(ctx context.Context, n int32, body io.ReadSeeker, diges
 	}
 	out, err := p.session.s3.UploadPart(ctx, in, digest.signed)
 	if err != nil {
+		p.failed.Store(true)
 		return fmt.Errorf("part %d: %w", n, storeError(ctx, "UploadPart", err))
 	}
 	done.ETag = out.ETag
@@ -214,27 +221,21 @@ func (p *parts) complete(ctx context.Context) error {
 	if p.checksums {
 		in.ChecksumCRC64NVME, in.ChecksumType = aws.String(p.sums.CRC64NVME()), types.ChecksumTypeFullObject
 	}
-	if p.exclusive {
-		in.IfNoneMatch = aws.String("*")
-	}
+	in.IfNoneMatch = p.ifNoneMatch()
 	if err := p.hold(ctx); err != nil {
 		return err
 	}
-	out, err := p.session.s3.CompleteMultipartUpload(ctx, in)
+	out, err := p.session.s3.CompleteMultipartUpload(ctx, in, c.patiently)
 	if err == nil {
 		c.sawBucket()
 		p.done(out.ETag, out.ResultMetadata)
 		return nil
 	}
 	err = storeError(ctx, "CompleteMultipartUpload", err)
-	if errors.Is(err, errNoSuchUpload) && !p.exclusive {
-		// An earlier attempt may have completed it, and its answer been lost.
-		// What the store has now, the verification finds out.
-		p.file.Version = ""
+	// The store may have completed it all the same, and its answer been lost.
+	if head, herr := c.head(ctx, p.session, p.key, false); herr == nil && head.Metadata[metaWriteID] == p.upload.id {
+		p.done(head.ETag, head.ResultMetadata)
 		return nil
-	}
-	if errors.Is(err, errNoSuchUpload) {
-		err = fmt.Errorf("%w: %w", errPrecondition, err)
 	}
 	return p.conflict(ctx, err)
 }

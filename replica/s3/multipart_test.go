@@ -2,20 +2,15 @@ package s3
 
 import (
 	"bytes"
-	"context"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
-	"time"
 	"unsafe"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -156,23 +151,11 @@ func TestMultipartConcurrency(t *testing.T) {
 	data := bytesOf(12 * testPart)
 	for name, r := range map[string]io.Reader{"a file": bytes.NewReader(data), "a stream": stream(data)} {
 		t.Run(name, func(t *testing.T) {
-			var now, peak atomic.Int32
-			var full sync.WaitGroup
-			full.Add(most)
-			s := serve(t, inParts(data, answers{"PART": func(w http.ResponseWriter, r *http.Request) {
-				n := now.Add(1)
-				defer now.Add(-1)
-				for old := peak.Load(); n > old && !peak.CompareAndSwap(old, n); old = peak.Load() {
-				}
-				if n, _ := strconv.Atoi(r.URL.Query().Get("partNumber")); n <= most {
-					full.Done()
-					full.Wait() // for the first ones, all together
-				}
-				partAnswer(w, r)
-			}}))
+			sent := newAtOnce(most)
+			s := serve(t, inParts(data, answers{"PART": sent.answer(partAnswer)}))
 			_, err := write(t, smallParts(s.client(t, func(c *Config) { c.Concurrency = most })), r)
 			require.NoError(t, err)
-			require.Equal(t, int32(most), peak.Load())
+			require.Equal(t, int32(most), sent.peak.Load())
 		})
 	}
 }
@@ -217,154 +200,6 @@ func TestMultipartStreamMemory(t *testing.T) {
 	require.LessOrEqual(t, len(r.buffers), most+1)
 }
 
-// What fails leaves no parts: it is aborted, once and at the end.
-func TestMultipartFails(t *testing.T) {
-	data := bytesOf(6 * testPart)
-	odd := errors.New("the disk is gone")
-	second := func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Query().Get("partNumber") == "2" {
-			refuse(403, "AccessDenied")(w, r)
-			return
-		}
-		partAnswer(w, r)
-	}
-	for _, tt := range []struct {
-		name    string
-		changes answers
-		r       io.Reader
-		is      error
-		text    string
-	}{
-		{"a part", answers{"PART": second}, bytes.NewReader(data), os.ErrPermission, "part 2: UploadPart"},
-		{"a part of a stream", answers{"PART": second}, stream(data), os.ErrPermission, "part 2: UploadPart"},
-		{"the end", answers{"COMPLETE": refuse(403, "AccessDenied")}, bytes.NewReader(data), os.ErrPermission, "CompleteMultipartUpload"},
-		{"the end, with 200", answers{"COMPLETE": say(200, "<Error><Code>AccessDenied</Code></Error>")}, bytes.NewReader(data), os.ErrPermission, "CompleteMultipartUpload"},
-		{"the reader", nil, io.MultiReader(bytes.NewReader(data), iotest.ErrReader(odd)), odd, ""},
-		{"a reader that is cut", nil, io.MultiReader(bytes.NewReader(data), iotest.ErrReader(io.ErrUnexpectedEOF)), io.ErrUnexpectedEOF, ""},
-		{"a file that is shorter", nil, &changing{Reader: bytes.NewReader(data), reads: 1, err: io.EOF}, io.ErrUnexpectedEOF, "shorter"},
-		{"a file that is shorter when it is sent", nil, &onceReadable{Reader: bytes.NewReader(data)}, io.ErrUnexpectedEOF, "shorter"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s := serve(t, inParts(data, tt.changes))
-			c := smallParts(s.client(t, func(c *Config) { c.SignPayload = no() }))
-			_, err := write(t, c, tt.r)
-			require.ErrorIs(t, err, tt.is)
-			require.ErrorContains(t, err, tt.text)
-			require.ErrorContains(t, err, "write level 0 "+fileName(1))
-			calls := s.seen()
-			require.Equal(t, "ABORT", calls[len(calls)-1].op)
-			require.Len(t, s.of("ABORT"), 1)
-			require.Equal(t, "upload-1", s.of("ABORT")[0].param("uploadId"))
-			require.Equal(t, fileKey(1), s.of("ABORT")[0].key)
-			require.NoError(t, c.Close())
-			require.Len(t, s.of("ABORT"), 1)
-			requireNoEntries(t, &c.names)
-		})
-	}
-}
-
-// onceReadable ends when an offset is read for the second time, but the first.
-type onceReadable struct {
-	*bytes.Reader
-	mu   sync.Mutex
-	read map[int64]bool
-}
-
-func (r *onceReadable) ReadAt(p []byte, off int64) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.read[off] && off > 0 {
-		return 0, io.EOF
-	}
-	if r.read == nil {
-		r.read = map[int64]bool{}
-	}
-	r.read[off] = true
-	return r.Reader.ReadAt(p, off)
-}
-
-// A write that is cancelled is aborted although its context is done.
-func TestMultipartCancelled(t *testing.T) {
-	data := bytesOf(6 * testPart)
-	for name, op := range map[string]string{"in a part": "PART", "at the end": "COMPLETE"} {
-		for kind, r := range map[string]io.Reader{"file": bytes.NewReader(data), "stream": stream(data)} {
-			t.Run(name+" of a "+kind, func(t *testing.T) {
-				ctx, cancel := context.WithCancel(t.Context())
-				s := serve(t, inParts(data, answers{op: func(w http.ResponseWriter, r *http.Request) {
-					cancel()
-					hang(w, r)
-				}}))
-				_, err := smallParts(s.client(t)).WriteLTXFile(ctx, 0, 1, 1, r)
-				require.ErrorIs(t, err, context.Canceled)
-				require.Len(t, s.of("ABORT"), 1)
-			})
-		}
-	}
-}
-
-// An end whose answer is lost has been one, if the store has the file.
-func TestMultipartLostAnswer(t *testing.T) {
-	data := bytesOf(2 * testPart)
-	lost := inTurn(reset, refuse(404, "NoSuchUpload"))
-	s := serve(t, inParts(data, answers{"COMPLETE": lost}))
-	f, err := write(t, smallParts(s.client(t)), bytes.NewReader(data))
-	require.NoError(t, err)
-	require.Equal(t, replica.Version("v1-4"), f.Version)
-	require.Equal(t, map[string]int{"CREATE": 1, "PART": 2, "COMPLETE": 2, "HEAD": 1}, counts(s))
-
-	// The store has another file: no such upload, and not ours.
-	s = serve(t, inParts(data, answers{"COMPLETE": refuse(404, "NoSuchUpload"), "HEAD": verified([]byte("old"), "v0")}))
-	_, err = write(t, smallParts(s.client(t, func(c *Config) { c.Timeouts.Verify = 20 * time.Millisecond })), bytes.NewReader(data))
-	require.ErrorIs(t, err, ErrVerify)
-	require.Empty(t, s.of("DELETE"))
-
-	// An end that fails in a way that may pass is tried again, though it says 200.
-	s = serve(t, inParts(data, answers{"COMPLETE": inTurn(say(200, "<Error><Code>InternalError</Code></Error>"), inParts(data, nil)["COMPLETE"])}))
-	_, err = write(t, smallParts(s.client(t)), bytes.NewReader(data))
-	require.NoError(t, err)
-	require.Equal(t, map[string]int{"CREATE": 1, "PART": 2, "COMPLETE": 2, "HEAD": 1}, counts(s))
-}
-
-func TestMultipartExclusive(t *testing.T) {
-	data := bytesOf(2 * testPart)
-	for _, tt := range []struct {
-		name     string
-		complete http.HandlerFunc
-		mine     bool
-		is       error
-	}{
-		{"another's is there", refuse(412, "PreconditionFailed"), false, os.ErrExist},
-		{"its own, whose answer was lost", inTurn(reset, refuse(404, "NoSuchUpload")), true, nil},
-		{"another's, and the upload is gone", refuse(404, "NoSuchUpload"), false, os.ErrExist},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			var id atomic.Value
-			a := inParts(data, answers{"COMPLETE": tt.complete})
-			create := a["CREATE"]
-			a["CREATE"] = func(w http.ResponseWriter, r *http.Request) {
-				id.Store(r.Header.Get("X-Amz-Meta-Ltxfs-Write-Id"))
-				create(w, r)
-			}
-			a["HEAD"] = func(w http.ResponseWriter, r *http.Request) {
-				owner := "other"
-				if tt.mine {
-					owner = id.Load().(string)
-				}
-				verified(data, "v1-4", "X-Amz-Meta-Ltxfs-Write-Id", owner)(w, r)
-			}
-			s := serve(t, a)
-			_, err := smallParts(s.client(t)).WriteLTXFileExclusive(t.Context(), 0, 1, 1, bytes.NewReader(data))
-			if tt.is != nil {
-				require.ErrorIs(t, err, tt.is)
-				require.Len(t, s.of("ABORT"), 1)
-				return
-			}
-			require.NoError(t, err)
-			require.Empty(t, s.of("ABORT"))
-		})
-	}
-}
-
 // Stores that don't know the checksums of an upload.
 func TestMultipartChecksumsRefused(t *testing.T) {
 	data := bytesOf(2 * testPart)
@@ -387,7 +222,7 @@ func TestMultipartChecksumsRefused(t *testing.T) {
 	}{
 		{"at the beginning", "CREATE", bytes.NewReader(data), map[string]int{"CREATE": 2, "PART": 2, "COMPLETE": 1, "HEAD": 1, "GET": 1}},
 		{"at the beginning of a stream", "CREATE", stream(data), map[string]int{"CREATE": 2, "PART": 2, "COMPLETE": 1, "HEAD": 1, "GET": 1}},
-		{"at the end", "COMPLETE", bytes.NewReader(data), map[string]int{"CREATE": 2, "PART": 4, "COMPLETE": 2, "ABORT": 1, "HEAD": 1, "GET": 1}},
+		{"at the end", "COMPLETE", bytes.NewReader(data), map[string]int{"CREATE": 2, "PART": 4, "COMPLETE": 2, "ABORT": 1, "HEAD": 2, "GET": 1}},
 		{"at the end of a stream", "COMPLETE", stream(data), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -73,8 +73,9 @@ func isRetryable(err error) aws.Ternary {
 
 // newRetryer repeats requests as r says. The SDK's own token bucket is left out:
 // it is empty after some failures, and then fails what a patient client would
-// get.
-func newRetryer(r Retry) aws.Retryer {
+// get. A client that was closed repeats nothing.
+func (c *ReplicaClient) newRetryer() aws.Retryer {
+	r := c.cfg.Retry
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = r.Attempts
 		o.RateLimiter = ratelimit.None
@@ -82,6 +83,12 @@ func newRetryer(r Retry) aws.Retryer {
 			return r.delay(attempt), nil
 		})
 		o.Retryables = []retry.IsErrorRetryable{
+			retry.IsErrorRetryableFunc(func(error) aws.Ternary {
+				if c.life.Err() != nil {
+					return aws.FalseTernary
+				}
+				return aws.UnknownTernary
+			}),
 			retry.NoRetryCanceledError{},
 			retry.IsErrorRetryableFunc(isRetryable),
 			retry.RetryableError{},

@@ -62,25 +62,71 @@ func refusesKey(err error) bool {
 	return errors.As(err, &e) && e.Status == http.StatusBadRequest
 }
 
-// settleRoot makes sure, after the first write to a doubtful root, that the store
-// lists the file under the key that it was given. If not, it has cleaned the key,
-// and the clean root is the one to use.
-func (c *ReplicaClient) settleRoot(ctx context.Context, s *session, key string) error {
+// settleRoot looks, after a write to a doubtful root, under which key the store
+// lists the file. Where it lists the clean one, it has cleaned the key, and the
+// clean root is the one to use. A store that lists neither yet is asked again next
+// time.
+func (c *ReplicaClient) settleRoot(ctx context.Context, s *session, level int, name string) error {
 	if !s.doubtful.Load() {
 		return nil
 	}
-	// Not one key at most: MinIO then answers by looking the key up, which tells
-	// nothing of how it lists it.
-	in := &awss3.ListObjectsV2Input{Bucket: &c.cfg.Bucket, Prefix: &key, MaxKeys: aws.Int32(2), RequestPayer: c.payer()}
-	out, err := s.s3.ListObjectsV2(ctx, in)
-	if err != nil && !refusesKey(storeError(ctx, "ListObjectsV2", err)) {
-		return c.listError(ctx, err)
+	dir := s.layout.LevelDir(level) + "/"
+	for _, root := range []string{*s.root.Load(), cleanRoot(c.cfg.Path)} {
+		ok, err := c.lists(ctx, s, root+dir, root+dir+name)
+		if err != nil {
+			return err
+		}
+		if ok {
+			c.settle(s, root)
+			return nil
+		}
 	}
-	if err != nil || len(out.Contents) == 0 || aws.ToString(out.Contents[0].Key) != key {
-		clean := cleanRoot(c.cfg.Path)
-		c.log().Info("the store changes keys; going on with what it makes of them", "root", *s.root.Load(), "becomes", clean)
-		s.root.Store(&clean)
+	return nil
+}
+
+// settleByListing looks, where a listing under a doubtful root has nothing, whether
+// there are files under the clean one: another writer's, which the store has
+// cleaned the keys of.
+func (c *ReplicaClient) settleByListing(ctx context.Context, s *session, level int) (changed bool, err error) {
+	if !s.doubtful.Load() {
+		return false, nil
+	}
+	clean := cleanRoot(c.cfg.Path)
+	ok, err := c.lists(ctx, s, clean+s.layout.LevelDir(level)+"/", "")
+	if ok {
+		c.settle(s, clean)
+	}
+	return ok, err
+}
+
+// lists reports whether the store lists a key, or with "" any, below a prefix.
+func (c *ReplicaClient) lists(ctx context.Context, s *session, prefix, key string) (bool, error) {
+	in := &awss3.ListObjectsV2Input{Bucket: &c.cfg.Bucket, Prefix: &prefix, RequestPayer: c.payer()}
+	if key != "" {
+		// Not one key at most: MinIO then answers by looking the key up, which
+		// tells nothing of how it lists it.
+		in.Prefix, in.MaxKeys = &key, aws.Int32(2)
+	}
+	out, err := c.listPage(ctx, s, in)
+	if refusesKey(err) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	for _, o := range out.Contents {
+		found := aws.ToString(o.Key)
+		if found == key || key == "" && strings.HasPrefix(found, prefix) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// settle ends the doubt.
+func (c *ReplicaClient) settle(s *session, root string) {
+	if before := *s.root.Load(); before != root {
+		c.log().Info("the store changes keys; going on with what it makes of them", "root", before, "becomes", root)
+		s.root.Store(&root)
 	}
 	s.doubtful.Store(false)
-	return nil
 }

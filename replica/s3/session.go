@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"os"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
@@ -30,11 +33,13 @@ func (c *ReplicaClient) connect(ctx context.Context, region string) (*awss3.Clie
 		return nil, err
 	}
 	load := []func(*config.LoadOptions) error{
-		config.WithRegion(region),
 		config.WithHTTPClient(httpClient),
-		config.WithRetryer(func() aws.Retryer { return newRetryer(cfg.Retry) }),
+		config.WithRetryer(c.newRetryer),
 		config.WithLogger(sdkLogger{c}),
 		config.WithClientLogMode(debugMode(cfg.Debug)),
+	}
+	if region != "" {
+		load = append(load, config.WithRegion(region))
 	}
 	if cfg.Profile != "" {
 		load = append(load, config.WithSharedConfigProfile(cfg.Profile))
@@ -50,6 +55,9 @@ func (c *ReplicaClient) connect(ctx context.Context, region string) (*awss3.Clie
 	if err != nil {
 		return nil, fmt.Errorf("load the AWS configuration: %w", storeError(ctx, "configure", err))
 	}
+	if sdk.Region == "" {
+		sdk.Region = defaultRegion
+	}
 	if cfg.RoleARN != "" {
 		sdk.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(sdk), cfg.RoleARN,
 			func(o *stscreds.AssumeRoleOptions) {
@@ -59,7 +67,7 @@ func (c *ReplicaClient) connect(ctx context.Context, region string) (*awss3.Clie
 				}
 			}))
 	}
-	return awss3.NewFromConfig(sdk, func(o *awss3.Options) {
+	client := awss3.NewFromConfig(sdk, func(o *awss3.Options) {
 		o.UsePathStyle = isTrue(cfg.ForcePathStyle)
 		o.UseARNRegion = true
 		if cfg.Endpoint != "" {
@@ -71,7 +79,29 @@ func (c *ReplicaClient) connect(ctx context.Context, region string) (*awss3.Clie
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		o.DisableLogOutputChecksumValidationSkipped = true
 		o.APIOptions = append(o.APIOptions, awsmiddleware.AddUserAgentKey("ltxfs"), c.addMiddleware)
-	}), nil
+	})
+	if endpoint := client.Options().BaseEndpoint; cfg.Endpoint == "" && endpoint != nil && !endpointInEnvironment() {
+		// It changes what the replica is, and what the store needs.
+		return nil, fmt.Errorf("the shared AWS configuration names the endpoint %s: give it with endpoint= as well", *endpoint)
+	}
+	return client, nil
+}
+
+// endpointInEnvironment reports whether the SDK has an endpoint from where
+// ApplyEnvironment takes it as well.
+func endpointInEnvironment() bool {
+	return os.Getenv("AWS_ENDPOINT_URL_S3") != "" || os.Getenv("AWS_ENDPOINT_URL") != ""
+}
+
+// patiently makes a request over a connection of its own, on which the store may
+// be silent for long.
+func (c *ReplicaClient) patiently(o *awss3.Options) {
+	if client, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
+		o.HTTPClient = client.WithTransportOptions(func(tr *http.Transport) {
+			tr.DialContext = c.patient.dial
+			tr.DisableKeepAlives = true
+		})
+	}
 }
 
 // addMiddleware changes requests into what the store takes.
@@ -123,7 +153,7 @@ func unsignedPayload(stack *middleware.Stack) error {
 // deleteChecksum gives a request that deletes many objects the checksum that the
 // protocol wants: Content-MD5, and the newer header, which some stores refuse.
 func (c *ReplicaClient) deleteChecksum(o *awss3.Options) {
-	if isTrue(c.cfg.RequireContentMD5) || c.refusesChecksums.Load() {
+	if isTrue(c.cfg.RequireContentMD5) || c.refusesChecksums.Load() || c.wantsMD5.Load() {
 		o.APIOptions = append(o.APIOptions, smithyhttp.AddContentChecksumMiddleware)
 	}
 	if c.refusesChecksums.Load() {

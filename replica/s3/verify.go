@@ -42,7 +42,8 @@ func (u *upload) verify(ctx context.Context) error {
 		case !errors.Is(err, errNotYet):
 			return fmt.Errorf("make sure of the write: %w", err)
 		case time.Now().After(until):
-			return fmt.Errorf("%w: for %v, %w", ErrVerify, c.cfg.Timeouts.Verify, err)
+			// As text: that the file isn't there is not what the caller asked.
+			return fmt.Errorf("%w: for %v, %v", ErrVerify, c.cfg.Timeouts.Verify, err)
 		}
 		if err := sleep(ctx, c.cfg.Retry.delay(attempt)); err != nil {
 			return fmt.Errorf("make sure of the write: %w", err)
@@ -54,12 +55,12 @@ func (u *upload) verify(ctx context.Context) error {
 func (u *upload) check(ctx context.Context) error {
 	c := u.client
 	mode := c.cfg.VerifyWrites
-	if mode == VerifyFull || mode == VerifyAuto && c.lacksChecksums.Load() {
+	if u.file.Version != "" && (mode == VerifyFull || mode == VerifyAuto && c.lacksChecksums.Load()) {
 		return u.readBack(ctx)
 	}
 	out, err := c.head(ctx, u.session, u.key, mode != VerifySize)
 	if isNotFound(err) {
-		return fmt.Errorf("%w: %w", errNotYet, err)
+		return fmt.Errorf("%w: %v", errNotYet, err)
 	} else if err != nil {
 		return err
 	}
@@ -70,18 +71,18 @@ func (u *upload) check(ctx context.Context) error {
 		return u.differs("the store has %d bytes of %d", *out.ContentLength, u.sums.size)
 	}
 	if mode == VerifySize {
-		u.file.Version = version(out.ETag)
 		return nil
 	}
 	same, known := u.sums.ofStore(out)
 	switch {
+	case mode == VerifyFull:
+		return u.readBack(ctx)
 	case known && same:
-		u.file.Version = version(out.ETag)
 		return nil
 	case known:
 		return u.differs("the store's checksum is another one")
 	case mode == VerifyChecksum:
-		return errors.New("the store has no checksum of the whole file: use --verify-writes=full")
+		return fmt.Errorf("%w: the store has no checksum of the whole file: use --verify-writes=full", ErrVerify)
 	}
 	if !c.lacksChecksums.Swap(true) {
 		c.log().Info("the store has no checksums of whole files: what is written is read back")
@@ -92,7 +93,10 @@ func (u *upload) check(ctx context.Context) error {
 // sameVersion returns an error unless the store shows the version that it said
 // it had made.
 func (u *upload) sameVersion(out *awss3.HeadObjectOutput) error {
-	if u.file.Version == "" || version(out.ETag) == u.file.Version {
+	if u.file.Version == "" && out.Metadata[metaWriteID] == u.id {
+		u.file.Version = version(out.ETag) // which the store hasn't said yet
+	}
+	if u.file.Version != "" && version(out.ETag) == u.file.Version {
 		return nil
 	}
 	// By the store's own clock, in whole seconds.
@@ -116,20 +120,24 @@ func (u *upload) readBack(ctx context.Context) error {
 			return nil
 		}
 	}
-	if isNotFound(err) || errors.Is(err, replica.ErrReplaced) {
-		return fmt.Errorf("%w: %w", errNotYet, err)
+	switch {
+	case errors.Is(err, replica.ErrReplaced):
+		out, herr := u.client.head(ctx, u.session, u.key, false)
+		if herr == nil {
+			if serr := u.sameVersion(out); serr != nil {
+				return serr
+			}
+		}
+		return fmt.Errorf("%w: %v", errNotYet, err)
+	case isNotFound(err):
+		return fmt.Errorf("%w: %v", errNotYet, err)
 	}
 	return err
 }
 
-// differs is the error for a store that has other bytes, unless they may be those
-// of an earlier version.
+// differs is the error for a store that has other bytes under our version.
 func (u *upload) differs(format string, args ...any) error {
-	kind := ErrVerify
-	if u.file.Version == "" {
-		kind = errNotYet
-	}
-	return fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: %s", ErrVerify, fmt.Sprintf(format, args...))
 }
 
 // discard deletes what is known to be wrong, lest anybody take it for the file.
@@ -141,10 +149,14 @@ func (u *upload) discard(ctx context.Context, err error) error {
 	if herr != nil || version(out.ETag) != u.file.Version {
 		return err // it is gone, or another's by now
 	}
-	_, derr := u.session.s3.DeleteObject(ctx, &awss3.DeleteObjectInput{
-		Bucket: &c.cfg.Bucket, Key: &u.key, IfMatch: etag(u.file.Version), RequestPayer: c.payer(),
-	})
-	if derr = storeError(ctx, "DeleteObject", derr); derr != nil {
+	in := &awss3.DeleteObjectInput{Bucket: &c.cfg.Bucket, Key: &u.key, IfMatch: etag(u.file.Version), RequestPayer: c.payer()}
+	_, derr := u.session.s3.DeleteObject(ctx, in)
+	if derr = storeError(ctx, "DeleteObject", derr); refusesHeaders(derr) {
+		in.IfMatch = nil
+		_, derr = u.session.s3.DeleteObject(ctx, in)
+		derr = storeError(ctx, "DeleteObject", derr)
+	}
+	if derr != nil {
 		c.log().Error("the store has something else than was written, and can't delete it", "key", u.key, "error", derr)
 		return fmt.Errorf("%w; and what the store has can't be deleted: %w", err, derr)
 	}

@@ -5,13 +5,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -22,7 +18,7 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// metaWriteID tells a writer its own object from another's of the same name.
+// metaWriteID tells a writer its own object from any other of the same name.
 const metaWriteID = "ltxfs-write-id"
 
 // WriteLTXFile stores a file: in one PUT if it is smaller than a part, and else in
@@ -55,6 +51,11 @@ func (c *ReplicaClient) WriteLTXFileExclusive(ctx context.Context, level int, mi
 }
 
 func (c *ReplicaClient) write(ctx context.Context, f replica.File, r io.Reader, exclusive bool) (replica.File, error) {
+	ctx, leave, err := c.enter(ctx)
+	if err != nil {
+		return replica.File{}, err
+	}
+	defer leave()
 	s, key, err := c.fileSession(ctx, f.Level, f.MinTXID, f.MaxTXID)
 	if err != nil {
 		return replica.File{}, err
@@ -63,10 +64,7 @@ func (c *ReplicaClient) write(ctx context.Context, f replica.File, r io.Reader, 
 	if err != nil {
 		return replica.File{}, err
 	}
-	u := &upload{client: c, session: s, key: key, file: f, src: src, exclusive: exclusive, sums: newSums()}
-	if exclusive {
-		u.id = newWriteID()
-	}
+	u := &upload{client: c, session: s, key: key, file: f, src: src, exclusive: exclusive, sums: newSums(), id: newWriteID()}
 	began := time.Now()
 	defer u.release()
 	if err := u.send(ctx); err != nil {
@@ -75,7 +73,7 @@ func (c *ReplicaClient) write(ctx context.Context, f replica.File, r io.Reader, 
 	if err := u.verify(ctx); err != nil {
 		return replica.File{}, err
 	}
-	if err := c.settleRoot(ctx, s, key); err != nil {
+	if err := c.settleRoot(ctx, s, f.Level, f.Name()); err != nil {
 		return replica.File{}, err
 	}
 	f = u.file
@@ -98,29 +96,10 @@ type upload struct {
 	file      replica.File // gets its version
 	src       *source
 	exclusive bool
-	id        string    // of this write, where another's must be told from it
+	id        string    // tells the object of this write from any other
 	sums      *sums     // of all that was sent
 	sent      time.Time // by the store's clock
 	unlock    func()    // gives the name back, once it is held
-}
-
-// send uploads. If the store refuses checksums in headers, it does so again
-// without them.
-func (u *upload) send(ctx context.Context) error {
-	without := u.client.refusesChecksums.Load()
-	err := u.sendOnce(ctx)
-	if err == nil || without || !refusesChecksums(err) || u.src.consumed {
-		return err
-	}
-	u.client.refusesChecksums.Store(true)
-	u.sums = newSums()
-	if again := u.sendOnce(ctx); again != nil {
-		// It was something else.
-		u.client.refusesChecksums.Store(false)
-		return again
-	}
-	u.client.log().Info("the store takes no checksums with uploads; going on without", "error", err)
-	return nil
 }
 
 func (u *upload) sendOnce(ctx context.Context) error {
@@ -131,21 +110,6 @@ func (u *upload) sendOnce(ctx context.Context) error {
 		return u.put(ctx, bytes.NewReader(src.first), bytes.NewReader(src.first))
 	}
 	return u.multipart(ctx)
-}
-
-// refusesChecksums reports whether a store refused a request because of headers
-// that it doesn't know.
-func refusesChecksums(err error) bool {
-	var e *StoreError
-	if !errors.As(err, &e) {
-		return false
-	}
-	if e.Status == http.StatusNotImplemented {
-		return true
-	}
-	text := strings.ToLower(e.text)
-	return e.Status == http.StatusBadRequest && !errors.Is(err, errDigest) &&
-		(strings.Contains(text, "checksum") || strings.Contains(text, "header"))
 }
 
 // put uploads body in one request. looked is the same for the checksums.
@@ -173,9 +137,7 @@ func (u *upload) put(ctx context.Context, body io.ReadSeeker, looked io.ReadSeek
 	if !c.refusesChecksums.Load() {
 		in.ChecksumCRC64NVME = aws.String(digest.CRC64NVME())
 	}
-	if u.exclusive {
-		in.IfNoneMatch = aws.String("*")
-	}
+	in.IfNoneMatch = u.ifNoneMatch()
 	if err := u.hold(ctx); err != nil {
 		return err
 	}
@@ -191,52 +153,15 @@ func (u *upload) put(ctx context.Context, body io.ReadSeeker, looked io.ReadSeek
 	return nil
 }
 
-// conflict makes sense of a failed request of an exclusive write. If the store
-// has the object already, that may be our own, when the answer to an earlier
-// attempt was lost.
-func (u *upload) conflict(ctx context.Context, err error) error {
-	if !u.exclusive || !errors.Is(err, errPrecondition) {
-		return err
-	}
-	out, herr := u.client.head(ctx, u.session, u.key, false)
-	switch {
-	case herr == nil && out.Metadata[metaWriteID] == u.id:
-		u.done(out.ETag, out.ResultMetadata)
-		return nil
-	case herr != nil && !isNotFound(herr):
-		return fmt.Errorf("the store has such a file, or another write is under way, and doesn't say which: %w", herr)
-	}
-	return fmt.Errorf("the store has such a file: %w", os.ErrExist)
-}
-
-// hold takes the name, from just before the object may show until it is
-// verified: what an own write or deletion did to it meanwhile would look like a
-// fault of the store.
-func (u *upload) hold(ctx context.Context) (err error) {
-	u.release()
-	u.unlock, err = u.client.names.lock(ctx, u.key)
-	return err
-}
-
-func (u *upload) release() {
-	if u.unlock != nil {
-		u.unlock()
-		u.unlock = nil
-	}
-}
-
 // metadata is what is stored with the object.
 func (u *upload) metadata() map[string]string {
-	m := map[string]string{
+	return map[string]string{
 		metaTimestamp: u.src.time.Format(time.RFC3339Nano),
 		metaMinTXID:   strconv.FormatUint(uint64(u.file.MinTXID), 10),
 		metaMaxTXID:   strconv.FormatUint(uint64(u.file.MaxTXID), 10),
 		metaLevel:     strconv.Itoa(u.file.Level),
+		metaWriteID:   u.id,
 	}
-	if u.id != "" {
-		m[metaWriteID] = u.id
-	}
-	return m
 }
 
 // checkEncryption makes sure that a store says that it encrypts as it was asked to.

@@ -1,0 +1,211 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// What fails leaves no parts: it is aborted, once and at the end.
+func TestMultipartFails(t *testing.T) {
+	data := bytesOf(6 * testPart)
+	odd := errors.New("the disk is gone")
+	second := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("partNumber") == "2" {
+			refuse(403, "AccessDenied")(w, r)
+			return
+		}
+		partAnswer(w, r)
+	}
+	for _, tt := range []struct {
+		name    string
+		changes answers
+		r       io.Reader
+		is      error
+		text    string
+	}{
+		{"a part", answers{"PART": second}, bytes.NewReader(data), os.ErrPermission, "part 2: UploadPart"},
+		{"a part of a stream", answers{"PART": second}, stream(data), os.ErrPermission, "part 2: UploadPart"},
+		{"the end", answers{"COMPLETE": refuse(403, "AccessDenied")}, bytes.NewReader(data), os.ErrPermission, "CompleteMultipartUpload"},
+		{"the end, with 200", answers{"COMPLETE": say(200, "<Error><Code>AccessDenied</Code></Error>")}, bytes.NewReader(data), os.ErrPermission, "CompleteMultipartUpload"},
+		{"the reader", nil, io.MultiReader(bytes.NewReader(data), iotest.ErrReader(odd)), odd, ""},
+		{"a reader that is cut", nil, io.MultiReader(bytes.NewReader(data), iotest.ErrReader(io.ErrUnexpectedEOF)), io.ErrUnexpectedEOF, ""},
+		{"a file that is shorter", nil, &changing{Reader: bytes.NewReader(data), reads: 1, err: io.EOF}, io.ErrUnexpectedEOF, "shorter"},
+		{"a file that is shorter when it is sent", nil, &onceReadable{Reader: bytes.NewReader(data)}, io.ErrUnexpectedEOF, "shorter"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, inParts(data, tt.changes))
+			c := smallParts(s.client(t, func(c *Config) { c.SignPayload = no() }))
+			_, err := write(t, c, tt.r)
+			require.ErrorIs(t, err, tt.is)
+			require.ErrorContains(t, err, tt.text)
+			require.ErrorContains(t, err, "write level 0 "+fileName(1))
+			require.Len(t, s.of("ABORT"), 1)
+			require.Equal(t, "upload-1", s.of("ABORT")[0].param("uploadId"))
+			require.Equal(t, fileKey(1), s.of("ABORT")[0].key)
+			require.NoError(t, c.Close())
+			require.Len(t, s.of("ABORT"), 1)
+			requireNoEntries(t, &c.names)
+		})
+	}
+}
+
+// guarded is a file that nobody may read once done is set.
+type guarded struct {
+	*bytes.Reader
+	t    *testing.T
+	done atomic.Bool
+}
+
+func (r *guarded) ReadAt(p []byte, off int64) (int, error) {
+	if r.done.Load() {
+		r.t.Error("a part is sent while the upload is aborted")
+	}
+	return r.Reader.ReadAt(p, off)
+}
+
+// Once a part has failed, no others are begun, and those under way end before the
+// upload is aborted.
+func TestMultipartAbortsLast(t *testing.T) {
+	data := bytesOf(40 * testPart)
+	source := &guarded{Reader: bytes.NewReader(data), t: t}
+	others, failure := newMeeting(3), newMeeting(1)
+	var ended atomic.Int32
+	s := serve(t, inParts(data, answers{
+		"PART": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("partNumber") == "2" {
+				others.wait(r)
+				refuse(403, "AccessDenied")(w, r)
+				failure.join()
+				return
+			}
+			others.join()
+			failure.wait(r)
+			partAnswer(w, r)
+			ended.Add(1)
+		},
+		"ABORT": func(w http.ResponseWriter, _ *http.Request) {
+			source.done.Store(true)
+			if n := ended.Load(); n < 3 {
+				t.Errorf("%d of 3 other parts have ended", n)
+			}
+			w.WriteHeader(http.StatusNoContent)
+		},
+	}))
+	_, err := write(t, smallParts(s.client(t, func(c *Config) { c.Concurrency = 4 })), source)
+	require.ErrorIs(t, err, os.ErrPermission)
+	require.Len(t, s.of("ABORT"), 1)
+	require.Less(t, len(s.of("PART")), 20)
+}
+
+// onceReadable ends when an offset is read for the second time, but the first.
+type onceReadable struct {
+	*bytes.Reader
+	mu   sync.Mutex
+	read map[int64]bool
+}
+
+func (r *onceReadable) ReadAt(p []byte, off int64) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.read[off] && off > 0 {
+		return 0, io.EOF
+	}
+	if r.read == nil {
+		r.read = map[int64]bool{}
+	}
+	r.read[off] = true
+	return r.Reader.ReadAt(p, off)
+}
+
+// A write that is cancelled is aborted although its context is done.
+func TestMultipartCancelled(t *testing.T) {
+	data := bytesOf(6 * testPart)
+	for name, op := range map[string]string{"in a part": "PART", "at the end": "COMPLETE"} {
+		for kind, r := range map[string]io.Reader{"file": bytes.NewReader(data), "stream": stream(data)} {
+			t.Run(name+" of a "+kind, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				s := serve(t, inParts(data, answers{op: func(w http.ResponseWriter, r *http.Request) {
+					cancel()
+					hang(w, r)
+				}}))
+				_, err := smallParts(s.client(t)).WriteLTXFile(ctx, 0, 1, 1, r)
+				require.ErrorIs(t, err, context.Canceled)
+				require.Len(t, s.of("ABORT"), 1)
+			})
+		}
+	}
+}
+
+// An end whose answer is lost has been one, if the store has the file.
+func TestMultipartLostAnswer(t *testing.T) {
+	data := bytesOf(2 * testPart)
+	var o owner
+	changes := func(complete, head http.HandlerFunc) answers {
+		return inParts(data, answers{"CREATE": o.upload(inParts(data, nil)["CREATE"]), "COMPLETE": complete, "HEAD": head})
+	}
+	mine := o.own(verified(data, "v1-4"))
+	s := serve(t, changes(inTurn(reset, refuse(404, "NoSuchUpload")), mine))
+	f, err := write(t, smallParts(s.client(t)), bytes.NewReader(data))
+	require.NoError(t, err)
+	require.Equal(t, replica.Version("v1-4"), f.Version)
+	require.Equal(t, map[string]int{"CREATE": 1, "PART": 2, "COMPLETE": 2, "HEAD": 2}, counts(s))
+
+	// The store has another file: no such upload, and not ours.
+	s = serve(t, changes(refuse(404, "NoSuchUpload"), verified([]byte("old"), "v0")))
+	_, err = write(t, smallParts(s.client(t)), bytes.NewReader(data))
+	requireKinds(t, err, errNoSuchUpload)
+	require.Empty(t, s.of("DELETE"))
+
+	// An end that fails in a way that may pass is tried again, though it says 200.
+	s = serve(t, changes(inTurn(say(200, "<Error><Code>InternalError</Code></Error>"), inParts(data, nil)["COMPLETE"]), mine))
+	_, err = write(t, smallParts(s.client(t)), bytes.NewReader(data))
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{"CREATE": 1, "PART": 2, "COMPLETE": 2, "HEAD": 1}, counts(s))
+}
+
+func TestMultipartExclusive(t *testing.T) {
+	data := bytesOf(2 * testPart)
+	var o owner
+	mine, other := o.own(verified(data, "v1-4")), verified(flipped(data), "v0", "X-Amz-Meta-Ltxfs-Write-Id", "other")
+	precondition := refuse(412, "PreconditionFailed")
+	for _, tt := range []struct {
+		name     string
+		complete http.HandlerFunc
+		head     http.HandlerFunc
+		is       error
+	}{
+		{"another's is there", precondition, other, os.ErrExist},
+		{"another's, with the same content", precondition, verified(data, "v0"), nil},
+		{"its own, whose answer was lost", inTurn(reset, refuse(404, "NoSuchUpload")), mine, nil},
+		{"its own, which is in its own way", inTurn(reset, precondition), mine, nil},
+		{"another's, and the upload is gone", refuse(404, "NoSuchUpload"), other, errNoSuchUpload},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, inParts(data, answers{"CREATE": o.upload(inParts(data, nil)["CREATE"]), "COMPLETE": tt.complete, "HEAD": tt.head}))
+			_, err := smallParts(s.client(t)).WriteLTXFileExclusive(within(t, 10*time.Second), 0, 1, 1, bytes.NewReader(data))
+			for _, complete := range s.of("COMPLETE") {
+				require.Equal(t, "*", complete.get("If-None-Match"))
+			}
+			if tt.is != nil {
+				require.ErrorIs(t, err, tt.is)
+				require.Len(t, s.of("ABORT"), 1)
+				return
+			}
+			require.NoError(t, err)
+			require.Empty(t, s.of("ABORT"))
+		})
+	}
+}
