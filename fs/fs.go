@@ -97,7 +97,9 @@ func newFileSystem(opts Options, d deadlines) *fileSystem {
 			StatTimeout: d.stat,
 			Settle:      opts.Settle,
 			ExactTimes:  opts.ExactTimes,
-			Logger:      opts.Logger,
+
+			ExactConcurrency: opts.ExactConcurrency,
+			Logger:           opts.Logger,
 		}),
 	}
 	for level := range fsys.staged {

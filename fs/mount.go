@@ -49,6 +49,10 @@ type Options struct {
 	// for each version of a file where the store's listings have another time.
 	ExactTimes bool
 
+	// ExactConcurrency is how many of those requests a listing has under way at
+	// a time. 0 is the default.
+	ExactConcurrency int
+
 	// CacheSize is the budget for blocks in memory, in bytes.
 	CacheSize int64
 

@@ -191,16 +191,19 @@ func (s *server) mount() error {
 	}
 	var err error
 	s.mounted, err = fs.Mount(cfg.mountpoint, fs.Options{
-		Client:       s.replica.Client,
-		ReadWrite:    cfg.readWrite,
-		Staging:      s.staging,
-		UID:          cfg.uid,
-		GID:          cfg.gid,
-		FileMode:     uint32(cfg.fileMode),
-		DirMode:      uint32(cfg.dirMode),
-		Freshness:    cfg.freshness,
-		Settle:       cfg.source.Settle(),
-		ExactTimes:   cfg.exactTimes,
+		Client:     s.replica.Client,
+		ReadWrite:  cfg.readWrite,
+		Staging:    s.staging,
+		UID:        cfg.uid,
+		GID:        cfg.gid,
+		FileMode:   uint32(cfg.fileMode),
+		DirMode:    uint32(cfg.dirMode),
+		Freshness:  cfg.freshness,
+		Settle:     cfg.source.Settle(),
+		ExactTimes: cfg.exactTimes,
+
+		ExactConcurrency: cfg.source.MetadataConcurrency(),
+
 		CacheSize:    int64(cfg.cacheSize),
 		AllowOther:   cfg.allowOther,
 		Source:       cfg.source.Name(),

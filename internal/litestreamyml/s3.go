@@ -191,6 +191,10 @@ func (c *Config) readKeyFile(r *replicaEntry, cfg *s3.Config) error {
 		}
 		file = home + rest
 	}
+	if cfg.Set("sse-customer-key", name) == nil {
+		// What an error would print.
+		return wrong(line, key, "this is a key, and not the path of a file with one")
+	}
 	text, err := readFile(file, maxKeyFile)
 	if err != nil {
 		return wrong(line, key, "%s: %w", name, err)

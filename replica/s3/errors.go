@@ -179,9 +179,14 @@ func (e *StoreError) classify(err error) {
 	if e.Status == 0 {
 		e.is = append(e.is, connectionKind(err)...)
 	}
-	if e.Code == "PermanentRedirect" || e.Code == "AuthorizationHeaderMalformed" || e.Status == http.StatusMovedPermanently {
+	if elsewhere[e.Code] || e.Status == http.StatusMovedPermanently {
 		e.is = append(e.is, ErrRegion)
 	}
+}
+
+// elsewhere are the codes that say that a bucket is in another region.
+var elsewhere = map[string]bool{
+	"PermanentRedirect": true, "AuthorizationHeaderMalformed": true, "IllegalLocationConstraintException": true,
 }
 
 // asksForObject are the requests whose 404 means that what they are about is

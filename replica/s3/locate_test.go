@@ -28,7 +28,7 @@ func bucketOf(keys ...string) http.HandlerFunc {
 				continue
 			}
 			name, item := key, entry(key, 1)
-			if i := strings.Index(rest, q.Get("delimiter")); i >= 0 {
+			if i := strings.Index(rest, q.Get("delimiter")); i >= 0 && q.Has("delimiter") {
 				name = prefix + rest[:i+1]
 				item = below(name)
 			}

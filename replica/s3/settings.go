@@ -43,7 +43,7 @@ var settings = buildSettings([]setting{
 		boolField(func(c *Config) *bool { return &c.SkipVerify })),
 	define("caFile", "ca-file", "file of certificates in PEM to trust beside the system's", "",
 		textField(func(c *Config) *string { return &c.CAFile }, checkPrintable)),
-	define("signPayload", "sign-payload", "sign bodies as well", "true",
+	define("signPayload", "sign-payload", "sign bodies as well, where there is no TLS", "true",
 		optionalField(func(c *Config) **bool { return &c.SignPayload })),
 	define("signAcceptEncoding", "sign-accept-encoding", "sign the header Accept-Encoding as well", "true, for Google false",
 		optionalField(func(c *Config) **bool { return &c.SignAcceptEncoding })),

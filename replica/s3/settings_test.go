@@ -172,14 +172,7 @@ func TestShowValue(t *testing.T) {
 	require.Len(t, []rune(showValue(strings.Repeat("ü", 100))), 64+3)
 }
 
-func TestEditDistance(t *testing.T) {
-	for _, tt := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"a", "", 1}, {"", "ab", 2}, {"style", "stile", 1}, {"endpiont", "endpoint", 2}, {"kitten", "sitting", 3}} {
-		require.Equal(t, tt.want, editDistance(tt.a, tt.b))
-		require.Equal(t, tt.want, editDistance(tt.b, tt.a))
-	}
+func TestNearestSetting(t *testing.T) {
 	require.Empty(t, nearestSetting("colour"))
 	require.Equal(t, "partSize", nearestSetting("partsize"))
 }

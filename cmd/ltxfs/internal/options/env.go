@@ -3,6 +3,8 @@ package options
 import (
 	"slices"
 	"strings"
+
+	"github.com/ltxfs/ltxfs/internal/nearest"
 )
 
 // EnvPrefix is how the environment variables of ltxfs begin.
@@ -30,42 +32,21 @@ func UnknownEnv(environ, known []string) []Unknown {
 		if !strings.HasPrefix(name, EnvPrefix) || value == "" || slices.Contains(known, name) {
 			continue
 		}
-		nearest, distance := "", len(name)
+		closest, distance := "", len(name)
 		for _, k := range known {
-			if d := editDistance(name, k); d < distance {
-				nearest, distance = k, d
+			if d := nearest.Distance(name, k); d < distance {
+				closest, distance = k, d
 			}
 		}
 		// Short names are close to many.
 		isTypo := distance <= max(1, (len(name)-len(EnvPrefix))/4)
 		switch {
 		case isTypo:
-			unknown = append(unknown, Unknown{name, nearest})
+			unknown = append(unknown, Unknown{name, closest})
 		case strings.HasPrefix(name, strictPrefix):
 			unknown = append(unknown, Unknown{Name: name})
 		}
 	}
 	slices.SortFunc(unknown, func(a, b Unknown) int { return strings.Compare(a.Name, b.Name) })
 	return unknown
-}
-
-// editDistance is how many characters must be changed, added or dropped to make
-// b of a.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }

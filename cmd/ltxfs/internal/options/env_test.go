@@ -23,12 +23,3 @@ func TestUnknownEnv(t *testing.T) {
 		{"LTXFS_S3_REIGON", "LTXFS_S3_REGION"},
 	}, UnknownEnv([]string{"LTXFS_S3_REIGON=eu", "LTXFS_FRESHNES=1s", "LTXFS_R=1", "LTXFS_S3_ENDPOINT_URL=x"}, known))
 }
-
-func TestEditDistance(t *testing.T) {
-	for _, tt := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"abc", "", 3}, {"", "ab", 2}, {"kitten", "sitting", 3}, {"ab", "ba", 2}, {"same", "same", 0}} {
-		require.Equal(t, tt.want, editDistance(tt.a, tt.b), tt)
-	}
-}

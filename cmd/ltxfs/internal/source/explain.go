@@ -51,7 +51,7 @@ var advice = []struct {
 	{code("InvalidAccessKeyId"), exitcode.Permission, "check the access key's ID, and that the endpoint is the store that it is for"},
 	{code("SignatureDoesNotMatch"), exitcode.Permission, "check the secret access key"},
 	{code("RequestTimeTooSkewed"), exitcode.Permission, "set this machine's clock"},
-	{code("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"), exitcode.NoReplica, ""},
+	{is(s3.ErrRegion), exitcode.NoReplica, ""},
 	{is(os.ErrPermission), exitcode.Permission, "the credentials must be allowed to list the bucket (s3:ListBucket)"},
 	// A name or a port that is wrong is tried until the deadline, as it could
 	// be right a moment later.
@@ -63,7 +63,8 @@ var advice = []struct {
 	{says("failed to get shared config profile"), exitcode.Usage, "check the profile's name, and what AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name"},
 	{says("certificate signed by unknown authority", "certificate is not trusted"), exitcode.NoReplica,
 		"name the authority's certificates with LTXFS_S3_CA_FILE or AWS_CA_BUNDLE"},
-	{says("x509:", "tls:"), exitcode.NoReplica, "check the endpoint's certificate, and the host in the endpoint"},
+	{is(s3.ErrTLS), exitcode.NoReplica, "check the endpoint's certificate, and the host in the endpoint"},
+	{is(s3.ErrUnreachable), exitcode.NoReplica, "check the endpoint and the network"},
 	{is(context.DeadlineExceeded), exitcode.Timeout, "check the endpoint and the network"},
 }
 

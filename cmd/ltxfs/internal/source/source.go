@@ -177,6 +177,15 @@ func (s *Source) Settle() time.Duration {
 	return s3Settle
 }
 
+// MetadataConcurrency is how many timestamps a listing asks for at a time, or 0
+// for the default.
+func (s *Source) MetadataConcurrency() int {
+	if s.OnDisk() {
+		return 0
+	}
+	return s.S3.MetadataConcurrency
+}
+
 // MaxRequests is how many operations may be under way by default, 0 for any
 // number.
 func (s *Source) MaxRequests() int {

@@ -232,7 +232,7 @@ func TestExplain(t *testing.T) {
 		{errors.New("lookup nohost: no such host"), exitcode.NoReplica, "check the endpoint"},
 		{fmt.Errorf("%w, after: dial tcp 127.0.0.1:1: connect: connection refused", context.DeadlineExceeded), exitcode.NoReplica, "that the store runs"},
 		{errors.New("tls: failed to verify certificate: x509: certificate signed by unknown authority"), exitcode.NoReplica, "AWS_CA_BUNDLE"},
-		{errors.New("x509: certificate is valid for a, not b"), exitcode.NoReplica, "the host in the endpoint"},
+		{fmt.Errorf("x509: certificate is valid for a, not b: %w", s3.ErrTLS), exitcode.NoReplica, "the host in the endpoint"},
 		{errors.New("http: server gave HTTP response to HTTPS client"), exitcode.NoReplica, "http://"},
 		{context.DeadlineExceeded, exitcode.Timeout, "the network"},
 		{errors.New("teapot"), exitcode.NoReplica, "check the URL"},

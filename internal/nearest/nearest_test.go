@@ -1,0 +1,20 @@
+package nearest
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestDistance(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"a", "", 1}, {"", "ab", 2}, {"same", "same", 0}, {"ab", "ba", 2},
+		{"style", "stile", 1}, {"endpiont", "endpoint", 2}, {"kitten", "sitting", 3},
+	} {
+		require.Equal(t, tt.want, Distance(tt.a, tt.b))
+		require.Equal(t, tt.want, Distance(tt.b, tt.a))
+	}
+}

@@ -1,0 +1,104 @@
+package s3
+
+import (
+	"bytes"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+func TestRoots(t *testing.T) {
+	for path, want := range map[string][]string{
+		"": {"", "./", "/"}, ".": {"", "./", "/"}, "db": {"db/"}, "a/b": {"a/b/"}, "/db": {"/db/", "db/"}, "a//b": {"a//b/", "a/b/"},
+	} {
+		require.Equal(t, want, roots(path), path)
+		require.Contains(t, want, litestreamRoot(path))
+		require.Contains(t, want, cleanRoot(path))
+	}
+}
+
+// doubtful returns a client of the empty root of a bucket, whose server lists what
+// keys names by the time of each request.
+func doubtful(t *testing.T, keys *[]string) (*server, *ReplicaClient) {
+	t.Helper()
+	data := bytesOf(10)
+	s := serve(t, answers{
+		"LIST": func(w http.ResponseWriter, r *http.Request) { bucketOf(*keys...)(w, r) },
+		"PUT":  stored("v1"), "HEAD": verified(data, "v1"),
+	})
+	c, _ := s.unready(t, func(c *Config) { c.Path, c.Layout = "", replica.Layout{} })
+	require.NoError(t, c.Init(t.Context()))
+	require.Equal(t, "/", *c.ready.Load().root.Load())
+	require.Equal(t, []string{"", "/"}, prefixes(s))
+	return s, c
+}
+
+// The first write shows whether the store cleans keys.
+func TestSettleRoot(t *testing.T) {
+	data := bytesOf(10)
+	const own, clean = "/0000/", "0000/"
+	for _, tt := range []struct {
+		name  string
+		keys  []string // once the file is written
+		asked []string
+		root  string
+		again bool // the next write asks again
+	}{
+		{"kept", []string{own + fileName(1)}, []string{own + fileName(1)}, "/", false},
+		{"cleaned", []string{clean + fileName(1)}, []string{own + fileName(1), clean + fileName(1)}, "", false},
+		{"not listed yet", nil, []string{own + fileName(1), clean + fileName(1)}, "/", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var keys []string
+			s, c := doubtful(t, &keys)
+			keys = tt.keys
+			_, err := write(t, c, bytes.NewReader(data))
+			require.NoError(t, err)
+			require.Equal(t, tt.asked, prefixes(s)[2:])
+			require.Equal(t, own+fileName(1), s.of("PUT")[0].key)
+			require.Equal(t, tt.root, *c.ready.Load().root.Load())
+			n := len(s.of("LIST"))
+			_, err = write(t, c, bytes.NewReader(data))
+			require.NoError(t, err)
+			require.Equal(t, tt.again, len(s.of("LIST")) > n)
+			require.Equal(t, tt.root+clean+fileName(1), s.of("PUT")[1].key)
+		})
+	}
+}
+
+// A listing finds what another writer has written, whatever the store made of its
+// keys.
+func TestSettleByListing(t *testing.T) {
+	var keys []string
+	s, c := doubtful(t, &keys)
+	require.Empty(t, listed(t, c, 0))
+	require.Equal(t, []string{"/0000/", "0000/"}, prefixes(s)[2:])
+	keys = []string{"0000/" + fileName(1), "0000/" + fileName(2)}
+	require.Equal(t, []int{2}, listed(t, c, 2))
+	require.Equal(t, []string{"/0000/", "0000/", "0000/"}, prefixes(s)[4:])
+	require.Equal(t, "0000/0000000000000002", s.of("LIST")[6].param("start-after"))
+	require.Equal(t, []int{1, 2}, listed(t, c, 0))
+	require.Len(t, s.of("LIST"), 8, "there is no doubt any more")
+}
+
+func TestSettleErrors(t *testing.T) {
+	data := bytesOf(10)
+	var keys []string
+	s, c := doubtful(t, &keys)
+	s.answers["LIST"] = refuse(403, "AccessDenied")
+	_, err := write(t, c, bytes.NewReader(data))
+	require.ErrorIs(t, err, os.ErrPermission)
+	s.answers["LIST"] = func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Query().Get("prefix"), "/") {
+			say(200, page(""))(w, r)
+			return
+		}
+		refuse(403, "AccessDenied")(w, r)
+	}
+	require.ErrorIs(t, listError(t, c, false), os.ErrPermission)
+}
