@@ -47,7 +47,7 @@ unit: ## Run the tests that need nothing but Go and a C compiler
 fuzz: ## Run each fuzz target for FUZZTIME, by default 5s
 	@for package in $$($(GO) list ./replica/... ./internal/...); do \
 		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-			$(GO) test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME); \
+			$(GO) test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x; \
 		done; \
 	done
 

@@ -119,7 +119,9 @@ func TestLayouts(t *testing.T) {
 					m := ltxfstest.MountWith(t, s.URL(bucket, layout.Name), ltxfstest.MountOptions{
 						Flags: []string{"--rw", "--mtime=exact"}, Env: s.Env(),
 					})
-					require.Contains(t, m.Log(), "layout="+layout.Name)
+					ltxfstest.Eventually(t, ltxfstest.Timeout, "the log names the layout", func() bool {
+						return strings.Contains(m.Log(), "layout="+layout.Name)
+					})
 					requireOrders(t, m)
 					name, data := ltx.FormatFilename(1, 77), replicatest.LTX(t, 1, 77)
 					require.NoError(t, m.Process(t).WriteFile(ltxfstest.LevelPath(9, name), data))

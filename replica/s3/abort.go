@@ -36,10 +36,18 @@ func (a *abandoned) take() []unfinished {
 // abort aborts a failed upload, and others that could not be aborted before. It
 // has a deadline of its own, since the context of the upload may have ended.
 func (c *ReplicaClient) abort(ctx context.Context, s *session, u unfinished) {
+	// Of a part that was broken off on its way, S3 says that it may arrive after
+	// the upload was aborted, and that to abort once more removes it.
+	cutOff := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Timeouts.CleanUp)
 	defer cancel()
 	c.uploads.add(u)
-	if err := c.abortAbandoned(ctx, s); err != nil {
+	err := c.abortAbandoned(ctx, s)
+	if err == nil && cutOff {
+		c.uploads.add(u)
+		err = c.abortAbandoned(ctx, s)
+	}
+	if err != nil {
 		c.log().Warn("parts of a failed upload are left in the bucket; they go with the next failed upload or at the end, "+
 			"or by a lifecycle rule for unfinished uploads", "key", u.key, "upload", u.id, "error", err)
 	}

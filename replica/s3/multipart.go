@@ -47,10 +47,6 @@ func (u *upload) multipart(ctx context.Context) error {
 	if aws.ToString(out.UploadId) == "" {
 		return &StoreError{Op: "CreateMultipartUpload", text: "the store names no upload"}
 	}
-	if err := c.checkEncryption(out.ServerSideEncryption, out.SSECustomerAlgorithm); err != nil {
-		c.abort(ctx, u.session, unfinished{u.key, *out.UploadId})
-		return err
-	}
 	p := &parts{upload: u, id: *out.UploadId, size: u.partSize(), checksums: checksums}
 	err = p.send(ctx)
 	if err == nil {

@@ -94,4 +94,10 @@ func TestRefusedForAnotherReason(t *testing.T) {
 	require.Equal(t, "PUT PUT HEAD PUT", s.ops())
 	require.False(t, c.refusesChecksums.Load())
 	require.False(t, c.refusesConditions.Load())
+
+	// Where nothing is left to leave out, nothing is tried again.
+	s = serve(t, answers{"PUT": refuse(501, "NotImplemented")})
+	_, err = write(t, s.client(t, func(c *Config) { c.NoChecksums = true }), bytes.NewReader(bytesOf(10)))
+	require.ErrorContains(t, err, "NotImplemented")
+	require.Equal(t, "PUT", s.ops())
 }

@@ -70,6 +70,8 @@ type server struct {
 	mu       sync.Mutex
 	calls    []call
 	accepted int
+
+	encryption http.Header // that was asked for
 }
 
 // serve starts a server, until the end of the test.
@@ -101,17 +103,30 @@ func (s *server) stop() {
 	s.Close()
 }
 
+// encrypt says of each object that it is encrypted as was asked for.
+func (s *server) encrypt(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.encryption == nil {
+		s.encryption = http.Header{}
+	}
+	for _, name := range []string{"X-Amz-Server-Side-Encryption", "X-Amz-Server-Side-Encryption-Customer-Algorithm"} {
+		if value := r.Header.Get(name); value != "" {
+			s.encryption.Set(name, value)
+		}
+		if value := s.encryption.Get(name); value != "" && !s.plain {
+			w.Header().Set(name, value)
+		}
+	}
+}
+
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := newCall(r)
 	s.mu.Lock()
 	s.calls = append(s.calls, c)
 	s.mu.Unlock()
 	r.Body = io.NopCloser(bytes.NewReader(c.body))
-	for _, name := range []string{"X-Amz-Server-Side-Encryption", "X-Amz-Server-Side-Encryption-Customer-Algorithm"} {
-		if value := r.Header.Get(name); value != "" && !s.plain {
-			w.Header().Set(name, value)
-		}
-	}
+	s.encrypt(w, r)
 	if answer := s.answers[c.op]; answer != nil {
 		answer(w, r)
 		return

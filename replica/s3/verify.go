@@ -37,7 +37,7 @@ func (u *upload) verify(ctx context.Context) error {
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, ErrVerify):
+		case errors.Is(err, ErrVerify), errors.Is(err, ErrNotEncrypted):
 			return u.discard(ctx, err)
 		case !errors.Is(err, errNotYet):
 			return fmt.Errorf("make sure of the write: %w", err)
@@ -55,7 +55,7 @@ func (u *upload) verify(ctx context.Context) error {
 func (u *upload) check(ctx context.Context) error {
 	c := u.client
 	mode := c.cfg.VerifyWrites
-	if u.file.Version != "" && (mode == VerifyFull || mode == VerifyAuto && c.lacksChecksums.Load()) {
+	if u.file.Version != "" && !c.encrypts() && (mode == VerifyFull || mode == VerifyAuto && c.lacksChecksums.Load()) {
 		return u.readBack(ctx)
 	}
 	out, err := c.head(ctx, u.session, u.key, mode != VerifySize)
@@ -65,6 +65,9 @@ func (u *upload) check(ctx context.Context) error {
 		return err
 	}
 	if err := u.sameVersion(out); err != nil {
+		return err
+	}
+	if err := c.checkEncryption(out.ServerSideEncryption, out.SSECustomerAlgorithm); err != nil {
 		return err
 	}
 	if *out.ContentLength != u.sums.size {

@@ -147,9 +147,6 @@ func (u *upload) put(ctx context.Context, body io.ReadSeeker, looked io.ReadSeek
 	}
 	c.sawBucket()
 	u.done(out.ETag, out.ResultMetadata)
-	if err := c.checkEncryption(out.ServerSideEncryption, out.SSECustomerAlgorithm); err != nil {
-		return u.discard(ctx, err)
-	}
 	return nil
 }
 
@@ -164,8 +161,11 @@ func (u *upload) metadata() map[string]string {
 	}
 }
 
-// checkEncryption makes sure that a store says that it encrypts as it was asked to.
-// One that doesn't know the header ignores it.
+// encrypts reports whether the store is asked to encrypt.
+func (c *ReplicaClient) encrypts() bool { return c.cfg.SSECustomerKey != "" || c.cfg.SSEKMSKeyID != "" }
+
+// checkEncryption makes sure that a store says of an object that it is encrypted as
+// was asked for. One that doesn't know the header ignores it.
 func (c *ReplicaClient) checkEncryption(kind types.ServerSideEncryption, customer *string) error {
 	switch {
 	case c.cfg.SSECustomerKey != "" && aws.ToString(customer) != c.cfg.SSECustomerAlgorithm:
