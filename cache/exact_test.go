@@ -36,7 +36,7 @@ func newUploadStore(files ...replica.File) uploadStore {
 }
 
 func (s uploadStore) StatLTXFile(ctx context.Context, level int, min, max ltx.TXID) (replica.File, error) {
-	f, err := statStore{s.store}.StatLTXFile(ctx, level, min, max)
+	f, err := statStore(s).StatLTXFile(ctx, level, min, max)
 	if err == nil {
 		f.ModTime = uploadTime
 	}
