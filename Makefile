@@ -6,8 +6,9 @@ GO ?= go
 
 # Where the coverage of each kind of test goes.
 COVER := .cover
-# How long each fuzz target runs.
-FUZZTIME ?= 5s
+# How long each fuzz target runs. Given as a time, go test can fail because it was
+# up in the middle of an input.
+FUZZTIME ?= 10000x
 # Packages, or trees of them, of whose statements at least 80 % must be covered.
 COVERED := replica/... cache fs/...
 UNIT_PACKAGES = $$($(GO) list ./... | grep -vE '/(integration|bench)(/|$$)')
@@ -44,7 +45,7 @@ unit: ## Run the tests that need nothing but Go and a C compiler
 	mkdir -p $(COVER)/unit
 	CGO_ENABLED=1 $(GO) test -race -coverpkg=./... -timeout 20m $(UNIT_PACKAGES) -args -test.gocoverdir=$(CURDIR)/$(COVER)/unit
 
-fuzz: ## Run each fuzz target for FUZZTIME, by default 5s
+fuzz: ## Run each fuzz target for FUZZTIME, by default 10,000 inputs
 	@for package in $$($(GO) list ./replica/... ./internal/...); do \
 		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			$(GO) test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x; \
