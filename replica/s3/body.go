@@ -10,7 +10,8 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// maxResumes is how often a body is asked for again that gives not a byte more.
+// maxResumes is how often at least a body is asked for again that gives not a byte
+// more; a client that repeats requests more often does so here, too.
 // One that gives some may be resumed for as long as its context lasts.
 const maxResumes = 5
 
@@ -85,8 +86,9 @@ func (b *body) resume(cause error) error {
 	if b.client.life.Err() != nil {
 		return errClientClosed
 	}
-	if b.resumes++; b.resumes > maxResumes {
-		return fmt.Errorf("the answer broke off at %d, %d times: %w", b.off, maxResumes, storeError(b.ctx, "GetObject", cause))
+	most := max(maxResumes, b.client.cfg.Retry.Attempts)
+	if b.resumes++; b.resumes > most {
+		return fmt.Errorf("the answer broke off at %d, %d times: %w", b.off, most, storeError(b.ctx, "GetObject", cause))
 	}
 	if b.file.Version == "" {
 		return fmt.Errorf("the answer broke off at %d, and without an ETag nothing tells whether the rest is of the same object: %w",

@@ -92,6 +92,7 @@ var kinds = struct {
 		"AccountProblem":              os.ErrPermission,
 		"InvalidAccessKeyId":          os.ErrPermission,
 		"InvalidToken":                os.ErrPermission,
+		"InvalidTokenId":              os.ErrPermission,
 		"ExpiredToken":                os.ErrPermission,
 		"SignatureDoesNotMatch":       os.ErrPermission,
 		"InvalidObjectState":          nil, // archived: a 403, but not for the credentials

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 	"sync/atomic"
 
@@ -222,12 +223,14 @@ func (p *parts) complete(ctx context.Context) error {
 		return err
 	}
 	out, err := p.session.s3.CompleteMultipartUpload(ctx, in, c.patiently)
-	if err == nil {
+	if err == nil && aws.ToString(out.ETag) != "" {
 		c.sawBucket()
 		p.done(out.ETag, out.ResultMetadata)
 		return nil
 	}
-	err = storeError(ctx, "CompleteMultipartUpload", err)
+	if err = storeError(ctx, "CompleteMultipartUpload", err); err == nil {
+		err = &StoreError{Op: "CompleteMultipartUpload", Status: http.StatusOK, text: "the answer names no ETag, and may be no store's"}
+	}
 	// The store may have completed it all the same, and its answer been lost.
 	if head, herr := c.head(ctx, p.session, p.key, false); herr == nil && head.Metadata[metaWriteID] == p.upload.id {
 		p.done(head.ETag, head.ResultMetadata)

@@ -209,3 +209,20 @@ func TestMultipartExclusive(t *testing.T) {
 		})
 	}
 }
+
+// A 200 that isn't the store's completes nothing: the parts go.
+func TestMultipartCompletedByNobody(t *testing.T) {
+	data := bytesOf(2 * testPart)
+	for name, answer := range map[string]http.HandlerFunc{
+		"HTML":  say(200, "<html><body>Welcome</body></html>"),
+		"empty": say(200, ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, inParts(data, answers{"COMPLETE": answer, "HEAD": refuse(404, "")}))
+			_, err := write(t, smallParts(s.client(t)), bytes.NewReader(data))
+			require.ErrorContains(t, err, "CompleteMultipartUpload")
+			require.NotErrorIs(t, err, os.ErrNotExist)
+			require.Len(t, s.of("ABORT"), 1)
+		})
+	}
+}

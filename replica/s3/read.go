@@ -109,6 +109,8 @@ func rangeHeader(off, size int64, toEnd bool) string {
 func (b *body) accept(out *awss3.GetObjectOutput, ranged bool) error {
 	got := version(out.ETag)
 	switch {
+	case b.file.Version != "" && got == "":
+		return &StoreError{Op: "GetObject", Status: http.StatusOK, text: "the answer has no ETag, and may be no object"}
 	case b.file.Version != "" && got != b.file.Version:
 		return replica.ErrReplaced
 	case out.ContentLength == nil || *out.ContentLength < 0:
@@ -126,8 +128,12 @@ func (b *body) accept(out *awss3.GetObjectOutput, ranged bool) error {
 			want = min(want, b.left)
 		}
 		if first != b.off || last-first+1 != length || length != want {
-			return &StoreError{Op: "GetObject", text: fmt.Sprintf("the store gives the range %q for %q",
-				clip(contentRange), rangeHeader(b.off, b.left, b.toEnd))}
+			return &StoreError{Op: "GetObject", Status: http.StatusPartialContent, text: fmt.Sprintf(
+				"the store gives the range %q in %d bytes for %q", clip(contentRange), length, rangeHeader(b.off, b.left, b.toEnd))}
+		}
+		if size := b.file.Size; size > 0 && total != size {
+			return &StoreError{Op: "GetObject", Status: http.StatusPartialContent, text: fmt.Sprintf(
+				"the store says that the object has %d bytes, and said before that it has %d", total, size)}
 		}
 	case ranged && b.off > 0:
 		return &StoreError{Op: "GetObject", Status: http.StatusOK, text: "the store doesn't give ranges of objects"}

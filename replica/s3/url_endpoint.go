@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -65,11 +66,19 @@ func splitEndpoint(s string) (*url.URL, error) {
 		return nil, errors.New("credentials don't belong in it: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(s, "#"):
 		return nil, errors.New("it must not have a query or a fragment")
+	case !isPort(u.Port()):
+		return nil, errors.New("it has a port that can't be: give one from 1 to 65535")
 	case ipErr != nil && !endpointHostRegex.MatchString(u.Hostname()):
 		return nil, errEndpoint
 	}
 	u.Host = strings.ToLower(u.Host)
 	return u, nil
+}
+
+// isPort reports whether a port is none or one that can be.
+func isPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 // isLocalHost decides on http for an endpoint without a scheme.

@@ -21,6 +21,10 @@ var ErrVerify = errors.New("verification failed")
 // or shows what was there before. It may be a moment late.
 var errNotYet = errors.New("the store doesn't show the file as it was written")
 
+// errSuperseded means that another writer has written the file since. There is
+// nothing left to verify.
+var errSuperseded = errors.New("another writer has written the file since")
+
 // done notes what the store said of a finished upload.
 func (u *upload) done(etag *string, metadata middleware.Metadata) {
 	u.file.Version = version(etag)
@@ -36,6 +40,11 @@ func (u *upload) verify(ctx context.Context) error {
 		err := u.check(ctx)
 		switch {
 		case err == nil:
+			return nil
+		case errors.Is(err, errSuperseded):
+			// The last writer wins, and it isn't this one. That the store took what
+			// was sent, it has said.
+			c.log().Info("another writer has replaced a file since it was written", "key", u.key)
 			return nil
 		case errors.Is(err, ErrVerify), errors.Is(err, ErrNotEncrypted):
 			return u.discard(ctx, err)
@@ -104,7 +113,7 @@ func (u *upload) sameVersion(out *awss3.HeadObjectOutput) error {
 	}
 	// By the store's own clock, in whole seconds.
 	if !u.sent.IsZero() && out.LastModified.After(u.sent.Add(time.Second)) {
-		return fmt.Errorf("another writer has written the file since: %w", replica.ErrReplaced)
+		return errSuperseded
 	}
 	return fmt.Errorf("%w: it shows another version", errNotYet)
 }

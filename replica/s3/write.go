@@ -23,8 +23,8 @@ const metaWriteID = "ltxfs-write-id"
 
 // WriteLTXFile stores a file: in one PUT if it is smaller than a part, and else in
 // parts, many at a time. The object shows once it is whole. Before the method
-// returns, it has made sure that the store has what was written; see
-// Config.VerifyWrites.
+// returns, it has made sure that the store has what was written, see
+// Config.VerifyWrites, unless another writer has replaced it by then.
 //
 // A reader that can be read at any offset, such as a file, needs no memory; of
 // any other, as many parts are in memory as are on their way, and one more.

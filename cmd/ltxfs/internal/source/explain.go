@@ -47,7 +47,7 @@ var advice = []struct {
 	{is(s3.ErrNoCredentials), exitcode.Permission, ""},
 	{is(s3.ErrInside), exitcode.NoReplica, ""},
 	{is(replica.ErrMixedLayouts), exitcode.NoReplica, ""},
-	{code("ExpiredToken", "InvalidToken", "TokenRefreshRequired"), exitcode.Permission, "get new credentials, and mount again"},
+	{code("ExpiredToken", "InvalidToken", "InvalidTokenId", "TokenRefreshRequired"), exitcode.Permission, "get new credentials, and mount again"},
 	{code("InvalidAccessKeyId"), exitcode.Permission, "check the access key's ID, and that the endpoint is the store that it is for"},
 	{code("SignatureDoesNotMatch"), exitcode.Permission, "check the secret access key"},
 	{code("RequestTimeTooSkewed"), exitcode.Permission, "set this machine's clock"},
