@@ -52,11 +52,6 @@ func TestAbortLater(t *testing.T) {
 	require.ErrorContains(t, err, "abort the upload of "+fileKey(1))
 	require.Equal(t, []string{"a", "a", "b", "a", "b"}, aborted())
 
-	down.Store(false)
-	require.NoError(t, c.Close())
-	require.Equal(t, []string{"a", "a", "b", "a", "b", "a", "b"}, aborted())
-	require.NoError(t, c.Close())
-	require.Len(t, aborted(), 7, "nothing is left")
 	_, err = write(t, c, bytes.NewReader(data))
 	require.ErrorIs(t, err, os.ErrClosed)
 }

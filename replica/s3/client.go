@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -88,8 +89,20 @@ type session struct {
 	root atomic.Pointer[string]
 
 	// doubtful is set while root is one that some stores change, and nothing
-	// has shown yet what this store does.
+	// has shown yet what this store does. settling guards the end of the doubt,
+	// and written, which is set once this client has begun to write under it.
 	doubtful atomic.Bool
+	settling sync.Mutex
+	written  bool
+}
+
+// keyToWrite is the key of a file that is to be written. The root stays what it is
+// then, until it is seen where the file has come to be.
+func (s *session) keyToWrite(f replica.File) string {
+	s.settling.Lock()
+	defer s.settling.Unlock()
+	s.written = true
+	return s.key(f.Level, f.MinTXID, f.MaxTXID)
 }
 
 func newSession(client *awss3.Client, layout replica.Layout, root string) *session {
@@ -165,6 +178,8 @@ func (c *ReplicaClient) Close() error {
 	err := c.writing.Acquire(ctx, everyone)
 	if err == nil {
 		defer c.writing.Release(everyone)
+	} else {
+		err = fmt.Errorf("wait for writes and deletions to end: %w", err)
 	}
 	if s := c.ready.Load(); s != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), c.cfg.Timeouts.CleanUp)
@@ -176,17 +191,23 @@ func (c *ReplicaClient) Close() error {
 	return err
 }
 
-// enter begins a write, whose context ends with the client.
-func (c *ReplicaClient) enter(ctx context.Context) (_ context.Context, leave func(), err error) {
+// enter begins a write or a deletion, whose context ends with the client. leave
+// ends it, and returns its error, or why it was cut short.
+func (c *ReplicaClient) enter(ctx context.Context) (_ context.Context, leave func(error) error, err error) {
 	if err := c.writing.Acquire(ctx, 1); err != nil {
 		return nil, nil, err
 	}
+	caller := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(c.life, cancel)
-	return ctx, func() {
+	return ctx, func(err error) error {
 		stop()
 		cancel()
 		c.writing.Release(1)
+		if err != nil && c.life.Err() != nil && caller.Err() == nil && errors.Is(err, context.Canceled) {
+			return errClientClosed
+		}
+		return err
 	}, nil
 }
 

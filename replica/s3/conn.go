@@ -14,6 +14,7 @@ type conns struct {
 
 	mu   sync.Mutex
 	open map[*conn]struct{}
+	over bool // there are to be no more
 }
 
 func newConns(t Timeouts) *conns {
@@ -29,6 +30,10 @@ func (c *conns) dial(ctx context.Context, network, addr string) (net.Conn, error
 	wrapped := &conn{Conn: raw, conns: c}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.over {
+		_ = raw.Close() // nobody has used it
+		return nil, errClientClosed
+	}
 	c.open[wrapped] = struct{}{}
 	return wrapped, nil
 }
@@ -40,9 +45,10 @@ func (c *conns) count() int {
 	return len(c.open)
 }
 
-// close closes all connections, in use or not.
+// close closes all connections, in use or not, and lets nobody make more.
 func (c *conns) close() {
 	c.mu.Lock()
+	c.over = true
 	open := make([]*conn, 0, len(c.open))
 	for conn := range c.open {
 		open = append(open, conn)

@@ -37,7 +37,7 @@ const (
 
 // DeleteLTXFiles deletes files, 1,000 a request, and makes sure that they are gone:
 // stores exist that say so and do nothing.
-func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, files []*ltx.FileInfo) error {
+func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, files []*ltx.FileInfo) (err error) {
 	d := newDeletion(c)
 	for _, f := range files {
 		if f == nil {
@@ -46,6 +46,11 @@ func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, files []*ltx.FileInf
 		}
 		d.add(replica.File{Level: f.Level, MinTXID: f.MinTXID, MaxTXID: f.MaxTXID})
 	}
+	ctx, leave, err := c.enter(ctx)
+	if err != nil {
+		return d.fail(err)
+	}
+	defer func() { err = leave(err) }()
 	s, err := c.init(ctx)
 	if err != nil {
 		return d.fail(err)
@@ -61,7 +66,12 @@ func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, files []*ltx.FileInf
 
 // DeleteAll deletes every file of the replica, and nothing else: what has no LTX
 // name, or is in no directory of the replica's layout, stays.
-func (c *ReplicaClient) DeleteAll(ctx context.Context) error {
+func (c *ReplicaClient) DeleteAll(ctx context.Context) (err error) {
+	ctx, leave, err := c.enter(ctx)
+	if err != nil {
+		return fmt.Errorf("delete all files: %w", err)
+	}
+	defer func() { err = leave(err) }()
 	s, err := c.init(ctx)
 	if err != nil {
 		return fmt.Errorf("delete all files: %w", err)
@@ -176,7 +186,7 @@ func (d *deletion) deleteBatch(ctx context.Context, batch []replica.File) ([]rep
 		byKey[key] = f
 		in.Delete.Objects = append(in.Delete.Objects, types.ObjectIdentifier{Key: &key})
 	}
-	without := c.refusesChecksums.Load()
+	without, withMD5 := c.refusesChecksums.Load(), c.wantsMD5.Load()
 	out, err := d.session.s3.DeleteObjects(ctx, in, c.deleteChecksum)
 	if err != nil {
 		err = storeError(ctx, "DeleteObjects", err)
@@ -185,10 +195,12 @@ func (d *deletion) deleteBatch(ctx context.Context, batch []replica.File) ([]rep
 			c.deletesOneByOne.Store(true)
 			return d.deleteEach(ctx, batch)
 		}
-		if refusesHeaders(err) && !without || isMissingMD5(err) && !c.wantsMD5.Swap(true) {
-			if !isMissingMD5(err) {
-				c.refusesChecksums.Store(true)
-			}
+		if isMissingMD5(err) && !withMD5 {
+			c.wantsMD5.Store(true)
+			return d.deleteBatch(ctx, batch)
+		}
+		if refusesHeaders(err) && !without {
+			c.refusesChecksums.Store(true)
 			return d.deleteBatch(ctx, batch)
 		}
 		for _, f := range batch {

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
 // ifNoneMatch makes a request of an exclusive write fail if there is an object, in
@@ -21,22 +22,36 @@ func (u *upload) ifNoneMatch() *string {
 // hold takes the name, from just before the object may show until it is
 // verified: what an own write or deletion did to it meanwhile would look like a
 // fault of the store. Where the store knows no conditions, it also looks whether
-// the name is free.
-func (u *upload) hold(ctx context.Context) (err error) {
+// the name is free; done is true if it has this content already.
+func (u *upload) hold(ctx context.Context) (done bool, err error) {
 	u.release()
 	if u.unlock, err = u.client.names.lock(ctx, u.key); err != nil {
-		return err
+		return false, err
 	}
 	if !u.exclusive || !u.client.refusesConditions.Load() {
-		return nil
+		return false, nil
 	}
-	_, err = u.client.head(ctx, u.session, u.key, false)
-	switch {
-	case err == nil:
+	out, err := u.client.head(ctx, u.session, u.key, !u.client.refusesChecksums.Load())
+	if isNotFound(err) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	return true, u.adopt(out)
+}
+
+// adopt takes an object for that of this write if it is, when the answer to an
+// earlier attempt was lost, or if it has the same content, as after an earlier
+// write of which nobody could tell in time that it had succeeded. Any other is
+// os.ErrExist.
+func (u *upload) adopt(out *awss3.HeadObjectOutput) error {
+	own := out.Metadata[metaWriteID] == u.id
+	same, known := u.sums.ofStore(out)
+	if !own && !(*out.ContentLength == u.sums.size && same && known) {
 		return fmt.Errorf("the store has such a file: %w", os.ErrExist)
-	case !isNotFound(err):
-		return err
 	}
+	u.adopted = !own
+	u.done(out.ETag, out.ResultMetadata)
 	return nil
 }
 
@@ -47,22 +62,14 @@ func (u *upload) release() {
 	}
 }
 
-// conflict makes sense of a failed request of an exclusive write. The object that
-// the store has may be our own, when the answer to an earlier attempt was lost; or
-// that of an earlier write of the same content, of which nobody could tell in time
-// that it had succeeded.
+// conflict makes sense of a failed request of an exclusive write.
 func (u *upload) conflict(ctx context.Context, err error) error {
-	if !u.exclusive || !errors.Is(err, errPrecondition) {
+	if !u.exclusive || !errors.Is(err, errPrecondition) && !errors.Is(err, errNoSuchUpload) {
 		return err
 	}
 	out, herr := u.client.head(ctx, u.session, u.key, !u.client.refusesChecksums.Load())
 	if herr == nil {
-		same, known := u.sums.ofStore(out)
-		if out.Metadata[metaWriteID] == u.id || *out.ContentLength == u.sums.size && same && known {
-			u.done(out.ETag, out.ResultMetadata)
-			return nil
-		}
-		return fmt.Errorf("the store has such a file: %w", os.ErrExist)
+		return u.adopt(out)
 	}
 	// As text: it is neither there nor known to be missing.
 	return fmt.Errorf("another write or deletion of the file is under way: %v; %v", err, herr)

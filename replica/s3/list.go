@@ -129,6 +129,9 @@ func (it *iterator) Close() error {
 // files.
 func (it *iterator) nextPage() error {
 	c := it.client
+	if c.life.Err() != nil {
+		return errClientClosed
+	}
 	in := &awss3.ListObjectsV2Input{
 		Bucket: &c.cfg.Bucket, Prefix: &it.prefix, Delimiter: aws.String("/"), MaxKeys: aws.Int32(pageSize),
 		ContinuationToken: it.token, RequestPayer: c.payer(),
@@ -140,8 +143,8 @@ func (it *iterator) nextPage() error {
 	if err != nil {
 		return err
 	}
-	if !it.any && len(out.Contents) == 0 {
-		changed, err := c.settleByListing(it.ctx, it.session, it.level)
+	if !it.any && it.session.doubtful.Load() {
+		changed, err := it.settle(out)
 		if err != nil {
 			return err
 		}
@@ -172,6 +175,21 @@ func (c *ReplicaClient) listPage(ctx context.Context, s *session, in *awss3.List
 	}
 	c.sawBucket()
 	return out, nil
+}
+
+// settle looks whether a page shows that the store cleans keys: it has nothing while
+// there is something under the clean root, or it has the clean keys.
+func (it *iterator) settle(out *awss3.ListObjectsV2Output) (changed bool, err error) {
+	c := it.client
+	if len(out.Contents) == 0 {
+		return c.settleByListing(it.ctx, it.session, it.level)
+	}
+	clean := cleanRoot(c.cfg.Path)
+	key := aws.ToString(out.Contents[0].Key)
+	if !strings.HasPrefix(key, it.prefix) && strings.HasPrefix(key, clean+it.session.layout.LevelDir(it.level)+"/") {
+		return c.settleForeign(it.session, clean), nil
+	}
+	return false, nil
 }
 
 // take keeps the files of a page, and where the next one begins.

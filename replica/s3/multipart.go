@@ -53,7 +53,7 @@ func (u *upload) multipart(ctx context.Context) error {
 	if err == nil {
 		err = p.complete(ctx)
 	}
-	if err != nil {
+	if err != nil || u.adopted {
 		c.abort(ctx, u.session, unfinished{u.key, p.id})
 	}
 	return err
@@ -219,7 +219,7 @@ func (p *parts) complete(ctx context.Context) error {
 		in.ChecksumCRC64NVME, in.ChecksumType = aws.String(p.sums.CRC64NVME()), types.ChecksumTypeFullObject
 	}
 	in.IfNoneMatch = p.ifNoneMatch()
-	if err := p.hold(ctx); err != nil {
+	if done, err := p.hold(ctx); done || err != nil {
 		return err
 	}
 	out, err := p.session.s3.CompleteMultipartUpload(ctx, in, c.patiently)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -191,7 +192,7 @@ func TestMultipartExclusive(t *testing.T) {
 		{"another's, with the same content", precondition, verified(data, "v0"), nil},
 		{"its own, whose answer was lost", inTurn(reset, refuse(404, "NoSuchUpload")), mine, nil},
 		{"its own, which is in its own way", inTurn(reset, precondition), mine, nil},
-		{"another's, and the upload is gone", refuse(404, "NoSuchUpload"), other, errNoSuchUpload},
+		{"another's, and the upload is gone", refuse(404, "NoSuchUpload"), other, os.ErrExist},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, inParts(data, answers{"CREATE": o.upload(inParts(data, nil)["CREATE"]), "COMPLETE": tt.complete, "HEAD": tt.head}))
@@ -205,6 +206,10 @@ func TestMultipartExclusive(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
+			if strings.HasPrefix(tt.name, "another's") {
+				require.Len(t, s.of("ABORT"), 1, "its parts are of no use")
+				return
+			}
 			require.Empty(t, s.of("ABORT"))
 		})
 	}

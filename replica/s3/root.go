@@ -59,7 +59,7 @@ func (c *ReplicaClient) chooseRoot(ctx context.Context, s *session) error {
 // refusesKey reports whether a store refused a key or a prefix as such.
 func refusesKey(err error) bool {
 	var e *StoreError
-	return errors.As(err, &e) && e.Status == http.StatusBadRequest
+	return errors.As(err, &e) && e.Status == http.StatusBadRequest && len(e.is) == 0 && !retryable.code[e.Code]
 }
 
 // settleRoot looks, after a write to a doubtful root, under which key the store
@@ -93,10 +93,19 @@ func (c *ReplicaClient) settleByListing(ctx context.Context, s *session, level i
 	}
 	clean := cleanRoot(c.cfg.Path)
 	ok, err := c.lists(ctx, s, clean+s.layout.LevelDir(level)+"/", "")
-	if ok {
-		c.settle(s, clean)
+	return ok && c.settleForeign(s, clean), err
+}
+
+// settleForeign ends the doubt by what another writer has done, unless this client
+// has begun to write: then its own file tells.
+func (c *ReplicaClient) settleForeign(s *session, root string) bool {
+	s.settling.Lock()
+	defer s.settling.Unlock()
+	if s.written || !s.doubtful.Load() {
+		return false
 	}
-	return ok, err
+	c.settle(s, root)
+	return true
 }
 
 // lists reports whether the store lists a key, or with "" any, below a prefix.

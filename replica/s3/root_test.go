@@ -5,9 +5,12 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -101,4 +104,55 @@ func TestSettleErrors(t *testing.T) {
 		refuse(403, "AccessDenied")(w, r)
 	}
 	require.ErrorIs(t, listError(t, c, false), os.ErrPermission)
+}
+
+// While this client writes under a doubtful root, what others wrote elsewhere
+// settles nothing: its own file tells where it has come to be.
+func TestRootIsNotSettledUnderAWrite(t *testing.T) {
+	data := bytesOf(100)
+	inPut, gate := make(chan struct{}), make(chan struct{})
+	var put atomic.Bool
+	list := func(w http.ResponseWriter, r *http.Request) {
+		keys := []string{"0000/" + fileName(2)}
+		if put.Load() {
+			keys = append(keys, "/0000/"+fileName(1))
+		}
+		bucketOf(keys...)(w, r)
+	}
+	var o owner
+	s := serve(t, answers{
+		"PUT": o.upload(func(w http.ResponseWriter, r *http.Request) {
+			close(inPut)
+			<-gate
+			put.Store(true)
+			stored("v1")(w, r)
+		}),
+		"HEAD": o.own(verified(data, "v1")), "LIST": list,
+	})
+	c := s.client(t, func(c *Config) { c.Path = "" })
+	root := "/"
+	c.ready.Load().root.Store(&root)
+	c.ready.Load().doubtful.Store(true)
+	names := func() (all []string) {
+		it, err := c.LTXFiles(within(t, 10*time.Second), 0, 0, false)
+		require.NoError(t, err)
+		for it.Next() {
+			f := it.Item()
+			all = append(all, ltx.FormatFilename(f.MinTXID, f.MaxTXID))
+		}
+		require.NoError(t, it.Close())
+		return all
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.WriteLTXFile(within(t, 20*time.Second), 0, 1, 1, bytes.NewReader(data))
+		done <- err
+	}()
+	<-inPut
+	require.Empty(t, names())
+	close(gate)
+	require.NoError(t, <-done)
+	require.Equal(t, "/", *c.ready.Load().root.Load())
+	require.False(t, c.ready.Load().doubtful.Load())
+	require.Equal(t, []string{fileName(1)}, names())
 }

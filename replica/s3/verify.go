@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -94,7 +95,8 @@ func (u *upload) check(ctx context.Context) error {
 	case known:
 		return u.differs("the store's checksum is another one")
 	case mode == VerifyChecksum:
-		return fmt.Errorf("%w: the store has no checksum of the whole file: use --verify-writes=full", ErrVerify)
+		// Nothing shows that it is wrong, so that it stays.
+		return errors.New("the store has no checksum of the whole file: use --verify-writes=full")
 	}
 	if !c.lacksChecksums.Swap(true) {
 		c.log().Info("the store has no checksums of whole files: what is written is read back")
@@ -102,17 +104,21 @@ func (u *upload) check(ctx context.Context) error {
 	return u.readBack(ctx)
 }
 
-// sameVersion returns an error unless the store shows the version that it said
-// it had made.
+// sameVersion returns an error unless the store shows the object of this write: by
+// its ID, or by the version that the store said it had made.
 func (u *upload) sameVersion(out *awss3.HeadObjectOutput) error {
-	if u.file.Version == "" && out.Metadata[metaWriteID] == u.id {
-		u.file.Version = version(out.ETag) // which the store hasn't said yet
-	}
-	if u.file.Version != "" && version(out.ETag) == u.file.Version {
+	got := version(out.ETag)
+	switch {
+	case out.Metadata[metaWriteID] == u.id:
+		u.file.Version = got // which the store may not have said, or not yet
 		return nil
-	}
-	// By the store's own clock, in whole seconds.
-	if !u.sent.IsZero() && out.LastModified.After(u.sent.Add(time.Second)) {
+	case u.file.Version == "":
+		// Nothing shows that the store ever took it.
+		return fmt.Errorf("%w: it shows another write", errNotYet)
+	case got == u.file.Version:
+		return nil
+	case !u.sent.IsZero() && out.LastModified.After(u.sent.Add(time.Second)):
+		// By the store's own clock, in whole seconds.
 		return errSuperseded
 	}
 	return fmt.Errorf("%w: it shows another version", errNotYet)
@@ -155,6 +161,9 @@ func (u *upload) differs(format string, args ...any) error {
 // discard deletes what is known to be wrong, lest anybody take it for the file.
 func (u *upload) discard(ctx context.Context, err error) error {
 	c := u.client
+	if u.adopted {
+		return fmt.Errorf("the store has such a file, with the same content: %w", os.ErrExist)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Timeouts.CleanUp)
 	defer cancel()
 	out, herr := c.head(ctx, u.session, u.key, false)

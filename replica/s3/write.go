@@ -50,16 +50,17 @@ func (c *ReplicaClient) WriteLTXFileExclusive(ctx context.Context, level int, mi
 	return f, replica.NewFileError("write", level, minTXID, maxTXID, err)
 }
 
-func (c *ReplicaClient) write(ctx context.Context, f replica.File, r io.Reader, exclusive bool) (replica.File, error) {
+func (c *ReplicaClient) write(ctx context.Context, f replica.File, r io.Reader, exclusive bool) (written replica.File, err error) {
 	ctx, leave, err := c.enter(ctx)
 	if err != nil {
 		return replica.File{}, err
 	}
-	defer leave()
-	s, key, err := c.fileSession(ctx, f.Level, f.MinTXID, f.MaxTXID)
+	defer func() { err = leave(err) }()
+	s, _, err := c.fileSession(ctx, f.Level, f.MinTXID, f.MaxTXID)
 	if err != nil {
 		return replica.File{}, err
 	}
+	key := s.keyToWrite(f)
 	src, err := newSource(ctx, r, c.cfg.PartSize)
 	if err != nil {
 		return replica.File{}, err
@@ -99,6 +100,7 @@ type upload struct {
 	id        string    // tells the object of this write from any other
 	sums      *sums     // of all that was sent
 	sent      time.Time // by the store's clock
+	adopted   bool      // the object is another's, with the same content
 	unlock    func()    // gives the name back, once it is held
 }
 
@@ -138,7 +140,7 @@ func (u *upload) put(ctx context.Context, body io.ReadSeeker, looked io.ReadSeek
 		in.ChecksumCRC64NVME = aws.String(digest.CRC64NVME())
 	}
 	in.IfNoneMatch = u.ifNoneMatch()
-	if err := u.hold(ctx); err != nil {
+	if done, err := u.hold(ctx); done || err != nil {
 		return err
 	}
 	out, err := u.session.s3.PutObject(ctx, in, digest.signed)
