@@ -49,7 +49,24 @@ func MountWith(t testing.TB, replica string, opts MountOptions) *Mounted {
 	t.Helper()
 	m := Start(t, replica, opts)
 	m.wait(t)
+	m.waitForLog(opts)
 	return m
+}
+
+// waitForLog returns once the log says that the mount is there, and so has all that
+// was told before: the daemon doesn't wait for its log. Where flags send that
+// elsewhere or leave it out, there is nothing to wait for.
+func (m *Mounted) waitForLog(opts MountOptions) {
+	for _, f := range opts.Flags {
+		if strings.HasPrefix(f, "--log-") || strings.HasPrefix(f, "-o") {
+			return
+		}
+	}
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		if strings.Contains(m.Log(), "msg=mounted") || m.ended() {
+			return
+		}
+	}
 }
 
 // Start is MountWith, but returns before there is a mount.
