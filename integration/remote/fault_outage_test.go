@@ -111,8 +111,11 @@ func (r *rig) publishLeftovers() {
 	left := r.stagedFiles()
 	require.NotEmpty(r.t, left)
 	r.mount(rigOptions{flags: []string{"--staging-dir", r.m.Staging}})
-	advice := regexp.MustCompile(`(?m)^ +to publish it: (.*)$`).FindAllStringSubmatch(r.m.Log(), -1)
-	require.Len(r.t, advice, len(left), r.m.Log())
+	var advice [][]string
+	ltxfstest.Eventually(r.t, ltxfstest.Timeout, "the log advises on each file", func() bool {
+		advice = regexp.MustCompile(`(?m)^ +to publish it: (.*)\n`).FindAllStringSubmatch(r.m.Log(), -1)
+		return len(advice) == len(left)
+	})
 	for _, command := range advice {
 		ltxfstest.Shell(r.t, command[1])
 	}
