@@ -58,7 +58,14 @@ func (c *ReplicaClient) open(ctx context.Context, f replica.File, offset, size i
 	// A range that no number can name the end of has none.
 	toEnd := size == 0 || size > math.MaxInt64-offset
 	b := &body{client: c, session: s, ctx: ctx, key: key, file: f, off: offset, left: size, toEnd: toEnd}
-	if err := b.get(); err != nil {
+	err = b.get()
+	if moved, merr := c.rootMoved(ctx, s, f.Level, err); merr != nil {
+		return nil, merr
+	} else if moved {
+		b.key = s.key(f.Level, f.MinTXID, f.MaxTXID)
+		err = b.get()
+	}
+	if err != nil {
 		return nil, c.whyMissing(ctx, s, err)
 	}
 	return b, nil

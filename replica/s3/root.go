@@ -96,6 +96,15 @@ func (c *ReplicaClient) settleByListing(ctx context.Context, s *session, level i
 	return ok && c.settleForeign(s, clean), err
 }
 
+// rootMoved reports whether a file was not found because the root isn't where it was
+// taken to be: then it is to be asked for again, under its new key.
+func (c *ReplicaClient) rootMoved(ctx context.Context, s *session, level int, err error) (bool, error) {
+	if !isNotFound(err) || !s.doubtful.Load() {
+		return false, nil
+	}
+	return c.settleByListing(ctx, s, level)
+}
+
 // settleForeign ends the doubt by what another writer has done, unless this client
 // has begun to write: then its own file tells.
 func (c *ReplicaClient) settleForeign(s *session, root string) bool {

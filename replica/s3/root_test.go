@@ -156,3 +156,43 @@ func TestRootIsNotSettledUnderAWrite(t *testing.T) {
 	require.False(t, c.ready.Load().doubtful.Load())
 	require.Equal(t, []string{fileName(1)}, names())
 }
+
+// A file that another writer has written under the clean root is found without a
+// listing by the caller, by a stat as by a read.
+func TestRootIsFoundByAsking(t *testing.T) {
+	data := bytesOf(100)
+	for name, ask := range map[string]func(c *ReplicaClient) error{
+		"stat": func(c *ReplicaClient) error {
+			_, err := c.StatLTXFile(t.Context(), 0, 1, 1)
+			return err
+		},
+		"read": func(c *ReplicaClient) error {
+			r, err := c.OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
+			if err == nil {
+				require.NoError(t, r.Close())
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clean := func(answer http.HandlerFunc) http.HandlerFunc {
+				return func(w http.ResponseWriter, r *http.Request) {
+					if strings.Contains(r.URL.Path, "//") {
+						refuse(404, "NoSuchKey")(w, r)
+						return
+					}
+					answer(w, r)
+				}
+			}
+			s := serve(t, answers{
+				"HEAD": clean(object(data, "v1")), "GET": clean(object(data, "v1")), "LIST": bucketOf("0000/" + fileName(1)),
+			})
+			c := s.client(t, func(c *Config) { c.Path = "" })
+			root := "/"
+			c.ready.Load().root.Store(&root)
+			c.ready.Load().doubtful.Store(true)
+			require.NoError(t, ask(c))
+			require.Equal(t, "", *c.ready.Load().root.Load())
+		})
+	}
+}

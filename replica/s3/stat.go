@@ -100,12 +100,10 @@ func (c *ReplicaClient) stat(ctx context.Context, level int, minTXID, maxTXID lt
 		return replica.File{}, nil, err
 	}
 	out, err := c.head(ctx, s, key, false)
-	if isNotFound(err) && s.doubtful.Load() {
-		if changed, serr := c.settleByListing(ctx, s, level); serr != nil {
-			return replica.File{}, nil, serr
-		} else if changed {
-			out, err = c.head(ctx, s, s.key(level, minTXID, maxTXID), false)
-		}
+	if moved, merr := c.rootMoved(ctx, s, level, err); merr != nil {
+		return replica.File{}, nil, merr
+	} else if moved {
+		out, err = c.head(ctx, s, s.key(level, minTXID, maxTXID), false)
 	}
 	if err != nil {
 		return replica.File{}, nil, c.whyMissing(ctx, s, err)
