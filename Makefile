@@ -10,7 +10,12 @@ COVER := .cover
 # up in the middle of an input.
 FUZZTIME ?= 10000x
 # Packages, or trees of them, of whose statements at least 80 % must be covered.
-COVERED := replica/... cache fs/...
+COVERED := replica/... cache/... fs/...
+# How many tests of a package run at once where most of them wait: for a mount, for
+# a server, for time to pass.
+AT_ONCE := 12
+# Trees of Go that users don't run: tests, what helps them, and tools for development.
+NO_PRODUCT := integration bench replica/storetest replica/mock internal/covercheck
 UNIT_PACKAGES = $$($(GO) list ./... | grep -vE '/(integration|bench)(/|$$)')
 
 # A checkout whose revision git can't tell is built without it.
@@ -18,7 +23,7 @@ ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 && echo ok),ok)
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 endif
 
-.PHONY: help demo build test unit fuzz integration compat tools deps bench lint cover clean
+.PHONY: help demo build check test unit fuzz integration compat tools deps bench lint cover lines clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +37,11 @@ demo: build ## Mount a sample replica, show what is in it, and unmount
 build: ## Build bin/ltxfs
 	$(GO) build -o bin/ltxfs ./cmd/ltxfs
 
+check: ## Build, vet, and run the unit tests, in less than a minute
+	$(GO) build ./...
+	$(GO) vet ./...
+	$(GO) test -p 4 $(UNIT_PACKAGES)
+
 test: ## Install what the tests need, and run all tests
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory tools
@@ -43,23 +53,22 @@ test: ## Install what the tests need, and run all tests
 unit: ## Run the tests that need nothing but Go and a C compiler
 	rm -rf $(COVER)/unit
 	mkdir -p $(COVER)/unit
-	CGO_ENABLED=1 $(GO) test -race -coverpkg=./... -timeout 20m $(UNIT_PACKAGES) -args -test.gocoverdir=$(CURDIR)/$(COVER)/unit
+	CGO_ENABLED=1 $(GO) test -race -coverpkg=./... -p 4 -timeout 20m $(UNIT_PACKAGES) -args -test.gocoverdir=$(CURDIR)/$(COVER)/unit
 
 fuzz: ## Run each fuzz target for FUZZTIME, by default 10,000 inputs
-	@for package in $$($(GO) list ./replica/... ./internal/...); do \
-		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-			$(GO) test $$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x; \
-		done; \
-	done
+	@$(GO) test -list '^Fuzz' ./replica/... ./internal/... | \
+		awk '/^Fuzz/ { target[n++] = $$1 } $$1 == "ok" { while (n) print $$2, target[--n] }' | \
+		xargs -L 1 -P "$$(nproc)" bash -c \
+			'$(GO) test $$0 -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x -parallel 1'
 
 integration: ## Run the tests that mount the built binary, S3 servers among what it mounts
 	rm -rf $(COVER)/integration
 	mkdir -p $(COVER)/integration
 	LTXFS_TOOLS=$(CURDIR)/.tools/bin LTXFS_COVERDIR=$(CURDIR)/$(COVER)/integration \
-		$(GO) test ./integration/... -p 1 -timeout 40m -count=1
+		$(GO) test ./integration/... -p 1 -parallel $(AT_ONCE) -timeout 40m -count=1
 
 compat: tools ## Run Litestream's own code on the clients
-	cd integration/litestreamcompat && LTXFS_TOOLS=$(CURDIR)/.tools/bin $(GO) test ./... -timeout 20m -count=1
+	cd integration/litestreamcompat && LTXFS_TOOLS=$(CURDIR)/.tools/bin $(GO) test ./... -parallel $(AT_ONCE) -timeout 20m -count=1
 
 tools: ## Install the programs of integration/tools.txt into .tools/bin
 	@.ci/tools
@@ -70,7 +79,7 @@ deps: ## Install the Debian packages that the tests need
 bench: tools ## Compare mounts with the directories behind them, and measure the parts
 	LTXFS_TOOLS=$(CURDIR)/.tools/bin LTXFS_COVERDIR=$(CURDIR)/$(COVER)/bench \
 		$(GO) test ./bench -run '^$$' -bench . -benchtime 7x -timeout 60m
-	$(GO) test ./cache ./replica/... -run '^$$' -bench . -benchmem -timeout 60m | tee bench.out
+	$(GO) test ./cache/... ./replica/... -run '^$$' -bench . -benchmem -timeout 60m | tee bench.out
 	.tools/bin/benchstat bench.out
 
 lint: tools ## Check the format of the code, and look for mistakes
@@ -83,6 +92,9 @@ lint: tools ## Check the format of the code, and look for mistakes
 cover: ## Check what the last make test covered
 	$(GO) run ./internal/covercheck -min 80 -out $(COVER)/cover.out \
 		-data $(COVER)/unit,$(COVER)/integration $(COVERED)
+
+lines: ## Count the lines of the product
+	@find . -name '*.go' -not -name '*_test.go' -not -path './.*' $(NO_PRODUCT:%=-not -path './%/*') -exec cat {} + | wc -l
 
 clean: ## Remove everything that make has made, but the installed programs
 	rm -rf bin $(COVER) bench.out

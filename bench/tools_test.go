@@ -7,7 +7,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // BenchmarkTools runs Litestream's own tools on a snapshot of 128 MiB, and on the
@@ -16,8 +16,8 @@ func BenchmarkTools(b *testing.B) {
 	litestream, verify := ltxfstest.Tool(b, "litestream"), ltxfstest.Tool(b, "ltx")
 	root, dir := replicaDir(b, "9")
 	name := ltx.FormatFilename(1, 1)
-	snapshot := replicatest.LTX(b, 1, 1, replicatest.PageSize(4096), replicatest.Commit(32<<10), replicatest.Noise(), replicatest.Checksums())
-	ltxfstest.Store(b, filepath.Join(dir, name), snapshot, replicatest.DefaultTime)
+	snapshot := storetest.LTX(b, 1, 1, storetest.PageSize(4096), storetest.Commit(32<<10), storetest.Noise(), storetest.Checksums())
+	ltxfstest.Store(b, filepath.Join(dir, name), snapshot, storetest.DefaultTime)
 	orders := ltxfstest.Orders(b)
 
 	t := newTable("Litestream's tools", "time")

@@ -10,17 +10,17 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/superfly/ltx"
 
+	"github.com/ltxfs/ltxfs/fs/staging"
+	"github.com/ltxfs/ltxfs/internal/ltxfile"
 	"github.com/ltxfs/ltxfs/replica"
-	"github.com/ltxfs/ltxfs/replica/verify"
 )
 
 // TestErrno is the table of errors that users rely on, with the errors as the
 // layers below wrap them.
 func TestErrno(t *testing.T) {
 	wrap := func(err error) error {
-		return replica.NewFileError("write", 3, ltx.TXID(1), ltx.TXID(2), fmt.Errorf("deep: %w", err))
+		return replica.NewFileError("write", replica.Name{Level: 3, MinTXID: 1, MaxTXID: 2}, fmt.Errorf("deep: %w", err))
 	}
 	for _, tt := range []struct {
 		name string
@@ -32,10 +32,10 @@ func TestErrno(t *testing.T) {
 		{"credentials refused", wrap(os.ErrPermission), syscall.EACCES},
 		{"permission on disk", wrap(&os.PathError{Op: "open", Path: "x", Err: syscall.EACCES}), syscall.EACCES},
 		{"replaced", wrap(replica.ErrReplaced), syscall.ESTALE},
-		{"not valid LTX", wrap(verify.ErrInvalid), syscall.EBADMSG},
-		{"header contradicts name", wrap(verify.ErrName), syscall.EINVAL},
-		{"name taken", wrap(errTaken), syscall.EEXIST},
-		{"in place", wrap(errPublished), syscall.EPERM},
+		{"not valid LTX", wrap(ltxfile.ErrInvalid), syscall.EBADMSG},
+		{"header contradicts name", wrap(ltxfile.ErrName), syscall.EINVAL},
+		{"name taken", wrap(staging.ErrTaken), syscall.EEXIST},
+		{"in place", wrap(staging.ErrPublished), syscall.EPERM},
 		{"deadline", wrap(context.DeadlineExceeded), syscall.ETIMEDOUT},
 		{"deadline of a connection", wrap(&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}), syscall.ETIMEDOUT},
 		{"deadline of the system", wrap(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ETIMEDOUT)}), syscall.ETIMEDOUT},
@@ -53,16 +53,17 @@ func TestErrno(t *testing.T) {
 	}
 }
 
-// TestReadErrno: a file that is gone was there when it was opened.
-func TestReadErrno(t *testing.T) {
-	assert.Equal(t, syscall.ESTALE, readErrno(os.ErrNotExist))
-	assert.Equal(t, syscall.ESTALE, readErrno(replica.ErrReplaced))
-	assert.Equal(t, syscall.EIO, readErrno(errors.New("broken")))
+// TestGone: a file that is gone was there when it was opened.
+func TestGone(t *testing.T) {
+	assert.True(t, gone(os.ErrNotExist))
+	assert.True(t, gone(replica.ErrReplaced))
+	assert.False(t, gone(errors.New("broken")))
 }
 
 // TestStageErrno: what the caller chose wrongly keeps its errno.
 func TestStageErrno(t *testing.T) {
-	assert.Equal(t, syscall.EFBIG, stageErrno(&os.PathError{Op: "write", Err: syscall.EFBIG}))
-	assert.Equal(t, syscall.ENOSPC, stageErrno(&os.PathError{Op: "write", Err: syscall.ENOSPC}))
-	assert.Equal(t, syscall.EIO, stageErrno(errors.New("broken")))
+	assert.Equal(t, syscall.EFBIG, errno(&os.PathError{Op: "write", Err: syscall.EFBIG}, chosen...))
+	assert.Equal(t, syscall.ENOSPC, errno(&os.PathError{Op: "write", Err: syscall.ENOSPC}, chosen...))
+	assert.Equal(t, syscall.EIO, errno(errors.New("broken"), chosen...))
+	assert.Equal(t, syscall.EIO, errno(&os.PathError{Op: "write", Err: syscall.EFBIG}), "the store's refusals aren't the caller's")
 }

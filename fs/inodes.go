@@ -5,7 +5,6 @@ import (
 	"syscall"
 
 	gofs "github.com/hanwen/go-fuse/v2/fs"
-	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -23,84 +22,49 @@ const (
 // inodeLimiter makes the kernel forget published files. It tells the kernel so
 // from a goroutine of its own: within a request, that could deadlock.
 type inodeLimiter struct {
-	mu    sync.Mutex
-	queue []inodeRef // the longest known first
-
-	wake     chan struct{}
-	stop     chan struct{}
-	stopped  chan struct{}
-	stopOnce sync.Once
+	mu      sync.Mutex
+	queue   []inodeRef // the longest known first
+	pruning bool
+	closed  bool
+	running sync.WaitGroup
 }
 
 // inodeRef names an inode without keeping it.
 type inodeRef struct {
-	dir              *levelDir
-	minTXID, maxTXID ltx.TXID
+	dir  *levelDir
+	name replica.Name
 }
 
-func (r inodeRef) name() string {
-	return replica.File{MinTXID: r.minTXID, MaxTXID: r.maxTXID}.Name()
-}
-
-func newInodeLimiter() *inodeLimiter {
-	l := &inodeLimiter{
-		wake:    make(chan struct{}, 1),
-		stop:    make(chan struct{}),
-		stopped: make(chan struct{}),
-	}
-	go l.run()
-	return l
-}
-
-// add notes that the kernel gets to know an inode.
+// add notes that the kernel gets to know an inode that it doesn't know yet.
 func (l *inodeLimiter) add(r inodeRef) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.queue = append(l.queue, r)
-	full := len(l.queue) > maxInodes
-	l.mu.Unlock()
-	if full {
-		select {
-		case l.wake <- struct{}{}:
-		default: // it is awake
-		}
+	if len(l.queue) > maxInodes && !l.pruning && !l.closed {
+		l.pruning = true
+		l.running.Go(func() {
+			for batch := l.take(); len(batch) > 0; batch = l.take() {
+				prune(batch)
+			}
+		})
 	}
 }
 
 // close ends the goroutine.
 func (l *inodeLimiter) close() {
-	l.stopOnce.Do(func() { close(l.stop) })
-	<-l.stopped
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.running.Wait()
 }
 
-func (l *inodeLimiter) run() {
-	defer close(l.stopped)
-	for {
-		select {
-		case <-l.stop:
-			return
-		case <-l.wake:
-		}
-		for {
-			batch := l.take()
-			if len(batch) == 0 {
-				break
-			}
-			prune(batch)
-			select {
-			case <-l.stop:
-				return
-			default:
-			}
-		}
-	}
-}
-
-// take returns the inodes to go next, none once few enough are left.
+// take returns the inodes to go next, none once few enough are left: then pruning ends.
 func (l *inodeLimiter) take() []inodeRef {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := min(len(l.queue)-keepInodes, pruneAtOnce)
-	if n <= 0 {
+	if n <= 0 || l.closed {
+		l.pruning = false
 		return nil
 	}
 	batch := append([]inodeRef(nil), l.queue[:n]...)
@@ -114,7 +78,7 @@ func prune(batch []inodeRef) {
 	inodes := make([]*gofs.Inode, 0, len(batch))
 	known := batch[:0]
 	for _, r := range batch {
-		if inode := r.dir.GetChild(r.name()); inode != nil {
+		if inode := r.dir.GetChild(r.name.Base()); inode != nil {
 			inodes = append(inodes, inode)
 			known = append(known, r)
 		}
@@ -124,6 +88,6 @@ func prune(batch []inodeRef) {
 	}
 	// Before Linux 6.18 they go one by one, by way of their names.
 	for _, r := range known {
-		r.dir.NotifyEntry(r.name())
+		r.dir.NotifyEntry(r.name.Base())
 	}
 }

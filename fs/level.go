@@ -3,237 +3,245 @@ package fs
 import (
 	"context"
 	"errors"
-	"os"
-	"slices"
 	"syscall"
 	"time"
 
 	gofs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"github.com/superfly/ltx"
+	"golang.org/x/sys/unix"
 
-	"github.com/ltxfs/ltxfs/cache"
+	"github.com/ltxfs/ltxfs/fs/staging"
+	"github.com/ltxfs/ltxfs/internal/flight"
 	"github.com/ltxfs/ltxfs/replica"
 )
 
 var (
 	_ gofs.NodeLookuper       = (*levelDir)(nil)
 	_ gofs.NodeOpendirHandler = (*levelDir)(nil)
-	_ gofs.NodeGetattrer      = (*levelDir)(nil)
-	_ gofs.NodeSetattrer      = (*levelDir)(nil)
-	_ gofs.NodeStatfser       = (*levelDir)(nil)
 	_ gofs.NodeCreater        = (*levelDir)(nil)
 	_ gofs.NodeUnlinker       = (*levelDir)(nil)
 	_ gofs.NodeRenamer        = (*levelDir)(nil)
-	_ gofs.NodeMkdirer        = (*levelDir)(nil)
-	_ gofs.NodeMknoder        = (*levelDir)(nil)
-	_ gofs.NodeLinker         = (*levelDir)(nil)
-	_ gofs.NodeSymlinker      = (*levelDir)(nil)
-	_ gofs.NodeRmdirer        = (*levelDir)(nil)
 )
 
-// levelDir is the directory of a level. What it does to files is in
-// levelwrite.go.
+// levelDir is the directory of a level.
 type levelDir struct {
 	dirNode
 	level int
 }
 
-// Lookup implements gofs.NodeLookuper.
-func (d *levelDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
-	if s := d.fsys.stagedFile(d.level, name); s != nil {
+// at is the place of a name in this directory.
+func (d *levelDir) at(name string) staging.Place { return staging.Place{Level: d.level, Name: name} }
+
+func (d *levelDir) failed(op string, at staging.Place, err error) syscall.Errno {
+	return d.tree.failed(op, d.tree.staged.Path(at), err)
+}
+
+func (d *levelDir) Lookup(ctx context.Context, base string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
+	at := d.at(base)
+	if s := d.tree.staged.At(at); s != nil {
 		return d.stagedChild(ctx, s, out)
 	}
-	minTXID, maxTXID, err := ltx.ParseFilename(name)
-	if err != nil {
+	name, ok := at.LTX()
+	if !ok {
 		return nil, syscall.ENOENT
 	}
-	f, validFor, err := d.fsys.find(ctx, d.level, minTXID, maxTXID)
+	ctx, cancel := flight.Within(ctx, d.tree.within.stat)
+	defer cancel()
+	f, validFor, err := d.tree.index.Find(ctx, name)
 	if err != nil {
-		return nil, d.fsys.failed("look up", d.path(name), err)
+		return nil, d.failed("look up", at, err)
 	}
-	if child := d.GetChild(name); child != nil {
-		if known, ok := child.Operations().(*file); ok && known.file.Version == f.Version {
-			known.gone.Store(false) // the store says that it is there
-		}
-		return d.inode(ctx, f, validFor, out), 0
+	known := d.known(base)
+	if known != nil && known.f.Version == f.Version {
+		known.gone.Store(false) // the store says that it is there
 	}
-	return d.published(ctx, f, validFor, out), 0
+	return d.published(ctx, f, known, validFor, out), 0
 }
 
-// published is inode for a file that the kernel may not know yet.
-func (d *levelDir) published(ctx context.Context, f replica.File, validFor time.Duration, out *fuse.EntryOut) *gofs.Inode {
-	d.fsys.inodes.add(inodeRef{d, f.MinTXID, f.MaxTXID})
-	return d.inode(ctx, f, validFor, out)
+// known is the published file that the kernel knows by a name, or nil.
+func (d *levelDir) known(base string) (f *file) {
+	if child := d.GetChild(base); child != nil {
+		f, _ = child.Operations().(*file)
+	}
+	return f
 }
 
-// inode is the inode of a version of a file. The kernel may keep the name
-// for validFor, so that with the index's own age it is within the freshness
-// interval.
-func (d *levelDir) inode(ctx context.Context, f replica.File, validFor time.Duration, out *fuse.EntryOut) *gofs.Inode {
-	n := &file{file: f}
-	n.fsys = d.fsys
-	d.fsys.fileAttr(&out.Attr, f)
+// published is the inode of a version of a file. known is the one that the kernel
+// knows by the name, which may be nil. The kernel may keep the name for validFor,
+// so that with the index's own age it is within the freshness interval.
+func (d *levelDir) published(ctx context.Context, f replica.File, known *file, validFor time.Duration, out *fuse.EntryOut) *gofs.Inode {
+	switch {
+	case known == nil:
+		d.tree.inodes.add(inodeRef{d, f.Name})
+	case known.f.Version != f.Version:
+		d.tree.blocks.Drop(d.tree.ID, known.f) // it was replaced
+	}
+	d.tree.fileAttr(&out.Attr, f)
 	out.SetEntryTimeout(validFor)
 	out.SetAttrTimeout(attrTimeout)
-	return d.NewInode(ctx, n, fileID(f))
+	return d.NewInode(ctx, &file{node: node{tree: d.tree}, f: f}, d.tree.fileID(f))
 }
 
 // stagedChild is the inode of a staged file. The kernel must ask each time:
 // once published, the name means another.
-func (d *levelDir) stagedChild(ctx context.Context, s *staged, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
-	if e := s.attr(&out.Attr); e != 0 {
+func (d *levelDir) stagedChild(ctx context.Context, s *staging.File, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
+	n := &stagedNode{node{tree: d.tree}, s}
+	if e := n.attr(&out.Attr); e != 0 {
 		return nil, e
 	}
-	n := &stagedNode{s: s}
-	n.fsys = d.fsys
-	return d.NewInode(ctx, n, gofs.StableAttr{Mode: syscall.S_IFREG, Ino: s.ino}), 0
+	return d.NewInode(ctx, n, gofs.StableAttr{Mode: syscall.S_IFREG, Ino: n.ino()}), 0
 }
 
-// path is a name in this directory as the user knows it, below the mountpoint.
-func (d *levelDir) path(name string) string { return stagedPath(d.level, name) }
-
-// OpendirHandle implements gofs.NodeOpendirHandler. Nothing is listed before
-// somebody reads the directory: whoever renames a file and fsyncs its directory,
-// as Litestream does, only opens it.
+// OpendirHandle lists nothing before somebody reads the directory: whoever renames a
+// file and fsyncs its directory, as Litestream does, only opens it.
 func (d *levelDir) OpendirHandle(context.Context, uint32) (gofs.FileHandle, uint32, syscall.Errno) {
 	h := &levelHandle{dir: d}
-	h.list = d.listing
+	h.list = h.listLevel
 	return h, 0, 0
 }
 
-func (d *levelDir) listing(ctx context.Context) (listing, error) {
-	// Longer than the index's own deadline, so that its error comes first.
-	ctx, cancel := detached(ctx, 2*d.fsys.within.list)
-	defer cancel()
-	taken := time.Now()
-	snapshot, err := d.fsys.index.Level(ctx, d.level)
-	if err != nil {
-		d.fsys.failed("list", d.path(""), err) // which logs it
-		return nil, err
+// Create stages a file. The kernel sends it for a name that it found to be free.
+func (d *levelDir) Create(ctx context.Context, base string, flags, mode uint32, out *fuse.EntryOut) (*gofs.Inode, gofs.FileHandle, uint32, syscall.Errno) {
+	fail := func(e syscall.Errno) (*gofs.Inode, gofs.FileHandle, uint32, syscall.Errno) { return nil, nil, 0, e }
+	if !d.tree.opts.ReadWrite {
+		return fail(syscall.EROFS)
 	}
-	return &levelListing{taken: taken, snapshot: snapshot, staged: d.fsys.stagedEntries(d.level)}, nil
+	at := d.at(base)
+	opts := staging.CreateOptions{Mode: mode, Exclusive: flags&syscall.O_EXCL != 0}
+	if name, ok := at.LTX(); ok {
+		exists, err := d.tree.exists(ctx, name, opts.Exclusive)
+		switch {
+		case err != nil:
+			return fail(d.failed("look up", at, err))
+		case exists && opts.Exclusive:
+			return fail(syscall.EEXIST)
+		case exists && flags&syscall.O_TRUNC == 0:
+			return fail(errAgain) // it has come since; to be opened, not made
+		}
+		opts.Replaces = exists
+	}
+	s, f, err := d.tree.staged.Create(at, opts)
+	switch {
+	case errors.Is(err, staging.ErrTaken) && !opts.Exclusive:
+		return fail(errAgain)
+	case err != nil:
+		return fail(d.failed("stage", at, err))
+	}
+	child, e := d.stagedChild(ctx, s, out)
+	if e != 0 {
+		s.Release()
+		return fail(e)
+	}
+	return child, newStagedHandle(child.Operations().(*stagedNode), f, flags), 0, 0
 }
 
-// Getattr implements gofs.NodeGetattrer.
-func (d *levelDir) Getattr(_ context.Context, _ gofs.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	d.fsys.dirAttr(&out.Attr, 2, d.fsys.levelTime(d.level))
-	out.SetTimeout(dirTimeout)
+// Unlink removes a staged file, or deletes a published one. Where the one hides the
+// other, it is the staged file that goes, and the other shows again.
+func (d *levelDir) Unlink(ctx context.Context, base string) syscall.Errno {
+	if !d.tree.opts.ReadWrite {
+		return syscall.EROFS
+	}
+	at := d.at(base)
+	if s := d.tree.staged.At(at); s != nil {
+		err := s.Remove(ctx)
+		if err == nil {
+			return 0
+		}
+		if !errors.Is(err, staging.ErrPublished) {
+			return d.failed("stage", at, err)
+		}
+		if f := s.Published(); f != nil && staging.PlaceOf(f.Name) != at {
+			return syscall.ENOENT // a rename came first, and what it hid shows again
+		}
+	}
+	name, ok := at.LTX()
+	if !ok {
+		return syscall.ENOENT
+	}
+	if err := d.tree.staged.Delete(ctx, name); err != nil {
+		return d.failed("delete", at, err)
+	}
+	d.tree.log.Info("deleted", "file", d.tree.staged.Path(at))
 	return 0
 }
 
-// Setattr implements gofs.NodeSetattrer, like that of fixedDir.
-func (d *levelDir) Setattr(ctx context.Context, f gofs.FileHandle, _ *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
-	if !d.fsys.opts.ReadWrite {
+// Rename publishes a staged file if its new name is an LTX name. A published file
+// keeps its name.
+func (d *levelDir) Rename(ctx context.Context, base string, newParent gofs.InodeEmbedder, newBase string, flags uint32) syscall.Errno {
+	if !d.tree.opts.ReadWrite {
 		return syscall.EROFS
 	}
-	return d.setattr(out, d.Getattr(ctx, f, out))
-}
-
-// levelListing is the published files of a level, then the staged ones. A
-// staged file hides a published one of its name.
-//
-// Only the handle that it was taken for uses it.
-type levelListing struct {
-	taken    time.Time
-	snapshot *cache.Snapshot
-	staged   []fuse.DirEntry // by name
-
-	// The entry given out last is the one asked for next.
-	last     replica.File
-	lastName string
-}
-
-func (l *levelListing) entry(i int) (fuse.DirEntry, bool) {
-	n := l.snapshot.Len()
-	if i >= n {
-		if i -= n; i >= len(l.staged) {
-			return fuse.DirEntry{}, false
+	target, ok := newParent.(*levelDir)
+	switch {
+	case flags&^unix.RENAME_NOREPLACE != 0:
+		return syscall.EINVAL
+	case !ok:
+		return syscall.EPERM
+	case target.tree != d.tree:
+		return syscall.EXDEV // mv copies then
+	}
+	at, to := d.at(base), target.at(newBase)
+	noReplace := flags&unix.RENAME_NOREPLACE != 0
+	if noReplace {
+		if e := target.checkFree(ctx, to); e != 0 {
+			return e
 		}
-		return l.staged[i], true
 	}
-	f := l.snapshot.At(i)
-	name := f.Name()
-	if len(l.staged) > 0 && l.hides(name) {
-		return fuse.DirEntry{}, true
+	s := d.tree.staged.At(at)
+	if s == nil {
+		return d.renamePublished(ctx, at, to)
 	}
-	l.last, l.lastName = f, name
-	return fuse.DirEntry{Name: name, Mode: syscall.S_IFREG, Ino: fileID(f).Ino}, true
-}
-
-func (l *levelListing) hides(name string) bool {
-	_, ok := slices.BinarySearchFunc(l.staged, name, func(e fuse.DirEntry, name string) int {
-		switch {
-		case e.Name < name:
-			return -1
-		case e.Name > name:
-			return 1
+	if name, ok := to.LTX(); ok {
+		if err := s.PublishAs(ctx, name, noReplace); err != nil {
+			return d.tree.notPublished(s, d.tree.staged.Path(to), err)
 		}
 		return 0
-	})
-	return ok
-}
-
-// find returns the published file that the listing has under a name.
-func (l *levelListing) find(name string) (replica.File, bool) {
-	if name == l.lastName {
-		return l.last, true
 	}
-	if len(l.staged) > 0 && l.hides(name) {
-		return replica.File{}, false
+	err := s.Rename(ctx, to)
+	if errors.Is(err, staging.ErrPublished) {
+		return d.renamePublished(ctx, at, to)
 	}
-	minTXID, maxTXID, err := ltx.ParseFilename(name)
 	if err != nil {
-		return replica.File{}, false
+		return d.failed("stage", at, err)
 	}
-	i, ok := l.snapshot.Search(minTXID, maxTXID)
+	return 0
+}
+
+// checkFree returns EEXIST if a name is taken, by whomever.
+func (d *levelDir) checkFree(ctx context.Context, at staging.Place) syscall.Errno {
+	if d.tree.staged.At(at) != nil {
+		return syscall.EEXIST
+	}
+	name, ok := at.LTX()
 	if !ok {
-		return replica.File{}, false
+		return 0
 	}
-	return l.snapshot.At(i), true
-}
-
-const (
-	// listedTimeout is how long the kernel may keep a name from a directory
-	// that takes longer to read than the freshness interval, so that ls -l gets
-	// from the name to the attributes without another request.
-	listedTimeout = 50 * time.Millisecond
-
-	// listedFor is for how long after that interval a listing answers for
-	// names at all.
-	listedFor = 5 * time.Second
-)
-
-// validFor is how long the kernel may keep a name that it has from the listing.
-// ok is false once it is too old to answer.
-func (l *levelListing) validFor(fsys *fileSystem) (d time.Duration, ok bool) {
-	left := fsys.opts.Freshness - l.snapshot.Age(time.Now())
-	return max(left, min(listedTimeout, fsys.opts.Freshness)), left > -listedFor
-}
-
-// find asks the index for a file.
-func (fsys *fileSystem) find(ctx context.Context, level int, minTXID, maxTXID ltx.TXID) (replica.File, time.Duration, error) {
-	ctx, cancel := detached(ctx, 2*fsys.within.list)
-	defer cancel()
-	return fsys.index.Find(ctx, level, minTXID, maxTXID)
-}
-
-// findNow asks the store for a file, past what the index remembers of other
-// writers' work.
-func (fsys *fileSystem) findNow(ctx context.Context, level int, minTXID, maxTXID ltx.TXID) (replica.File, error) {
-	ctx, cancel := detached(ctx, 2*fsys.within.list)
-	defer cancel()
-	return fsys.index.FindNow(ctx, level, minTXID, maxTXID)
-}
-
-// failed is the errno of an operation, whose error it logs unless it is one
-// that callers provoke every day.
-func (fsys *fileSystem) failed(op, path string, err error) syscall.Errno {
-	e := errno(err)
+	exists, err := d.tree.exists(ctx, name, true)
 	switch {
-	case e == 0, e == syscall.EEXIST, errors.Is(err, os.ErrNotExist), errors.Is(err, errPublished):
-	default:
-		fsys.log.Error("can't "+op, "file", path, "error", err, "errno", e.Error())
+	case err != nil:
+		return d.failed("look up", at, err)
+	case exists:
+		return syscall.EEXIST
 	}
-	return e
+	return 0
+}
+
+// renamePublished refuses to rename a published file, and says why: its header
+// has the TXIDs of the name it has.
+func (d *levelDir) renamePublished(ctx context.Context, at, to staging.Place) syscall.Errno {
+	name, ok := at.LTX()
+	if !ok {
+		return syscall.ENOENT
+	}
+	exists, err := d.tree.exists(ctx, name, false)
+	switch {
+	case err != nil:
+		return d.failed("look up", at, err)
+	case !exists:
+		return syscall.ENOENT
+	}
+	if _, ok := to.LTX(); ok && to.Name != at.Name {
+		return syscall.EINVAL
+	}
+	return syscall.EPERM
 }

@@ -2,34 +2,26 @@ package fs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"time"
+	"runtime/debug"
 
 	gofs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/fs/staging"
-	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/internal/mounts"
 )
-
-// ErrBusy means that the mount can't be unmounted because a process holds a
-// file or a directory of it open.
-var ErrBusy = errors.New("the mount is in use")
 
 // Options are what a mount needs to know.
 type Options struct {
-	// Client is the replica.
-	Client replica.Client
+	// Trees are the replicas.
+	Trees []Tree
 
 	// ReadWrite lets the mount write, rename and delete.
 	ReadWrite bool
-
-	// Staging is where files are until they are published. A mount that
-	// can write needs one.
-	Staging *staging.Dir
 
 	// UID and GID own everything in the mount.
 	UID, GID uint32
@@ -37,21 +29,6 @@ type Options struct {
 	// FileMode and DirMode are the permissions of published files and of
 	// directories.
 	FileMode, DirMode uint32
-
-	// Freshness is how old what the mount shows of other writers' work may be.
-	Freshness time.Duration
-
-	// Settle is how long the store may go on showing what was there before a
-	// change of this mount's. 0 is for stores that show it at once.
-	Settle time.Duration
-
-	// ExactTimes makes the mtime of every file its LTX timestamp, at a request
-	// for each version of a file where the store's listings have another time.
-	ExactTimes bool
-
-	// ExactConcurrency is how many of those requests a listing has under way at
-	// a time. 0 is the default.
-	ExactConcurrency int
 
 	// CacheSize is the budget for blocks in memory, in bytes.
 	CacheSize int64
@@ -72,19 +49,19 @@ type Options struct {
 // Mounted is a mount that the kernel has accepted. Its methods may be called
 // from many goroutines.
 type Mounted struct {
-	fsys       *fileSystem
+	mount      *mount
 	mountpoint string
 	done       chan struct{}
 }
 
-// Mount mounts a replica and serves it until it is unmounted. It returns once
+// Mount mounts replicas and serves them until they are unmounted. It returns once
 // the kernel has taken the mount. mountpoint is an absolute path.
 func Mount(mountpoint string, opts Options) (*Mounted, error) {
-	if opts.ReadWrite && opts.Staging == nil {
-		return nil, errors.New("a mount that can write needs a staging directory")
+	if err := opts.check(); err != nil {
+		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
 	}
-	fsys := newFileSystem(opts, defaultDeadlines)
-	raw := gofs.NewNodeFS(newRoot(fsys), &gofs.Options{
+	m := newMount(opts, defaultDeadlines)
+	raw := gofs.NewNodeFS(newRoot(m), &gofs.Options{
 		// Every node sets its own.
 		EntryTimeout:    nil,
 		AttrTimeout:     nil,
@@ -94,49 +71,57 @@ func Mount(mountpoint string, opts Options) (*Mounted, error) {
 	})
 	server, err := fuse.NewServer(raw, mountpoint, kernelOptions(opts))
 	if err != nil {
-		fsys.close()
+		m.close()
 		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
 	}
 	// Before the first request: all opens of an inode must go one way.
-	fsys.setUpPassthrough(server)
-	m := &Mounted{fsys: fsys, mountpoint: mountpoint, done: make(chan struct{})}
+	m.setUpPassthrough(server)
+	mounted := &Mounted{mount: m, mountpoint: mountpoint, done: make(chan struct{})}
 	go func() {
-		defer close(m.done)
+		defer close(mounted.done)
 		server.Serve()
 	}()
 	// No WaitMount: it opens a file in the mount. A process that is killed
 	// while it waits for an answer of its own can't die, and hangs its mount.
 	setReadAhead(mountpoint, opts.Logger)
-	return m, nil
+	return mounted, nil
 }
 
 // Done is closed when the kernel has let go of the mount, by whatever means.
 func (m *Mounted) Done() <-chan struct{} { return m.done }
 
 // Unmount asks the kernel once to unmount. While a process holds a file of the
-// mount open, it returns ErrBusy and changes nothing.
-func (m *Mounted) Unmount() error { return unmount(m.mountpoint, false) }
+// mount open, it returns mounts.ErrBusy and changes nothing.
+func (m *Mounted) Unmount() error { return mounts.Unmount(m.mountpoint) }
 
 // Detach takes the mount out of the file system at once, even while a process
 // holds a file open. That process can go on until Close.
-func (m *Mounted) Detach() error { return unmount(m.mountpoint, true) }
+func (m *Mounted) Detach() error { return mounts.Detach(m.mountpoint) }
 
-// Drain waits until nothing is being published, or ctx is done.
-func (m *Mounted) Drain(ctx context.Context) error { return m.fsys.publishing.wait(ctx) }
+// Drain waits until nothing is being published or deleted, or ctx is done.
+func (m *Mounted) Drain(ctx context.Context) error {
+	for _, t := range m.mount.trees {
+		if err := t.staged.Drain(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Unpublished are the staged files that are in no replica: what would be lost
 // with the staging directory. After Close, it is the last word.
 func (m *Mounted) Unpublished() []staging.Entry {
-	if m.fsys.opts.Staging == nil {
-		return nil
+	var entries []staging.Entry
+	for _, t := range m.mount.trees {
+		entries = append(entries, t.staged.Unpublished()...)
 	}
-	return m.fsys.unpublished()
+	return entries
 }
 
 // Close ends what still runs for the mount, and closes what is still staged,
 // which stays in the staging directory. It is called last, after Done or
 // Detach, and doesn't close the staging directory.
-func (m *Mounted) Close() { m.fsys.close() }
+func (m *Mounted) Close() { m.mount.close() }
 
 // inFlightRequests is how many requests the kernel may have under way in the
 // background, for reading ahead.
@@ -165,7 +150,7 @@ func kernelOptions(opts Options) *fuse.MountOptions {
 		ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ATOMIC_O_TRUNC,
 		Logger:            slog.NewLogLogger(opts.Logger.Handler(), slog.LevelWarn),
 		PanicHandler: func(v any) fuse.Status {
-			opts.Logger.Error("a request failed inside ltxfs; please report this", "panic", v, "stack", stack())
+			opts.Logger.Error("a request failed inside ltxfs; please report this", "panic", v, "stack", string(debug.Stack()))
 			return fuse.EIO
 		},
 	}
@@ -181,4 +166,29 @@ func kernelOptions(opts Options) *fuse.MountOptions {
 	o.DirectMountStrict = true
 	o.DirectMountFlags, o.Options = mountFlags(names)
 	return o
+}
+
+// flagsByName are the mount options that mount(2) takes as a bit rather than as
+// text.
+var flagsByName = map[string]uintptr{
+	"ro":         unix.MS_RDONLY,
+	"nosuid":     unix.MS_NOSUID,
+	"nodev":      unix.MS_NODEV,
+	"noexec":     unix.MS_NOEXEC,
+	"noatime":    unix.MS_NOATIME,
+	"nodiratime": unix.MS_NODIRATIME,
+}
+
+// mountFlags splits mount options into the bits and the text of mount(2). As
+// with fusermount3, set-user-ID programs and devices are off at any rate.
+func mountFlags(names []string) (flags uintptr, text []string) {
+	flags = unix.MS_NOSUID | unix.MS_NODEV
+	for _, name := range names {
+		if f, ok := flagsByName[name]; ok {
+			flags |= f
+		} else {
+			text = append(text, name)
+		}
+	}
+	return flags, text
 }

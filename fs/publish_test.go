@@ -3,63 +3,62 @@ package fs
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/mock"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // TestLastPublicationWins: an older publication that the store is slow to take
 // doesn't undo a newer one that was acknowledged, nor a delete.
 func TestLastPublicationWins(t *testing.T) {
-	m := mock.New()
-	tr := newTree(t, m, true)
-	level := tr.level(0)
-	older := replicatest.LTX(t, 1, 1, replicatest.Seed(1))
-	newer := replicatest.LTX(t, 1, 1, replicatest.Seed(2))
-	node, fh := tr.stageFile(level, fileName(1, 1), older)
-	newNode, newFH := tr.stageFile(level, "new.tmp", newer)
+	synctest.Test(t, func(t *testing.T) {
+		m := mock.New()
+		tr := newDriver(t, m, true)
+		level := tr.level(0)
+		older := storetest.LTX(t, 1, 1, storetest.Seed(1))
+		newer := storetest.LTX(t, 1, 1, storetest.Seed(2))
+		node, fh := tr.stageFile(level, fileName(1, 1), older)
+		newNode, newFH := tr.stageFile(level, "new.tmp", newer)
 
-	answer := make(chan struct{})
-	m.Inject(mock.Fault{Op: mock.OpPublish, Wait: answer, Times: 1})
-	closed := make(chan syscall.Errno)
-	go func() { closed <- tr.flush(node, fh) }()
-	require.Eventually(t, func() bool { return m.Calls(mock.OpPublish) == 1 }, far, time.Millisecond)
-	renamed := make(chan syscall.Errno)
-	go func() { renamed <- tr.rename(level, "new.tmp", fileName(1, 1), 0) }()
-	select {
-	case e := <-renamed:
-		t.Fatalf("the rename overtook the publication: %v", e)
-	case <-time.After(soon / 10):
-	}
-	close(answer)
-	assert.Zero(t, <-closed)
-	assert.Zero(t, <-renamed)
-	got, ok := m.Bytes(0, 1, 1)
-	require.True(t, ok)
-	assert.Equal(t, newer, got)
-	tr.release(node, fh)
-	tr.release(newNode, newFH)
-	assert.Empty(t, tr.unpublishedNames())
+		answer := make(chan struct{})
+		m.Inject(mock.Fault{Op: mock.OpPublish, Wait: answer, Times: 1})
+		closed := make(chan syscall.Errno)
+		go func() { closed <- tr.flush(node, fh) }()
+		synctest.Wait()
+		require.Equal(t, 1, m.Calls(mock.OpPublish))
+		renamed := make(chan syscall.Errno, 1)
+		go func() { renamed <- tr.rename(level, "new.tmp", fileName(1, 1), 0) }()
+		synctest.Wait()
+		require.Empty(t, renamed, "the rename overtook the publication")
+		close(answer)
+		assert.Zero(t, <-closed)
+		assert.Zero(t, <-renamed)
+		got, ok := m.Bytes(0, 1, 1)
+		require.True(t, ok)
+		assert.Equal(t, newer, got)
+		tr.release(node, fh)
+		tr.release(newNode, newFH)
+		assert.Empty(t, tr.unpublishedNames())
+	})
 }
 
 // TestRenameDuringPublication: a file that is being published can't get away to
 // another name and be lost there.
 func TestRenameDuringPublication(t *testing.T) {
 	m := mock.New()
-	tr := newTree(t, m, true)
+	tr := newDriver(t, m, true)
 	level := tr.level(0)
-	want := replicatest.LTX(t, 1, 1)
+	want := storetest.LTX(t, 1, 1)
 	node, fh := tr.stageFile(level, fileName(1, 1), want)
 	answer := make(chan struct{})
 	m.Inject(mock.Fault{Op: mock.OpPublish, Wait: answer, Times: 1})
@@ -81,12 +80,12 @@ func TestRenameDuringPublication(t *testing.T) {
 // doesn't let go of its copy.
 func TestStagingDiskFails(t *testing.T) {
 	m := mock.New()
-	tr := newTree(t, m, true)
+	tr := newDriver(t, m, true)
 	level := tr.level(0)
-	want := replicatest.LTX(t, 1, 1)
+	want := storetest.LTX(t, 1, 1)
 	node, fh := tr.stageFile(level, fileName(1, 1), want)
 	// A directory in the file's place can't be removed as one.
-	copied := tr.fsys.opts.Staging.FilePath("ltx/0000/" + fileName(1, 1))
+	copied := tr.tree.Staging.FilePath("ltx/0000/" + fileName(1, 1))
 	require.NoError(t, os.Remove(copied))
 	require.NoError(t, os.MkdirAll(filepath.Join(copied, "x"), 0o700))
 	assert.Zero(t, tr.flush(node, fh))
@@ -111,13 +110,13 @@ func TestStagingDiskFails(t *testing.T) {
 // opens of an overwriting program doesn't take the file away from it.
 func TestReplacementWaitsForItsOpen(t *testing.T) {
 	m := mock.New()
-	want := replicatest.LTX(t, 1, 1)
+	want := storetest.LTX(t, 1, 1)
 	f := m.Put(0, 1, 1, want)
-	tr := newTree(t, m, true)
-	published := tr.walk("ltx", "0000", f.Name()).NodeId
+	tr := newDriver(t, m, true)
+	published := tr.walk("ltx", "0000", f.Base()).NodeId
 	_, e := tr.open(published, syscall.O_WRONLY|syscall.O_TRUNC)
 	require.Equal(t, syscall.ESTALE, e)
-	emptied := tr.walk("ltx", "0000", f.Name()).NodeId
+	emptied := tr.walk("ltx", "0000", f.Base()).NodeId
 	fh, e := tr.open(emptied, syscall.O_RDONLY)
 	require.Zero(t, e)
 	tr.release(emptied, fh)
@@ -125,21 +124,21 @@ func TestReplacementWaitsForItsOpen(t *testing.T) {
 	fh, e = tr.open(emptied, syscall.O_WRONLY|syscall.O_TRUNC)
 	require.Zero(t, e, "the open that it waited for")
 	require.Zero(t, tr.write(emptied, fh, []byte("LTX1"), 0))
-	assert.Equal(t, emptied, tr.walk("ltx", "0000", f.Name()).NodeId)
+	assert.Equal(t, emptied, tr.walk("ltx", "0000", f.Base()).NodeId)
 	assert.Equal(t, syscall.EBADMSG, tr.flush(emptied, fh))
 	tr.release(emptied, fh)
-	assert.Equal(t, []string{"ltx/0000/" + f.Name()}, tr.unpublishedNames())
+	assert.Equal(t, []string{"ltx/0000/" + f.Base()}, tr.unpublishedNames())
 }
 
 // TestExclusiveUntilPublished: O_EXCL holds until the file is in the store.
 func TestExclusiveUntilPublished(t *testing.T) {
 	m := mock.New()
-	tr := newTree(t, m, true)
+	tr := newDriver(t, m, true)
 	level := tr.level(0)
 	node, fh, e := tr.create(level, fileName(1, 1), syscall.O_WRONLY|syscall.O_EXCL)
 	require.Zero(t, e)
-	require.Zero(t, tr.write(node, fh, replicatest.LTX(t, 1, 1, replicatest.Seed(1)), 0))
-	foreign := replicatest.LTX(t, 1, 1, replicatest.Seed(2))
+	require.Zero(t, tr.write(node, fh, storetest.LTX(t, 1, 1, storetest.Seed(1)), 0))
+	foreign := storetest.LTX(t, 1, 1, storetest.Seed(2))
 	m.Put(0, 1, 1, foreign)
 	assert.Equal(t, syscall.EEXIST, tr.flush(node, fh))
 	got, ok := m.Bytes(0, 1, 1)
@@ -151,7 +150,7 @@ func TestExclusiveUntilPublished(t *testing.T) {
 
 // TestDescriptors: a staged file that nobody has open holds no descriptor.
 func TestDescriptors(t *testing.T) {
-	tr := newTree(t, mock.New(), true)
+	tr := newDriver(t, mock.New(), true)
 	level := tr.level(0)
 	count := func() int {
 		fds, err := os.ReadDir("/proc/self/fd")
@@ -178,29 +177,30 @@ func TestDescriptors(t *testing.T) {
 // TestPanicInTheStore: it is the caller's error, not the daemon's end.
 func TestPanicInTheStore(t *testing.T) {
 	m := mock.New()
-	tr := newTreeOf(t, m, panicking{m}, true, time.Minute, far)
-	node, fh := tr.stageFile(tr.level(0), fileName(1, 1), replicatest.LTX(t, 1, 1))
+	tr := newDriverOf(t, panicking{m}, true, time.Minute, far)
+	node, fh := tr.stageFile(tr.level(0), fileName(1, 1), storetest.LTX(t, 1, 1))
 	assert.Equal(t, syscall.EIO, tr.flush(node, fh))
 	assert.Equal(t, syscall.EIO, tr.unlink(tr.level(0), fileName(2, 2)))
 	tr.release(node, fh)
 }
 
-type panicking struct{ *mock.ReplicaClient }
+type panicking struct{ *mock.Store }
 
-func (panicking) WriteLTXFileVersion(context.Context, int, ltx.TXID, ltx.TXID, io.Reader) (replica.File, error) {
+func (panicking) WriteLTXFile(context.Context, replica.Name, replica.Content, replica.WriteOptions) (replica.File, error) {
 	panic("a bug in the client")
 }
 
-func (panicking) DeleteLTXFiles(context.Context, []*ltx.FileInfo) error { panic("a bug in the client") }
+func (panicking) DeleteLTXFiles(context.Context, ...replica.Name) error { panic("a bug in the client") }
 
 // TestAfterClose: once the mount closes, nothing more is taken that nobody would
 // be told of.
 func TestAfterClose(t *testing.T) {
-	tr := newTree(t, mock.New(), true)
+	tr := newDriver(t, mock.New(), true)
 	level := tr.level(0)
 	node, fh := tr.stageFile(level, "kept.tmp", []byte("x"))
-	tr.fsys.close()
+	tr.mount.close()
 	assert.Equal(t, syscall.ESTALE, tr.write(node, fh, []byte("y"), 0))
+	assert.Equal(t, syscall.ESTALE, tr.fsync(node, fh))
 	_, _, e := tr.create(level, "late.tmp", syscall.O_WRONLY)
 	assert.NotZero(t, e)
 	assert.Equal(t, []string{"ltx/0000/kept.tmp"}, tr.unpublishedNames())

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // badFile is what must not be published under the name of file1.
@@ -29,7 +29,7 @@ type badFile struct {
 
 func badFiles(t *testing.T) []badFile {
 	t.Helper()
-	_, good := testFile(t, 1, replicatest.Commit(6))
+	_, good := testFile(t, 1, storetest.Commit(6))
 	_, other := testFile(t, 2)
 	// From the end: the trailer, the size of the index, the index.
 	trailer := len(good) - ltx.TrailerSize
@@ -47,7 +47,7 @@ func badFiles(t *testing.T) []badFile {
 		{"followed by a byte", append(slices.Clone(good), 0), syscall.EBADMSG},
 		{"twice", append(slices.Clone(good), good...), syscall.EBADMSG},
 		{"of other TXIDs", other, syscall.EINVAL},
-		{"of a longer range", replicatest.LTX(t, 1, 2), syscall.EINVAL},
+		{"of a longer range", storetest.LTX(t, 1, 2), syscall.EINVAL},
 		{"a snapshot that lacks a page", withoutPage(t), syscall.EBADMSG},
 	}
 	for where, n := range map[string]int{
@@ -92,7 +92,7 @@ func badFiles(t *testing.T) []badFile {
 // right but lacks its last page.
 func withoutPage(t *testing.T) []byte {
 	t.Helper()
-	return replicatest.LTX(t, 1, 1, replicatest.Commit(3), replicatest.Pages(1, 2))
+	return storetest.LTX(t, 1, 1, storetest.Commit(3), storetest.Pages(1, 2))
 }
 
 func randomBytes(n int) []byte {
@@ -139,10 +139,10 @@ func TestBadInput(t *testing.T) {
 func (w writable) keeps(t *testing.T, path string, data []byte) {
 	t.Helper()
 	w.shows(t, path, data)
-	requireNames(t, w.Process, "ltx/0000", filepath.Base(path))
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", filepath.Base(path))
 	w.holds(t, nil)
 	require.NoError(t, w.Unlink(path))
-	requireNames(t, w.Process, "ltx/0000")
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000")
 	_, err := w.Stat(path)
 	require.Equal(t, syscall.ENOENT, err)
 	w.holds(t, nil)
@@ -152,7 +152,7 @@ func (w writable) keeps(t *testing.T, path string, data []byte) {
 // the published one in this mount, but in no other, until it is removed.
 func TestBadReplacement(t *testing.T) {
 	t.Parallel()
-	_, good := testFile(t, 1, replicatest.Seed(7))
+	_, good := testFile(t, 1, storetest.Seed(7))
 	bad := []byte("no LTX")
 	w := mountWritable(t)
 	other := ltxfstest.Mount(t, w.root).Process(t)
@@ -175,12 +175,12 @@ func TestBadReplacement(t *testing.T) {
 		st, err := w.Stat(file1)
 		require.NoError(t, err)
 		require.Equal(t, int64(len(bad)), st.Size)
-		requireNames(t, w.Process, "ltx/0000", name1)
+		ltxfstest.RequireNames(t, w.Process, "ltx/0000", name1)
 		publishedOnly()
 
 		require.NoError(t, w.Unlink(file1), "remove the bad file")
 		w.shows(t, file1, good)
-		requireNames(t, w.Process, "ltx/0000", name1)
+		ltxfstest.RequireNames(t, w.Process, "ltx/0000", name1)
 		publishedOnly()
 	}
 
@@ -194,7 +194,7 @@ func TestBadReplacement(t *testing.T) {
 
 	// The bad file can be mended where it is.
 	require.Equal(t, syscall.EBADMSG, w.WriteFile(file1, bad))
-	_, mended := testFile(t, 1, replicatest.Seed(8))
+	_, mended := testFile(t, 1, storetest.Seed(8))
 	require.NoError(t, w.WriteFile(file1, mended))
 	requirePublished(t, w.m, w.root, map[string][]byte{name1: mended})
 	requireCleanEnd(t, w.m)
@@ -237,7 +237,7 @@ func TestStagingDiskFull(t *testing.T) {
 	t.Parallel()
 	staging := smallDisk(t, 1<<20)
 	_, good := testFile(t, 1)
-	_, large := testFile(t, 1, replicatest.Commit(600), replicatest.Noise())
+	_, large := testFile(t, 1, storetest.Commit(600), storetest.Noise())
 	require.Greater(t, len(large), 2<<20)
 	w := mountWritable(t, "--staging-dir", staging)
 	require.NoError(t, w.WriteFile(file1, good))
@@ -260,7 +260,7 @@ func TestStagingDiskFull(t *testing.T) {
 	removeStaged(t, w)
 
 	// There is room again.
-	_, next := testFile(t, 2, replicatest.Commit(100), replicatest.Noise())
+	_, next := testFile(t, 2, storetest.Commit(100), storetest.Noise())
 	require.NoError(t, w.WriteFile(file2, next))
 	requirePublished(t, w.m, w.root, map[string][]byte{name1: good, name2: next})
 	require.Equal(t, ltxfstest.ExitOK, w.m.Terminate(t), w.m.Log())
@@ -296,7 +296,7 @@ func TestReplicaDiskFull(t *testing.T) {
 	t.Parallel()
 	root := smallDisk(t, 1<<20)
 	_, good := testFile(t, 1)
-	_, large := testFile(t, 1, replicatest.Commit(600), replicatest.Noise())
+	_, large := testFile(t, 1, storetest.Commit(600), storetest.Noise())
 	m := ltxfstest.Mount(t, root, "--rw")
 	p := m.Process(t)
 	require.NoError(t, p.WriteFile(file1, good))

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 const (
@@ -35,14 +35,14 @@ func TestForeignChanges(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	path1, path2 := filepath.Join(root, "ltx/0", name1), filepath.Join(root, "ltx/0", name2)
-	one := replicatest.LTX(t, 1, 1)
-	old, replaced := replicatest.LTX(t, 2, 2, replicatest.Seed(1), replicatest.Noise()), replicatest.LTX(t, 2, 2, replicatest.Seed(2), replicatest.Noise())
+	one := storetest.LTX(t, 1, 1)
+	old, replaced := storetest.LTX(t, 2, 2, storetest.Seed(1), storetest.Noise()), storetest.LTX(t, 2, 2, storetest.Seed(2), storetest.Noise())
 	require.Len(t, replaced, len(old), "only inode and bytes tell the two apart")
 
-	ltxfstest.Store(t, path1, one, replicatest.DefaultTime)
+	ltxfstest.Store(t, path1, one, storetest.DefaultTime)
 	m := ltxfstest.Mount(t, root)
 	p := m.Process(t)
-	requireNames(t, p, "ltx/0000", name1)
+	ltxfstest.RequireNames(t, p, "ltx/0000", name1)
 	_, err := p.ReadFile(file2)
 	require.Equal(t, syscall.ENOENT, err)
 
@@ -59,18 +59,18 @@ func TestForeignChanges(t *testing.T) {
 		}
 	}
 
-	ltxfstest.Store(t, path2, old, replicatest.DefaultTime)
+	ltxfstest.Store(t, path2, old, storetest.DefaultTime)
 	ltxfstest.Eventually(t, freshness+slack, "a new file can be read", reads(old))
 	ltxfstest.Eventually(t, slack, "a new file is listed", lists(name1, name2))
 
-	ltxfstest.Store(t, path2, replaced, replicatest.DefaultTime)
+	ltxfstest.Store(t, path2, replaced, storetest.DefaultTime)
 	ltxfstest.Eventually(t, freshness+slack, "the new content can be read", reads(replaced))
 
-	later := replicatest.LTX(t, 2, 2, replicatest.Commit(9), replicatest.Timestamp(replicatest.DefaultTime.Add(time.Hour)))
-	ltxfstest.Store(t, path2, later, replicatest.DefaultTime.Add(time.Hour))
+	later := storetest.LTX(t, 2, 2, storetest.Commit(9), storetest.Timestamp(storetest.DefaultTime.Add(time.Hour)))
+	ltxfstest.Store(t, path2, later, storetest.DefaultTime.Add(time.Hour))
 	ltxfstest.Eventually(t, freshness+slack, "the new size and time show", func() bool {
 		st, err := p.Stat(file2)
-		return err == nil && st.Size == int64(len(later)) && st.ModTime.Equal(replicatest.DefaultTime.Add(time.Hour))
+		return err == nil && st.Size == int64(len(later)) && st.ModTime.Equal(storetest.DefaultTime.Add(time.Hour))
 	})
 	require.True(t, reads(later)())
 
@@ -82,7 +82,7 @@ func TestForeignChanges(t *testing.T) {
 	ltxfstest.Eventually(t, slack, "a deleted file isn't listed", lists(name1))
 	_, err = p.ReadFile(file2)
 	require.Equal(t, syscall.ENOENT, err)
-	requireNames(t, p, "ltx/0000", name1)
+	ltxfstest.RequireNames(t, p, "ltx/0000", name1)
 }
 
 // A file that was replaced a moment ago, so that the mount can't know yet, opens
@@ -99,9 +99,9 @@ func TestOpenJustReplaced(t *testing.T) {
 		func() error { _, err := p.ReadDir("ltx/0000"); return err },
 		func() error { _, err := p.ReadFile(file1); return err },
 	} {
-		ltxfstest.Store(t, path, versions[0], replicatest.DefaultTime)
+		ltxfstest.Store(t, path, versions[0], storetest.DefaultTime)
 		require.NoError(t, prime())
-		ltxfstest.Store(t, path, versions[1], replicatest.DefaultTime)
+		ltxfstest.Store(t, path, versions[1], storetest.DefaultTime)
 		data, err := p.ReadFile(file1)
 		require.NoError(t, err)
 		requireOneOf(t, versions, data)
@@ -114,10 +114,10 @@ func TestReplacedUnderReader(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(t *testing.T, path string, data []byte){
 		"replaced": func(t *testing.T, path string, data []byte) {
-			ltxfstest.Store(t, path, data, replicatest.DefaultTime)
+			ltxfstest.Store(t, path, data, storetest.DefaultTime)
 		},
 		"replaced by a shorter one": func(t *testing.T, path string, data []byte) {
-			ltxfstest.Store(t, path, replicatest.LTX(t, 1, 1), replicatest.DefaultTime)
+			ltxfstest.Store(t, path, storetest.LTX(t, 1, 1), storetest.DefaultTime)
 		},
 		"deleted": func(t *testing.T, path string, _ []byte) { require.NoError(t, os.Remove(path)) },
 	} {
@@ -125,7 +125,7 @@ func TestReplacedUnderReader(t *testing.T) {
 			root := t.TempDir()
 			path := filepath.Join(root, "ltx/0", name1)
 			versions := makeVersions(t, 2)
-			ltxfstest.Store(t, path, versions[0], replicatest.DefaultTime)
+			ltxfstest.Store(t, path, versions[0], storetest.DefaultTime)
 			m := ltxfstest.Mount(t, root)
 			p := m.Process(t)
 
@@ -165,7 +165,7 @@ func TestNeverMixed(t *testing.T) {
 	root := t.TempDir()
 	path := filepath.Join(root, "ltx/0", name1)
 	versions := makeVersions(t, 6)
-	ltxfstest.Store(t, path, versions[0], replicatest.DefaultTime)
+	ltxfstest.Store(t, path, versions[0], storetest.DefaultTime)
 	m := ltxfstest.Mount(t, root, "--freshness=10ms")
 	p := m.Process(t)
 
@@ -180,7 +180,7 @@ func TestNeverMixed(t *testing.T) {
 			case <-stop:
 				return
 			case <-tick.C:
-				ltxfstest.Store(t, path, versions[i%len(versions)], replicatest.DefaultTime)
+				ltxfstest.Store(t, path, versions[i%len(versions)], storetest.DefaultTime)
 			}
 		}
 	}()
@@ -223,7 +223,7 @@ func makeVersions(t *testing.T, n int) [][]byte {
 	t.Helper()
 	versions := make([][]byte, n)
 	for i := range versions {
-		versions[i] = replicatest.LTX(t, 1, 1, replicatest.Seed(uint64(i)), replicatest.Commit(64), replicatest.Noise())
+		versions[i] = storetest.LTX(t, 1, 1, storetest.Seed(uint64(i)), storetest.Commit(64), storetest.Noise())
 		require.Len(t, versions[i], len(versions[0]))
 	}
 	return versions

@@ -18,7 +18,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/replica"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // concurrentOperations is how many operations each of those in TestConcurrent does.
@@ -119,7 +119,7 @@ func (w *written) make(t *testing.T, txid ltx.TXID) (name string, data []byte) {
 	defer w.mu.Unlock()
 	w.n++
 	name = ltx.FormatFilename(txid, txid)
-	data = replicatest.LTX(t, txid, txid, replicatest.Seed(w.n), replicatest.Noise(), replicatest.Commit(1+uint32(w.n%40)))
+	data = storetest.LTX(t, txid, txid, storetest.Seed(w.n), storetest.Noise(), storetest.Commit(1+uint32(w.n%40)))
 	if w.contents[name] == nil {
 		w.contents[name] = map[[sha256.Size]byte]bool{}
 	}

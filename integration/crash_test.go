@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // crashes is how often TestKill kills.
@@ -168,7 +168,7 @@ func TestKillWhilePublishing(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	_, old := testFile(t, 1)
-	_, large := testFile(t, 1, replicatest.Commit(8000), replicatest.Noise())
+	_, large := testFile(t, 1, storetest.Commit(8000), storetest.Noise())
 	ltxfstest.Store(t, filepath.Join(root, ltxfstest.StorePath(0, name1)), old, ltxfstest.HeaderTime(t, old))
 	for round := range 8 {
 		m := ltxfstest.Mount(t, root, "--rw")

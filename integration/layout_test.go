@@ -17,9 +17,9 @@ func TestLayouts(t *testing.T) {
 	for _, layout := range replica.Layouts {
 		t.Run(layout.Name, func(t *testing.T) {
 			root := ltxfstest.OrdersIn(t, layout)
-			requireOrders(t, ltxfstest.Mount(t, root))
-			requireOrders(t, ltxfstest.Mount(t, root, "--layout", layout.Name))
-			requireOrders(t, ltxfstest.Mount(t, "file://"+root, "--layout=auto"))
+			ltxfstest.RequireOrders(t, ltxfstest.Mount(t, root))
+			ltxfstest.RequireOrders(t, ltxfstest.Mount(t, root, "--layout", layout.Name))
+			ltxfstest.RequireOrders(t, ltxfstest.Mount(t, "file://"+root, "--layout=auto"))
 		})
 	}
 }
@@ -73,10 +73,10 @@ func TestMixedLayouts(t *testing.T) {
 			require.Contains(t, result.Stderr, b.Name)
 			require.Empty(t, ltxfstest.Mounts(dir))
 
-			requireOrders(t, ltxfstest.Mount(t, root, "--layout", a.Name))
+			ltxfstest.RequireOrders(t, ltxfstest.Mount(t, root, "--layout", a.Name))
 
 			require.NoError(t, os.Remove(stranger))
-			requireOrders(t, ltxfstest.Mount(t, root))
+			ltxfstest.RequireOrders(t, ltxfstest.Mount(t, root))
 		})
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 const (
@@ -77,7 +77,7 @@ func TestLeaks(t *testing.T) {
 // publishAndDelete takes a file through its whole life, by one of two ways.
 func publishAndDelete(t *testing.T, p *ltxfstest.Process, txid ltx.TXID) {
 	t.Helper()
-	data := replicatest.LTX(t, txid, txid, replicatest.PageSize(512), replicatest.Commit(1))
+	data := storetest.LTX(t, txid, txid, storetest.PageSize(512), storetest.Commit(1))
 	path := "ltx/0000/" + ltx.FormatFilename(txid, txid)
 	if txid%2 == 0 {
 		require.NoError(t, p.WriteFile(path, data))

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // What can't be mounted is refused with an error that says what is wrong and on
@@ -63,15 +63,15 @@ func TestMountRefused(t *testing.T) {
 		})
 	}
 	require.Len(t, ltxfstest.Mounts(mounted.Dir), 1)
-	requireOrders(t, mounted)
+	ltxfstest.RequireOrders(t, mounted)
 }
 
 func TestMountByURL(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join(t.TempDir(), "a replica, 100%")
 	require.NoError(t, os.Rename(ltxfstest.Orders(t), root))
-	requireOrders(t, ltxfstest.Mount(t, root))
-	requireOrders(t, ltxfstest.Mount(t, "file://"+strings.NewReplacer(" ", "%20", "%", "%25").Replace(root)))
+	ltxfstest.RequireOrders(t, ltxfstest.Mount(t, root))
+	ltxfstest.RequireOrders(t, ltxfstest.Mount(t, "file://"+strings.NewReplacer(" ", "%20", "%", "%25").Replace(root)))
 }
 
 // A mount whose ltxfs was killed is dead. The next mount takes it away, and so
@@ -87,7 +87,7 @@ func TestDeadMount(t *testing.T) {
 
 	m = ltxfstest.MountWith(t, root, ltxfstest.MountOptions{Dir: m.Dir})
 	require.Len(t, ltxfstest.Mounts(m.Dir), 1, "one mount, not one upon the other")
-	requireOrders(t, m)
+	ltxfstest.RequireOrders(t, m)
 
 	m.Kill(t)
 	result := ltxfstest.Ltxfs(t, "umount", m.Dir)
@@ -229,7 +229,7 @@ func TestTerminateUntilUnused(t *testing.T) {
 func TestTerminateWhilePublishing(t *testing.T) {
 	t.Parallel()
 	w := mountWritable(t)
-	_, large := testFile(t, 1, replicatest.Commit(6000), replicatest.Noise())
+	_, large := testFile(t, 1, storetest.Commit(6000), storetest.Noise())
 	f, err := w.Create(file1)
 	require.NoError(t, err)
 	require.NoError(t, f.Write(large))
@@ -247,7 +247,7 @@ func TestLogFormatJSON(t *testing.T) {
 	require.NoError(t, m.Process(t).Unlink(file1))
 	require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
 	require.Contains(t, m.Log(), name1)
-	for _, line := range lines(m.Log()) {
+	for _, line := range ltxfstest.Lines(m.Log()) {
 		var entry struct {
 			Time  time.Time
 			Level string

@@ -31,7 +31,7 @@ func TestNameTaken(t *testing.T) {
 		"published by another": func(t *testing.T, w writable) string {
 			_, err := w.Stat(file2)
 			require.Equal(t, syscall.ENOENT, err)
-			requireNames(t, w.Process, "ltx/0000", "mine.tmp")
+			ltxfstest.RequireNames(t, w.Process, "ltx/0000", "mine.tmp")
 			ltxfstest.Store(t, filepath.Join(w.root, ltxfstest.StorePath(0, name2)), two, ltxfstest.HeaderTime(t, two))
 			return file2
 		},
@@ -131,7 +131,7 @@ func TestRename(t *testing.T) {
 		require.NoError(t, w.WriteFile(a, []byte("a")))
 		require.NoError(t, w.WriteFile(b, []byte("b")))
 		require.NoError(t, w.Rename(a, b, 0))
-		requireNames(t, w.Process, "ltx/0000", "b.tmp")
+		ltxfstest.RequireNames(t, w.Process, "ltx/0000", "b.tmp")
 		w.shows(t, b, []byte("a"))
 		w.holds(t, nil)
 		require.NoError(t, w.Unlink(b))
@@ -141,8 +141,8 @@ func TestRename(t *testing.T) {
 		w := mountWritable(t)
 		require.NoError(t, w.WriteFile(a, one))
 		require.NoError(t, w.Rename(a, "ltx/0003/b.tmp", 0))
-		requireNames(t, w.Process, "ltx/0000")
-		requireNames(t, w.Process, "ltx/0003", "b.tmp")
+		ltxfstest.RequireNames(t, w.Process, "ltx/0000")
+		ltxfstest.RequireNames(t, w.Process, "ltx/0003", "b.tmp")
 		require.NoError(t, w.Rename("ltx/0003/b.tmp", file1, 0))
 		requirePublished(t, w.m, w.root, map[string][]byte{name1: one})
 		requireCleanEnd(t, w.m)
@@ -177,7 +177,7 @@ func TestRename(t *testing.T) {
 		for _, from := range []string{"ltx/0000", "snapshots", "ltx/0"} {
 			require.Equal(t, syscall.EPERM, w.Rename(from, "ltx/0001/x", 0), "%s into a level", from)
 		}
-		requireNames(t, w.Process, "ltx", levelNames...)
+		ltxfstest.RequireNames(t, w.Process, "ltx", ltxfstest.LevelNames...)
 	})
 	t.Run("of nothing", func(t *testing.T) {
 		w := mountWritable(t)
@@ -197,7 +197,7 @@ func TestUnlink(t *testing.T) {
 
 	require.NoError(t, w.Unlink(file1))
 	w.holds(t, map[string][]byte{name2: two})
-	requireNames(t, w.Process, "ltx/0000", name2)
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", name2)
 	_, err := w.Stat(file1)
 	require.Equal(t, syscall.ENOENT, err)
 	require.Equal(t, syscall.ENOENT, w.Unlink(file1), "again")
@@ -207,7 +207,7 @@ func TestUnlink(t *testing.T) {
 	ltxfstest.MustRun(t, "rm", "-f", w.m.Path(file1))
 
 	// A file that another writer has deleted just now.
-	requireNames(t, w.Process, "ltx/0000", name2)
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", name2)
 	ltxfstest.MustRun(t, "rm", filepath.Join(w.root, ltxfstest.StorePath(0, name2)))
 	if err := w.Unlink(file2); err != nil {
 		require.Equal(t, syscall.ENOENT, err)
@@ -219,7 +219,7 @@ func TestUnlink(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, f.Write([]byte("hello")))
 	require.NoError(t, w.Unlink("ltx/0000/x.tmp"))
-	requireNames(t, w.Process, "ltx/0000")
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000")
 	require.NoError(t, f.Write([]byte(" world")))
 	require.NoError(t, f.Close())
 	_, err = w.Stat("ltx/0000/x.tmp")
@@ -233,7 +233,7 @@ func TestUnlink(t *testing.T) {
 	require.NoError(t, w.Unlink(file1))
 	require.NoError(t, f.Close())
 	w.holds(t, nil)
-	requireNames(t, w.Process, "ltx/0000")
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000")
 
 	ltxfstest.MustRun(t, "cp", saveFile(t, name1, one), w.m.Path("ltx/0000/"))
 	ltxfstest.MustRun(t, "rm", w.m.Path(file1))
@@ -288,7 +288,7 @@ func TestRefused(t *testing.T) {
 		"LTX file in ltx":        {create("ltx/" + name1), syscall.EPERM},
 		"file in no directory":   {create("ltx/0000/x/y"), syscall.ENOENT},
 	}
-	for i, level := range levelNames {
+	for i, level := range ltxfstest.LevelNames {
 		refusals["mkdir of "+level] = refusal{func() error { return w.Mkdir("ltx/" + level) }, syscall.EEXIST}
 		link := "ltx/" + string(rune('0'+i))
 		refusals["mkdir of "+link] = refusal{func() error { return w.Mkdir(link) }, syscall.EEXIST}
@@ -300,9 +300,9 @@ func TestRefused(t *testing.T) {
 		})
 	}
 
-	requireNames(t, w.Process, ".", "ltx", "snapshots")
-	requireNames(t, w.Process, "ltx", levelNames...)
-	requireNames(t, w.Process, "ltx/0000", name1, "x.tmp")
+	ltxfstest.RequireNames(t, w.Process, ".", "ltx", "snapshots")
+	ltxfstest.RequireNames(t, w.Process, "ltx", ltxfstest.LevelNames...)
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", name1, "x.tmp")
 	w.shows(t, "ltx/0000/x.tmp", []byte("x"))
 	require.NoError(t, w.Unlink("ltx/0000/x.tmp"))
 	requirePublished(t, w.m, w.root, map[string][]byte{name1: data})

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // writable is an empty replica with a mount that can write, and a process in it.
@@ -45,8 +45,8 @@ func (w writable) holds(t *testing.T, files map[string][]byte) {
 // twoVersions are two contents of file1.
 func twoVersions(t *testing.T) (old, replacement []byte) {
 	t.Helper()
-	_, old = testFile(t, 1, replicatest.Seed(1))
-	_, replacement = testFile(t, 1, replicatest.Seed(2), replicatest.Commit(30))
+	_, old = testFile(t, 1, storetest.Seed(1))
+	_, replacement = testFile(t, 1, storetest.Seed(2), storetest.Commit(30))
 	return old, replacement
 }
 
@@ -97,7 +97,7 @@ func TestTruncateWithoutWriting(t *testing.T) {
 	ltxfstest.Shell(t, `: > "$1"`, w.m.Path(file1))
 	w.holds(t, map[string][]byte{name1: old})
 	soonShowsOld()
-	requireNames(t, w.Process, "ltx/0000", name1)
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", name1)
 	requireCleanEnd(t, w.m)
 }
 
@@ -130,12 +130,12 @@ func TestReplaceByRename(t *testing.T) {
 	require.NoError(t, w.WriteFile("ltx/0000/x.tmp", replacement))
 	w.holds(t, map[string][]byte{name1: old})
 	w.shows(t, file1, old)
-	requireNames(t, w.Process, "ltx/0000", name1, "x.tmp")
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", name1, "x.tmp")
 
 	require.NoError(t, w.Rename("ltx/0000/x.tmp", file1, 0))
 	w.holds(t, map[string][]byte{name1: replacement})
 	w.shows(t, file1, replacement)
-	requireNames(t, w.Process, "ltx/0000", name1)
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", name1)
 	requirePublished(t, w.m, w.root, map[string][]byte{name1: replacement})
 	requireCleanEnd(t, w.m)
 }
@@ -319,18 +319,18 @@ func TestSetAttributes(t *testing.T) {
 func TestOwnChangesShowAtOnce(t *testing.T) {
 	t.Parallel()
 	w := mountWritable(t, "--freshness=1h")
-	requireNames(t, w.Process, "ltx/0000")
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000")
 	_, err := w.Stat(file1)
 	require.Equal(t, syscall.ENOENT, err)
 	_, one := testFile(t, 1)
 	_, two := testFile(t, 2)
 
 	require.NoError(t, w.WriteFile(file1, one))
-	requireNames(t, w.Process, "ltx/0000", name1)
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", name1)
 	require.NoError(t, w.WriteFile("ltx/0000/x.tmp", two))
-	requireNames(t, w.Process, "ltx/0000", name1, "x.tmp")
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", name1, "x.tmp")
 	require.NoError(t, w.Rename("ltx/0000/x.tmp", file2, 0))
-	requireNames(t, w.Process, "ltx/0000", name1, name2)
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", name1, name2)
 	w.shows(t, file2, two)
 
 	dir, err := w.Open("ltx/0000", unix.O_RDONLY|unix.O_DIRECTORY, 0)
@@ -339,7 +339,7 @@ func TestOwnChangesShowAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{name1, name2}, names)
 	require.NoError(t, w.Unlink(file1))
-	requireNames(t, w.Process, "ltx/0000", name2)
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", name2)
 	names, err = dir.ReadNames()
 	require.NoError(t, err)
 	require.Equal(t, []string{name2}, names, "a rewound directory")
@@ -347,7 +347,7 @@ func TestOwnChangesShowAtOnce(t *testing.T) {
 	require.Equal(t, syscall.ENOENT, err)
 
 	require.NoError(t, w.WriteFile(file1, one))
-	requireNames(t, w.Process, "ltx/0000", name1, name2)
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", name1, name2)
 	requirePublished(t, w.m, w.root, map[string][]byte{name1: one, name2: two})
 	requireCleanEnd(t, w.m)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // foreignWriter writes into the replica's directory behind the mounts, in the
@@ -59,7 +59,7 @@ func (r *run) foreignBegin(n fileName) {
 	if r.rng.IntN(12) == 0 {
 		// What another writer stores is shown as it is.
 		data = make([]byte, r.rng.IntN(3)*700)
-		w.modTime = replicatest.DefaultTime.Add(-time.Duration(r.rng.IntN(1e9)))
+		w.modTime = storetest.DefaultTime.Add(-time.Duration(r.rng.IntN(1e9)))
 	} else {
 		data = r.newValid(n)
 		w.modTime = headerTime(data)
@@ -150,20 +150,20 @@ func (r *run) newValid(n fileName) []byte {
 	minTXID, maxTXID, err := ltx.ParseFilename(n.name)
 	require.NoError(r.t, err)
 	r.contents++
-	opts := []replicatest.Option{replicatest.Noise(), replicatest.Seed(uint64(r.contents))}
-	at := replicatest.DefaultTime.Add(time.Duration(r.contents) * time.Second)
+	opts := []storetest.Option{storetest.Noise(), storetest.Seed(uint64(r.contents))}
+	at := storetest.DefaultTime.Add(time.Duration(r.contents) * time.Second)
 	switch pick := r.rng.IntN(20); {
 	case pick == 0: // more than a block of the cache
-		opts = append(opts, replicatest.Commit(40+uint32(r.rng.IntN(60))))
+		opts = append(opts, storetest.Commit(40+uint32(r.rng.IntN(60))))
 	case pick <= 4:
-		opts = append(opts, replicatest.Commit(1+uint32(r.rng.IntN(8))))
+		opts = append(opts, storetest.Commit(1+uint32(r.rng.IntN(8))))
 	case pick <= 8: // nothing but the bytes tells it from others
-		opts = append(opts, replicatest.PageSize(1024))
-		at = replicatest.DefaultTime
+		opts = append(opts, storetest.PageSize(1024))
+		at = storetest.DefaultTime
 	default:
-		opts = append(opts, replicatest.PageSize(512), replicatest.Commit(1+uint32(r.rng.IntN(4))))
+		opts = append(opts, storetest.PageSize(512), storetest.Commit(1+uint32(r.rng.IntN(4))))
 	}
-	data := replicatest.LTX(r.t, minTXID, maxTXID, append(opts, replicatest.Timestamp(at))...)
+	data := storetest.LTX(r.t, minTXID, maxTXID, append(opts, storetest.Timestamp(at))...)
 	r.addValid(data, minTXID, maxTXID)
 	return slices.Clone(data)
 }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // writeFile writes a file from beginning to end, as tools do.
@@ -346,7 +346,7 @@ func (r *run) setAttributes(u *user) {
 		missing = []error{nil}
 	}
 	r.wantOneOf(u.p.Chmod(p, 0o644), missing...)
-	r.wantOneOf(u.p.Utimes(p, replicatest.DefaultTime.Add(-time.Hour)), missing...)
+	r.wantOneOf(u.p.Utimes(p, storetest.DefaultTime.Add(-time.Hour)), missing...)
 	st, err := u.p.Stat(p)
 	r.showedStat(u, n, at, st, err)
 }

@@ -13,55 +13,10 @@ import (
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 )
 
-// levelNames are the names in ltx/.
-var levelNames = []string{"0000", "0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009"}
-
-// requireOrders checks that a mount shows the sample replica: its 40 files with
-// the bytes, sizes and times of the originals, and nothing else.
-func requireOrders(t *testing.T, m *ltxfstest.Mounted) {
-	t.Helper()
-	p := m.Process(t)
-	want := map[string][]string{}
-	files := ltxfstest.OrdersFiles(t)
-	require.Len(t, files, 40)
-	for _, f := range files {
-		level := filepath.Dir(f.Path())
-		want[level] = append(want[level], f.Name)
-
-		st, err := p.Stat(f.Path())
-		require.NoError(t, err, f.Path())
-		require.Equal(t, f.Size, st.Size, "size of %s", f.Path())
-		require.Equal(t, f.ModTime, st.ModTime, "mtime of %s", f.Path())
-		require.Equal(t, uint32(syscall.S_IFREG), st.Mode&syscall.S_IFMT, "type of %s", f.Path())
-		require.Equal(t, blocks(f.Size), st.Blocks, "blocks of %s", f.Path())
-
-		data, err := p.ReadFile(f.Path())
-		require.NoError(t, err, f.Path())
-		require.Equal(t, ltxfstest.SHA256(ltxfstest.OrdersData(t, f)), ltxfstest.SHA256(data), "content of %s", f.Path())
-	}
-	requireNames(t, p, ".", "ltx", "snapshots")
-	requireNames(t, p, "ltx", levelNames...)
-	for _, level := range levelNames {
-		requireNames(t, p, filepath.Join("ltx", level), want["ltx/"+level]...)
-	}
-	requireNames(t, p, "snapshots", want["ltx/0009"]...)
-}
-
-// blocks is how much room a file takes, in units of 512 bytes: whole 4 KiB.
-func blocks(size int64) int64 { return (size + 4095) / 4096 * 8 }
-
-// requireNames checks what a directory lists, in any order.
-func requireNames(t *testing.T, p *ltxfstest.Process, dir string, want ...string) {
-	t.Helper()
-	names, err := p.ReadDir(dir)
-	require.NoError(t, err, "list %s", dir)
-	require.ElementsMatch(t, want, names, "names in %s", dir)
-}
-
 func TestReadOrders(t *testing.T) {
 	t.Parallel()
 	m := ltxfstest.Mount(t, ltxfstest.Orders(t))
-	requireOrders(t, m)
+	ltxfstest.RequireOrders(t, m)
 	require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
 }
 
@@ -70,7 +25,7 @@ func TestReadLinks(t *testing.T) {
 	m := ltxfstest.Mount(t, ltxfstest.Orders(t))
 	p := m.Process(t)
 
-	for i, name := range levelNames {
+	for i, name := range ltxfstest.LevelNames {
 		link := "ltx/" + string(rune('0'+i))
 		st, err := p.Lstat(link)
 		require.NoError(t, err)
@@ -179,10 +134,10 @@ func TestReadStrayFiles(t *testing.T) {
 			want = append(want, f.Name)
 		}
 	}
-	requireNames(t, p, ".", "ltx", "snapshots")
-	requireNames(t, p, "ltx", levelNames...)
-	requireNames(t, p, "ltx/0000", want...)
-	requireNames(t, p, "ltx/0005") // the store has a file of that name
+	ltxfstest.RequireNames(t, p, ".", "ltx", "snapshots")
+	ltxfstest.RequireNames(t, p, "ltx", ltxfstest.LevelNames...)
+	ltxfstest.RequireNames(t, p, "ltx/0000", want...)
+	ltxfstest.RequireNames(t, p, "ltx/0005") // the store has a file of that name
 	for _, name := range strays {
 		_, err := p.Lstat(ltxfstest.LevelPath(0, name))
 		require.Equal(t, syscall.ENOENT, err, "lstat %s", name)
@@ -241,6 +196,6 @@ func TestReadOnly(t *testing.T) {
 			require.Equal(t, syscall.EROFS, call())
 		})
 	}
-	requireOrders(t, m)
+	ltxfstest.RequireOrders(t, m)
 	require.Equal(t, before, ltxfstest.Tree(t, root), "the replica is untouched")
 }

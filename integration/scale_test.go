@@ -48,6 +48,7 @@ func TestScale(t *testing.T) {
 	ltxfstest.Give(t, cred, root)
 
 	t.Run("passthrough", func(t *testing.T) {
+		t.Parallel()
 		m := scaleMount{Mounted: ltxfstest.Mount(t, root), budget: 128 << 20}
 		for range 2 {
 			many.requireListed(t, m)
@@ -67,6 +68,7 @@ func TestScale(t *testing.T) {
 		{name: "full small cache", budget: 16 << 20, flags: []string{"--cache-size=16MiB"}, rounds: 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			m := scaleMount{budget: c.budget, cred: cred}
 			m.Mounted = ltxfstest.MountWith(t, root, ltxfstest.MountOptions{Flags: c.flags, Credential: cred})
 			m.readBig(t)
@@ -126,10 +128,10 @@ func makeMany(t *testing.T, dir string) *manyEntries {
 func (many *manyEntries) requireListed(t *testing.T, m scaleMount) {
 	t.Helper()
 	dir := m.Path("ltx", "0000")
-	names := lines(m.output(t, "ls", "-f", dir))
+	names := ltxfstest.Lines(m.output(t, "ls", "-f", dir))
 	requireSame(t, append([]string{".", ".."}, many.names...), names, "ls -f")
 
-	found := lines(m.output(t, "find", dir, "-type", "f"))
+	found := ltxfstest.Lines(m.output(t, "find", dir, "-type", "f"))
 	for i := range found {
 		found[i] = strings.TrimPrefix(found[i], dir+"/")
 	}
@@ -140,12 +142,14 @@ func (many *manyEntries) requireListed(t *testing.T, m scaleMount) {
 // requireLongListing checks sizes and times.
 func (many *manyEntries) requireLongListing(t *testing.T, m scaleMount) {
 	t.Helper()
-	listed := lines(m.output(t, "ls", "-ln", "--time-style=+%s.%N", m.Path("ltx", "0000")))
+	listed := ltxfstest.Lines(m.output(t, "ls", "-ln", "--time-style=+%s.%N", m.Path("ltx", "0000")))
 	require.Regexp(t, "^total ", listed[0])
 	listed = listed[1:]
 	for i, line := range listed {
 		fields := strings.Fields(line)
-		require.Len(t, fields, 7, line)
+		if len(fields) != 7 {
+			t.Fatalf("ls -l: a line without 7 fields: %q", line)
+		}
 		listed[i] = strings.Join(fields[4:], " ")
 	}
 	requireSame(t, many.lines, listed, "ls -l")
@@ -156,7 +160,9 @@ func requireSame(t *testing.T, want, got []string, what string) {
 	t.Helper()
 	want, got = slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got))
 	for i := range min(len(want), len(got)) {
-		require.Equal(t, want[i], got[i], "%s: entry %d", what, i)
+		if want[i] != got[i] {
+			t.Fatalf("%s: entry %d is %q and not %q", what, i, got[i], want[i])
+		}
 	}
 	require.Equal(t, len(want), len(got), "%s: how many entries", what)
 }

@@ -32,7 +32,7 @@ func TestStagedFile(t *testing.T) {
 	const path = "ltx/0000/notes.txt"
 	ltxfstest.Shell(t, `echo one > "$1"; echo two >> "$1"; printf three | tee -a "$1"; cp "$1" "$1.copy"; rm "$1.copy"`, w.m.Path(path))
 	w.shows(t, path, []byte("one\ntwo\nthree"))
-	requireNames(t, w.Process, "ltx/0000", "notes.txt")
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", "notes.txt")
 
 	f, err := w.Open(path, unix.O_RDWR, 0)
 	require.NoError(t, err)
@@ -50,12 +50,12 @@ func TestStagedFile(t *testing.T) {
 	w.holds(t, nil)
 
 	require.NoError(t, w.Rename(path, "ltx/0000/other.txt", unix.RENAME_NOREPLACE))
-	requireNames(t, w.Process, "ltx/0000", "other.txt")
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", "other.txt")
 	w.shows(t, "ltx/0000/other.txt", []byte("one"))
 	_, err = w.Stat(path)
 	require.Equal(t, syscall.ENOENT, err)
 	require.NoError(t, w.Unlink("ltx/0000/other.txt"))
-	requireNames(t, w.Process, "ltx/0000")
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000")
 	w.holds(t, nil)
 	requireCleanEnd(t, w.m)
 }
@@ -74,7 +74,7 @@ func TestTemporaryNames(t *testing.T) {
 		require.NoError(t, w.WriteFile("ltx/0000/"+name, data), name)
 		w.shows(t, "ltx/0000/"+name, data)
 	}
-	requireNames(t, w.Process, "ltx/0000", names...)
+	ltxfstest.RequireNames(t, w.Process, "ltx/0000", names...)
 	w.holds(t, nil)
 	_, err := w.Create("ltx/0000/" + strings.Repeat("n", 256))
 	require.Equal(t, syscall.ENAMETOOLONG, err)

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // notAsUser are the tests that TestAsUser leaves out, and why.
@@ -65,11 +65,11 @@ func TestSmallCache(t *testing.T) {
 	t.Parallel()
 	cred := ltxfstest.User(t)
 	root := t.TempDir()
-	large := replicatest.LTX(t, 1, 1, replicatest.Noise(), replicatest.PageSize(65536), replicatest.Commit(1100))
+	large := storetest.LTX(t, 1, 1, storetest.Noise(), storetest.PageSize(65536), storetest.Commit(1100))
 	require.Greater(t, len(large), 15*smallCache)
 	path := filepath.Join(root, ltxfstest.StorePath(0, name1))
 	ltxfstest.Store(t, path, large, ltxfstest.HeaderTime(t, large))
-	second := replicatest.LTX(t, 1, 1, replicatest.Noise(), replicatest.PageSize(65536), replicatest.Commit(1100), replicatest.Seed(2))
+	second := storetest.LTX(t, 1, 1, storetest.Noise(), storetest.PageSize(65536), storetest.Commit(1100), storetest.Seed(2))
 	copied := saveFile(t, name1, second)
 	ltxfstest.Give(t, cred, root, filepath.Dir(copied))
 	m := ltxfstest.MountWith(t, root, ltxfstest.MountOptions{Credential: cred, Flags: []string{"--rw", "--cache-size=4MiB"}})

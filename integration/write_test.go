@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // tree is what a replica's directory holds: each file's SHA-256 by its path.
@@ -54,7 +54,7 @@ func requirePublished(t *testing.T, m *ltxfstest.Mounted, root string, files map
 		require.NoError(t, err)
 		require.Equal(t, ltxfstest.SHA256(data), ltxfstest.SHA256(got), "content of %s in the mount", name)
 	}
-	requireNames(t, p, "ltx/0000", names...)
+	ltxfstest.RequireNames(t, p, "ltx/0000", names...)
 }
 
 // requireCleanEnd unmounts a mount that has published all it was given.
@@ -73,10 +73,10 @@ func stagingTree(t *testing.T, staging string) tree {
 }
 
 // testFile is a valid LTX file, with its name.
-func testFile(t *testing.T, txid ltx.TXID, opts ...replicatest.Option) (name string, data []byte) {
+func testFile(t *testing.T, txid ltx.TXID, opts ...storetest.Option) (name string, data []byte) {
 	t.Helper()
-	opts = append([]replicatest.Option{replicatest.Timestamp(replicatest.DefaultTime.Add(time.Duration(txid) * time.Second))}, opts...)
-	return ltx.FormatFilename(txid, txid), replicatest.LTX(t, txid, txid, opts...)
+	opts = append([]storetest.Option{storetest.Timestamp(storetest.DefaultTime.Add(time.Duration(txid) * time.Second))}, opts...)
+	return ltx.FormatFilename(txid, txid), storetest.LTX(t, txid, txid, opts...)
 }
 
 // saveFile writes a file into a directory of the test's own, with a time that
@@ -132,7 +132,7 @@ func TestWriteTools(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
 			m := ltxfstest.Mount(t, root, "--rw")
-			name, data := testFile(t, 0x21, replicatest.Commit(40))
+			name, data := testFile(t, 0x21, storetest.Commit(40))
 			ltxfstest.Shell(t, script, saveFile(t, name, data), m.Path("ltx/0000"), name)
 			requirePublished(t, m, root, map[string][]byte{name: data})
 			requireCleanEnd(t, m)
@@ -172,7 +172,7 @@ func TestWriteLikeLitestream(t *testing.T) {
 	root := t.TempDir()
 	m := ltxfstest.Mount(t, root, "--rw")
 	p := m.Process(t)
-	name, data := testFile(t, 0x30, replicatest.Commit(300), replicatest.Noise())
+	name, data := testFile(t, 0x30, storetest.Commit(300), storetest.Noise())
 	path := "ltx/0/" + name
 
 	st, err := p.Stat("ltx/0")

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-
-	"github.com/superfly/ltx"
 )
 
 var (
@@ -25,43 +23,32 @@ var (
 
 // FileError is an error of one operation on one file of a replica.
 type FileError struct {
-	Op      string // "open", "read", "write", "verify", "stat", "delete"
-	Level   int
-	MinTXID ltx.TXID
-	MaxTXID ltx.TXID
-	Err     error
+	Op   string // "open", "read", "write", "verify", "stat", "delete"
+	Name Name
+	Err  error
 }
 
 // NewFileError wraps err with the operation and the file, or returns nil if err
 // is nil.
-func NewFileError(op string, level int, minTXID, maxTXID ltx.TXID, err error) error {
+func NewFileError(op string, name Name, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &FileError{Op: op, Level: level, MinTXID: minTXID, MaxTXID: maxTXID, Err: err}
+	return &FileError{Op: op, Name: name, Err: err}
 }
 
-func (e *FileError) Error() string {
-	return fmt.Sprintf("%s level %d %s: %v", e.Op, e.Level, ltx.FormatFilename(e.MinTXID, e.MaxTXID), e.Err)
-}
+func (e *FileError) Error() string { return fmt.Sprintf("%s %s: %v", e.Op, e.Name, e.Err) }
 
 func (e *FileError) Unwrap() error { return e.Err }
 
-// CheckFile returns an error that wraps os.ErrInvalid unless a replica can have
-// a file with that level and those TXIDs.
-func CheckFile(level int, minTXID, maxTXID ltx.TXID) error {
-	switch {
-	case level < MinLevel || level > MaxLevel:
+// CheckLevel returns an error that wraps os.ErrInvalid unless a replica can
+// have that level.
+func CheckLevel(level int) error {
+	if level < MinLevel || level > MaxLevel {
 		return fmt.Errorf("level %d is not between %d and %d: %w", level, MinLevel, MaxLevel, os.ErrInvalid)
-	case minTXID > maxTXID:
-		return fmt.Errorf("min TXID %s is after max TXID %s: %w", minTXID, maxTXID, os.ErrInvalid)
 	}
 	return nil
 }
-
-// CheckLevel returns an error that wraps os.ErrInvalid unless a replica can
-// have that level.
-func CheckLevel(level int) error { return CheckFile(level, 0, 0) }
 
 // CheckRange returns an error that wraps os.ErrInvalid unless offset and size
 // name a range.

@@ -10,57 +10,26 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
 
 func TestFileError(t *testing.T) {
-	require.NoError(t, replica.NewFileError("open", 0, 1, 2, nil))
+	require.NoError(t, replica.NewFileError("open", name(0, 1, 2), nil))
 	cause := &os.PathError{Op: "open", Path: "/x", Err: syscall.ENOSPC}
-	err := fmt.Errorf("outside: %w", replica.NewFileError("write", 3, 0xa, 0x1f, cause))
+	err := fmt.Errorf("outside: %w", replica.NewFileError("write", name(3, 0xa, 0x1f), cause))
 	assert.EqualError(t, err, "outside: write level 3 000000000000000a-000000000000001f.ltx: open /x: no space left on device")
 	require.ErrorIs(t, err, syscall.ENOSPC)
 	var fe *replica.FileError
 	require.ErrorAs(t, err, &fe)
-	assert.Equal(t, replica.FileError{Op: "write", Level: 3, MinTXID: 0xa, MaxTXID: 0x1f, Err: cause}, *fe)
+	assert.Equal(t, replica.FileError{Op: "write", Name: name(3, 0xa, 0x1f), Err: cause}, *fe)
 
 	for _, want := range []error{os.ErrNotExist, os.ErrPermission, os.ErrInvalid, replica.ErrReplaced} {
-		require.ErrorIs(t, replica.NewFileError("open", 0, 1, 1, want), want)
+		require.ErrorIs(t, replica.NewFileError("open", name(0, 1, 1), want), want)
 	}
-	joined := errors.Join(replica.NewFileError("delete", 0, 1, 1, os.ErrPermission), replica.NewFileError("delete", 0, 2, 2, os.ErrInvalid))
+	joined := errors.Join(replica.NewFileError("delete", name(0, 1, 1), os.ErrPermission), replica.NewFileError("delete", name(0, 2, 2), os.ErrInvalid))
 	require.ErrorIs(t, joined, os.ErrPermission)
 	require.ErrorIs(t, joined, os.ErrInvalid)
-}
-
-func TestCheckFile(t *testing.T) {
-	for _, tt := range []struct {
-		level            int
-		minTXID, maxTXID ltx.TXID
-		valid            bool
-	}{
-		{0, 0, 0, true},
-		{9, 1, 1, true},
-		{5, 1, math.MaxUint64, true},
-		{0, math.MaxUint64, math.MaxUint64, true},
-		{-1, 1, 1, false},
-		{10, 1, 1, false},
-		{math.MinInt, 1, 1, false},
-		{0, 2, 1, false},
-		{0, math.MaxUint64, 1, false},
-	} {
-		err := replica.CheckFile(tt.level, tt.minTXID, tt.maxTXID)
-		if tt.valid {
-			require.NoError(t, err)
-		} else {
-			require.ErrorIs(t, err, os.ErrInvalid)
-		}
-	}
-	for level := replica.MinLevel; level <= replica.MaxLevel; level++ {
-		require.NoError(t, replica.CheckLevel(level))
-	}
-	require.ErrorIs(t, replica.CheckLevel(replica.MinLevel-1), os.ErrInvalid)
-	require.ErrorIs(t, replica.CheckLevel(replica.MaxLevel+1), os.ErrInvalid)
 }
 
 func TestCheckRange(t *testing.T) {

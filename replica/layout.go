@@ -28,7 +28,7 @@ var (
 	// LitestreamS3 is Litestream's in S3 and OSS.
 	LitestreamS3 = Layout{Name: "litestream-s3", level: "%04x"}
 
-	// Guide is that of Litestream's guide for implementers of clients.
+	// Guide is the one in Litestream's guide for implementers of clients.
 	Guide = Layout{Name: "guide", level: "ltx/%04d", snapshots: "snapshots"}
 )
 

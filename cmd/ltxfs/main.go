@@ -2,7 +2,7 @@
 package main
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,16 +12,15 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
-	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/exitcode"
-	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/logging"
-	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/secrets"
-	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/source"
+	"github.com/ltxfs/ltxfs/internal/exitcode"
+	"github.com/ltxfs/ltxfs/internal/logging"
+	"github.com/ltxfs/ltxfs/internal/settings"
 )
 
 func main() {
-	argv := secrets.HideArgs(os.Args, source.IsPublic)
-	os.Exit(int(run(argv, os.Stdin, os.Stdout, os.Stderr)))
+	os.Exit(int(run(os.Args, os.Stdin, os.Stdout, os.Stderr)))
 }
 
 // run runs the command line argv, reports its error and returns its exit code.
@@ -38,11 +37,9 @@ func run(argv []string, stdin io.Reader, stdout, stderr io.Writer) exitcode.Code
 	if err != nil && !exitcode.IsReported(err) {
 		// Whoever doesn't read standard error must not keep the process.
 		queue := logging.NewQueue(stderr, "text")
-		text := secrets.Scrub(strings.TrimSpace(err.Error()), argv, source.IsPublic)
+		text := settings.Scrub(strings.TrimSpace(err.Error()), argv)
 		fmt.Fprintf(queue, "ltxfs: %s\n", text)
-		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
-		defer cancel()
-		_ = queue.Flush(ctx)
+		_ = logging.Flush(queue) // what can't be written there can be told nowhere
 	}
 	return exitcode.Of(err)
 }
@@ -72,6 +69,12 @@ Try it without a replica of your own: ltxfs demo`,
 	}
 	root.Version = version() // for --version
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var unknown *pflag.NotExistError
+		if errors.As(err, &unknown) {
+			// With one hyphen, all behind it are short names.
+			name, _, _ := strings.Cut(cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()), "=")
+			err = cmp.Or(settings.Refused(name, "on the command line"), err)
+		}
 		return exitcode.Errorf(exitcode.Usage, "%s: %w: see %s --help", cmd.Name(), err, cmd.CommandPath())
 	})
 	root.AddCommand(newMountCommand(), newUmountCommand(), newDemoCommand(), newVersionCommand())
@@ -80,8 +83,7 @@ Try it without a replica of your own: ltxfs demo`,
 
 func unknownCommand(root *cobra.Command, name string) error {
 	hint := "see ltxfs --help"
-	name = secrets.Redact(name, source.IsPublic)
-	if _, err := os.Stat(name); err == nil || secrets.IsURL(name) {
+	if _, err := os.Stat(name); err == nil || settings.IsURL(name) {
 		hint = "to mount, write ltxfs mount " + name + " MOUNTPOINT"
 	} else if similar := root.SuggestionsFor(name); len(similar) > 0 {
 		hint = "did you mean " + strings.Join(similar, " or ")
@@ -157,7 +159,8 @@ func translateHelperCall(program string, args []string, isCommand func(string) b
 				case 'f':
 					out = append(out, "--fake")
 				default:
-					return nil, exitcode.Errorf(exitcode.Usage, "%w: unknown flag %q", errHelper, arg)
+					name, _, _ := strings.Cut(arg, "=") // the value may be a secret
+					return nil, exitcode.Errorf(exitcode.Usage, "%w: unknown flag %q", errHelper, name)
 				}
 			}
 		default:

@@ -2,13 +2,18 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ltxfs/ltxfs/cmd/ltxfs/internal/exitcode"
+	"github.com/ltxfs/ltxfs/internal/exitcode"
+	"github.com/ltxfs/ltxfs/internal/logging"
 )
 
 // ltxfs runs a command line in this process.
@@ -28,6 +33,7 @@ func TestUsageErrors(t *testing.T) {
 		{"mount a", "got 1 of 2"},
 		{"mount a b c", "got 3 of 2"},
 		{"mount --nonsense a b", "--nonsense"},
+		{"mount --secret-access-key x a b", "secretAccessKey does not belong on the command line, which others can read: set LTXFS_S3_SECRET_ACCESS_KEY in the environment"},
 		{"mount --cache-size lots a b", "lots"},
 		{"umount", "MOUNTPOINT"},
 		{"version now", "takes no arguments"},
@@ -52,6 +58,9 @@ func TestErrorsTellNoSecret(t *testing.T) {
 		{url}, {"mount", url}, {"mount", url, "/none"}, {"mount", url, "/none", "/x"}, {"mount", "--config", url, "x", "y"},
 		{"mount", "--log-file", url, url, "/none"}, {"mount", "/none", url}, {"mount", "-o", url, "/none", "/x"},
 		{"umount", url}, {"version", url}, {"demo", url}, {"--x=" + url}, {url, "/none", "-o", "rw"},
+		{"mount", "--secret-access-key=" + secret, "a", "b"}, {"mount", "--sse_customer_key", secret, "a", "b"},
+		{"mount", "-o", "session-token=" + secret, "a", "b"}, {"mount", "-secret-access-key=" + secret, "a", "b"},
+		{"mount", "--secretAccessKey=" + secret, "a", "b"}, {"a", "b", "-o", "rw", "--secret-access-key=" + secret},
 	} {
 		code, stdout, stderr := ltxfs(args...)
 		require.NotEqual(t, exitcode.OK, code, args)
@@ -59,7 +68,7 @@ func TestErrorsTellNoSecret(t *testing.T) {
 	}
 	code, _, stderr := ltxfs("s3://bucket/path?sseCustomerKey=" + secret)
 	require.Equal(t, exitcode.Usage, code)
-	require.Contains(t, stderr, "to mount, write ltxfs mount s3://bucket/path?sseCustomerKey=xxxx")
+	require.Contains(t, stderr, "to mount, write ltxfs mount s3://bucket/path?sseCustomerKey=(secret)")
 }
 
 func TestHelp(t *testing.T) {
@@ -124,4 +133,42 @@ func TestTranslateHelperCall(t *testing.T) {
 		require.Equal(t, exitcode.Usage, exitcode.Of(err), args)
 		require.ErrorContains(t, err, says)
 	}
+}
+
+// unread is a writer that nobody reads from until it is closed.
+type unread chan struct{}
+
+func (u unread) Write(p []byte) (int, error) {
+	<-u
+	return len(p), nil
+}
+
+// A terminal that is stopped delays the end of the process by two seconds, and
+// no more.
+func TestErrorThatNobodyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stderr := make(unread)
+		begin := time.Now()
+		require.Equal(t, exitcode.Usage, run([]string{"ltxfs", "nonsense"}, nil, io.Discard, stderr))
+		require.Equal(t, logging.Patience, time.Since(begin))
+		close(stderr)
+	})
+}
+
+// Nothing that was told at the end is lost.
+func TestEndIsReported(t *testing.T) {
+	t.Setenv("LTXFS_STATE_DIR", filepath.Join(t.TempDir(), "state"))
+	none := filepath.Join(t.TempDir(), "none")
+	code, _, stderr := ltxfs("mount", "--log-level=debug", none, t.TempDir())
+	require.Equal(t, exitcode.NoReplica, code)
+	require.Contains(t, stderr, "ltxfs: open replica "+none+": no such directory")
+}
+
+// The exit code of ltxfs umount is the error's.
+func TestUmountCommand(t *testing.T) {
+	t.Setenv("LTXFS_STATE_DIR", filepath.Join(t.TempDir(), "state"))
+	dir := t.TempDir()
+	code, _, stderr := ltxfs("umount", dir)
+	require.Equal(t, exitcode.NotMounted, code)
+	require.Contains(t, stderr, "ltxfs: unmount "+dir+": nothing is mounted there")
 }

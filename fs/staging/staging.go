@@ -1,217 +1,243 @@
-// Package staging keeps the files that a mount has not published yet, in a
-// directory on local disk that mirrors the mount's tree.
+// Package staging makes a mount's changes of a replica: it keeps what tools write on
+// local disk, publishes it, and deletes published files. It knows no FUSE.
 //
-// Under the base directory each replica has a directory, and in it each mount
-// one of its own, beside a file that the mount holds locked for as long as it
-// lives. A directory whose lock is free belongs to a mount that has ended; what
-// is in it was never published.
+// Files has the names and the rules. A Dir is where the bytes are, in a tree that
+// mirrors the mount's: under the base directory each replica has a directory, and in it
+// each mount one of its own, beside a file that the mount holds locked for as long as it
+// lives. A directory whose lock is free belongs to a mount that has ended; what is in it
+// was never published.
 package staging
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"os"
 	"path"
-	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/ltxfs/ltxfs/internal/flight"
+	"github.com/ltxfs/ltxfs/replica"
 )
 
-const (
-	lockSuffix = ".lock"
-	// openLock serialises Open, Close and Scan, so that nobody takes a directory
-	// that another mount is about to lock for one that was left behind.
-	openLock = "open" + lockSuffix
-	// openTimeout bounds the wait for it. Its holder makes or looks at a few directories.
-	openTimeout = 10 * time.Second
-)
+// Options are what Files need. Those of a read-only mount have no Dir.
+type Options struct {
+	Dir    *Dir
+	Store  replica.Store // where files are published
+	Index  Index
+	Memory Memory
+	Calls  *flight.Group // what calls of the store belong to
 
-// Dir is the staging directory of one mount, locked by it. Its methods may be
-// called from many goroutines.
-type Dir struct {
-	path      string
-	lock      *os.File
-	leftovers []Entry
+	// Root is the tree's directory below the mountpoint: "" if it is that itself.
+	Root string
+
+	// UID, GID and Mode are a staged file's until a tool sets others.
+	UID, GID, Mode uint32
+
+	// Write, Publish and Delete are the deadlines. To publish a file may take
+	// longer by its size; see publishWithin.
+	Write, Publish, Delete time.Duration
+
+	Logger *slog.Logger
 }
 
-// Entry is a file in a staging directory.
-type Entry struct {
-	Name    string    // in the mount, such as ltx/0000/upload.tmp
-	Path    string    // of the staged bytes on local disk
-	Size    int64     // in bytes
-	ModTime time.Time // of the last write
-	Err     error     // why it is not published, nil if nothing has tried
+// Index is told what the store has. It is an *index.Index.
+type Index interface {
+	Put(replica.File)
+	Remove(replica.Name)
+	Invalidate(level int)
 }
 
-// DefaultPath is where staging directories are unless the user says
-// otherwise: /var/lib/ltxfs/staging for root, else
-// $XDG_STATE_HOME/ltxfs/staging or ~/.local/state/ltxfs/staging.
-func DefaultPath() (string, error) {
-	if os.Geteuid() == 0 {
-		return "/var/lib/ltxfs/staging", nil
-	}
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "ltxfs", "staging"), nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("find a staging directory: %w: name one with --staging-dir", err)
-	}
-	return filepath.Join(home, ".local", "state", "ltxfs", "staging"), nil
+// Memory is a budget of bytes. It is a *blocks.Budget.
+type Memory interface {
+	Size() int64
+	Acquire(ctx context.Context, n int64) error
+	Release(n int64)
 }
 
-// Open makes a directory for one mount of a replica under base, which it makes
-// too (0700) if it is missing, and locks it. replica tells the replicas of one
-// base apart: its canonical URL.
-func Open(base, replica string) (*Dir, error) {
-	base, err := filepath.Abs(base)
-	if err != nil {
-		return nil, fmt.Errorf("staging directory: %w", err)
-	}
-	parent := filepath.Join(base, replicaName(replica))
-	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return nil, fmt.Errorf("make the staging directory: %w: name another with --staging-dir", err)
-	}
-	if err := checkDirs(base, parent); err != nil {
-		return nil, err
-	}
-	guard, err := lockWithin(filepath.Join(parent, openLock), os.O_RDWR|os.O_CREATE, openTimeout)
-	if err != nil {
-		return nil, fmt.Errorf("lock the staging directory: %w", err)
-	}
-	defer guard.Close()
+// Files are the staged files of one tree, and its changes of the replica. All
+// methods may be called from many goroutines.
+type Files struct {
+	opts Options
+	log  *slog.Logger
 
-	leftovers, err := scan(parent)
-	if err != nil {
-		return nil, fmt.Errorf("look for files left in the staging directory: %w", err)
-	}
-	name := fmt.Sprintf("%s-%d", time.Now().UTC().Format("20060102T150405.000000000"), os.Getpid())
-	dir := filepath.Join(parent, name)
-	lock, err := os.OpenFile(dir+lockSuffix, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("make the staging directory: %w", err)
-	}
-	if err := flock(lock); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock the staging directory: %w", err), lock.Close(), os.Remove(lock.Name()))
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, errors.Join(fmt.Errorf("make the staging directory: %w", err), lock.Close(), os.Remove(lock.Name()))
-	}
-	return &Dir{path: dir, lock: lock, leftovers: leftovers}, nil
+	// names make those wait who would write or delete one file of the store
+	// while another does: what was acknowledged last must be what stays. A lock
+	// is held until the store has really answered.
+	names flight.Locks[replica.Name]
+
+	// changing is held by each publication and deletion, and whole by who waits
+	// until there is none.
+	changing *semaphore.Weighted
+
+	// changed is when each level was last changed, in Unix nanoseconds.
+	changed [replica.MaxLevel + 1]atomic.Int64
+
+	// mu guards what follows, and the fields of File that say so. It is held for
+	// local disk, never for the store.
+	mu      sync.Mutex
+	closing bool // nothing is staged or written any more
+	files   map[Place]*File
+	lastID  uint64
 }
 
-// Path is the directory itself.
-func (d *Dir) Path() string { return d.path }
-
-// Leftovers are the files that earlier mounts of the same replica left here
-// unpublished, as found by Open.
-func (d *Dir) Leftovers() []Entry { return d.leftovers }
-
-// FilePath is where the file with a name in the mount is staged.
-func (d *Dir) FilePath(name string) string { return filepath.Join(d.path, filepath.FromSlash(name)) }
-
-// Create makes an empty file for a name in the mount, replacing what is staged
-// under it.
-func (d *Dir) Create(name string) (*os.File, error) {
-	p := d.FilePath(name)
-	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
-		return nil, err
+// New returns Files without any.
+func New(opts Options) *Files {
+	t := &Files{opts: opts, log: opts.Logger, changing: semaphore.NewWeighted(wholeLock), files: make(map[Place]*File)}
+	for level := range t.changed {
+		t.touch(level)
 	}
-	// A new inode, not a truncated one: a reader of the earlier may have it open.
-	if err := d.Remove(name); err != nil {
-		return nil, err
-	}
-	return os.OpenFile(p, os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	return t
 }
 
-// Rename gives a staged file another name in the mount, replacing what is
-// staged under that.
-func (d *Dir) Rename(oldName, newName string) error {
-	p := d.FilePath(newName)
-	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
-		return err
-	}
-	return os.Rename(d.FilePath(oldName), p)
+// Changed is when a level was last changed.
+func (t *Files) Changed(level int) time.Time { return time.Unix(0, t.changed[level].Load()) }
+
+func (t *Files) touch(level int) { t.changed[level].Store(time.Now().UnixNano()) }
+
+// Path is a place as the user knows it, below the mountpoint.
+func (t *Files) Path(at Place) string { return path.Join(t.opts.Root, at.String()) }
+
+// At returns the staged file that a name shows, or nil.
+func (t *Files) At(at Place) *File {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.files[at]
 }
 
-// Remove removes a staged file. It is no error if there is none.
-func (d *Dir) Remove(name string) error {
-	return removeIfThere(d.FilePath(name))
+// Listed is a staged file in a listing.
+type Listed struct {
+	Name string
+	ID   uint64
 }
 
-// Close removes the directory if it holds no file, and releases the lock.
-func (d *Dir) Close() error {
-	guard, err := lockWithin(filepath.Join(filepath.Dir(d.path), openLock), os.O_RDWR, openTimeout)
-	switch {
-	case errors.Is(err, os.ErrNotExist): // somebody removed it, and the directory perhaps
-		err = removeMount(d.path)
-	case err == nil:
-		err = errors.Join(removeMount(d.path), guard.Close())
-	default:
-		err = fmt.Errorf("lock the staging directory: %w", err)
-	}
-	return errors.Join(err, d.lock.Close())
-}
-
-// replicaName is a directory name for a replica: readable, and one of its own.
-func replicaName(replica string) string {
-	sum := sha256.Sum256([]byte(replica))
-	location, _, _ := strings.Cut(replica, "?") // an endpoint says less than the path
-	readable := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
-			return r
+// Level lists the staged files of a level by name.
+func (t *Files) Level(level int) []Listed {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var listed []Listed
+	for at, s := range t.files {
+		if at.Level == level {
+			listed = append(listed, Listed{at.Name, s.ID})
 		}
-		return '_'
-	}, path.Base(strings.TrimRight(filepath.ToSlash(location), "/")))
-	if len(readable) > 64 {
-		readable = readable[:64]
 	}
-	return readable + "-" + hex.EncodeToString(sum[:6])
+	slices.SortFunc(listed, func(a, b Listed) int { return strings.Compare(a.Name, b.Name) })
+	return listed
 }
 
-// checkDirs is checkBase and checkPrivate.
-func checkDirs(base, parent string) error {
-	if err := checkBase(base); err != nil {
-		return err
-	}
-	return checkPrivate(parent)
+// CreateOptions say how a staged file begins.
+type CreateOptions struct {
+	Mode      uint32
+	Replaces  bool // it replaces a published file; see Replace
+	Exclusive bool // the name must be free when it is published, too
 }
 
-// checkBase refuses a directory in which others can swap our directory for
-// another: one that isn't ours or root's, or that others can write to, unless
-// it is sticky as /tmp is.
-func checkBase(dir string) error {
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
-		return fmt.Errorf("check the staging directory %s: %w", dir, err)
+// Create makes an empty staged file with a name that no staged file has, and opens
+// it.
+func (t *Files) Create(at Place, opts CreateOptions) (*File, *os.File, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.files[at] != nil {
+		return nil, nil, ErrTaken
 	}
-	switch {
-	case st.Uid != 0 && int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("staging directory %s belongs to another user (uid %d): name one of your own with --staging-dir", dir, st.Uid)
-	case st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0:
-		return fmt.Errorf("staging directory %s can be written by others: chmod go-w it", dir)
+	s, err := t.create(at, opts)
+	if err != nil {
+		return nil, nil, err
 	}
-	return nil
+	return s, s.f, nil
 }
 
-// checkPrivate refuses a directory into which others can put or swap files.
-func checkPrivate(dir string) error {
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return fmt.Errorf("check the staging directory %s: %w", dir, err)
+// create makes an empty staged file with one handle. mu is held.
+func (t *Files) create(at Place, opts CreateOptions) (*File, error) {
+	if t.closing {
+		return nil, os.ErrClosed
 	}
-	switch {
-	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return fmt.Errorf("staging directory %s: not a directory", dir)
-	case int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("staging directory %s belongs to another user (uid %d): name one of your own with --staging-dir", dir, st.Uid)
-	case st.Mode&0o022 != 0:
-		return fmt.Errorf("staging directory %s can be written by others: chmod 700 it", dir)
+	f, err := t.opts.Dir.Create(at.String())
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	t.lastID++
+	s := &File{
+		ID: t.lastID, files: t, lock: semaphore.NewWeighted(wholeLock),
+		place: at, linked: true, f: f, opens: 1,
+		attr:     Attr{Mode: opts.Mode & 0o7777, UID: t.opts.UID, GID: t.opts.GID},
+		replaces: opts.Replaces, exclusive: opts.Exclusive,
+	}
+	t.files[at] = s
+	t.touch(at.Level)
+	return s, nil
+}
+
+// unlink takes a name away from a file whose content is published or nobody's. If
+// the disk doesn't let go of it, that is one file too many, and no loss. mu is
+// held.
+func (t *Files) unlink(s *File) {
+	if err := t.opts.Dir.Remove(s.place.String()); err != nil {
+		t.log.Warn("can't remove a file that isn't needed any more from the staging directory", "file", s.diskPath(), "error", err)
+	}
+	if t.files[s.place] == s {
+		delete(t.files, s.place)
+	}
+	t.touch(s.place.Level)
+	s.linked = false
+	s.closeIfUnused()
+}
+
+// leave makes s published, and takes out of the namespace s itself and the staged
+// file that had the published name. It is one step: a replacement that is begun
+// after it must not go with them.
+func (t *Files) leave(s *File, as replica.File) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.published.Store(&as)
+	if s.linked {
+		t.unlink(s)
+	}
+	if old := t.files[PlaceOf(as.Name)]; old != nil {
+		t.unlink(old)
+	}
+}
+
+// Unpublished are the staged files that are in no replica, by name.
+func (t *Files) Unpublished() []Entry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var entries []Entry
+	for at, s := range t.files {
+		if s.unused() {
+			continue
+		}
+		e := Entry{Name: t.Path(at), Path: s.diskPath(), Err: s.tried.err}
+		if st, err := s.stat(); err == nil {
+			e.Size, e.ModTime = st.Size, time.Unix(st.Mtim.Unix())
+		}
+		entries = append(entries, e)
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	return entries
+}
+
+// Close ends all staging. What is staged stays on disk, and in Unpublished.
+func (t *Files) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closing = true
+	for _, s := range t.files {
+		if s.unused() {
+			t.unlink(s)
+		}
+		if s.f == nil {
+			continue
+		}
+		if err := errors.Join(s.f.Sync(), s.f.Close()); err != nil {
+			t.log.Error("can't save a staged file", "file", t.Path(s.place), "error", err)
+		}
+		s.f = nil
+	}
 }

@@ -1,287 +1,214 @@
 package staging
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/ltxfs/ltxfs/replica"
 )
 
-func write(t *testing.T, d *Dir, name, content string) {
-	t.Helper()
-	f, err := d.Create(name)
+func TestPlace(t *testing.T) {
+	at := PlaceOf(replica.Name{Level: 9, MinTXID: 1, MaxTXID: 0x1f})
+	assert.Equal(t, "ltx/0009/0000000000000001-000000000000001f.ltx", at.String())
+	got, ok := at.LTX()
+	assert.True(t, ok)
+	assert.Equal(t, replica.Name{Level: 9, MinTXID: 1, MaxTXID: 0x1f}, got)
+	_, ok = Place{0, "upload.tmp"}.LTX()
+	assert.False(t, ok)
+	assert.Equal(t, "ltx/0009", Place{Level: 9}.String())
+}
+
+// TestCreate: a name is given to one file, which has what it was made with.
+func TestCreate(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Root, o.UID, o.GID = "orders", 12, 34 })
+	before := r.Changed(0)
+	a := r.write("a", []byte("abc"))
+	_, _, err := r.Create(Place{0, "a"}, CreateOptions{})
+	require.ErrorIs(t, err, ErrTaken)
+	b, _, err := r.Create(Place{1, "a"}, CreateOptions{})
 	require.NoError(t, err)
-	_, err = f.WriteString(content)
+	b.Release()
+	assert.NotEqual(t, a.ID, b.ID)
+	assert.Same(t, a, r.At(Place{0, "a"}))
+	assert.Nil(t, r.At(Place{0, "b"}))
+	assert.Equal(t, []Listed{{"a", a.ID}}, r.Level(0))
+	assert.True(t, r.Changed(0).After(before))
+	r.requireStaged("orders/ltx/0000/a", "orders/ltx/0001/a")
+
+	st, err := a.Stat()
 	require.NoError(t, err)
-	require.NoError(t, f.Close())
+	assert.EqualValues(t, syscall.S_IFREG|0o600, st.Mode)
+	assert.EqualValues(t, 12, st.Uid)
+	assert.EqualValues(t, 34, st.Gid)
+	assert.EqualValues(t, 1, st.Nlink)
+	assert.EqualValues(t, 3, st.Size)
 }
 
-func open(t *testing.T, base, replica string) *Dir {
-	t.Helper()
-	d, err := Open(base, replica)
+// TestAttributes: what a tool sets, it finds again.
+func TestAttributes(t *testing.T) {
+	r := newRig(t)
+	s := r.write("a", nil)
+	s.SetAttr(func(a *Attr) { a.Mode, a.UID = 0o640, 7 })
+	mtime := unix.Timespec{Sec: 1234567890, Nsec: 5}
+	require.NoError(t, s.SetTimes(unix.Timespec{Nsec: unix.UTIME_OMIT}, mtime))
+	st, err := s.Stat()
 	require.NoError(t, err)
-	return d
+	assert.EqualValues(t, syscall.S_IFREG|0o640, st.Mode)
+	assert.EqualValues(t, 7, st.Uid)
+	assert.Equal(t, syscall.Timespec{Sec: 1234567890, Nsec: 5}, st.Mtim)
+	assert.Equal(t, mtime.Nano(), r.Unpublished()[0].ModTime.UnixNano())
 }
 
-func names(entries []Entry) (names []string) {
-	for _, e := range entries {
-		names = append(names, e.Name)
-	}
-	return names
-}
-
-// TestCleanEnd: a mount that leaves nothing leaves no directory either.
-func TestCleanEnd(t *testing.T) {
-	base := t.TempDir()
-	d := open(t, base, "/replica")
-	write(t, d, "ltx/0000/a.tmp", "a")
-	require.NoError(t, d.Rename("ltx/0000/a.tmp", "ltx/0001/b.tmp"))
-	got, err := os.ReadFile(d.FilePath("ltx/0001/b.tmp"))
+// TestRenameOver: the file that had the name is gone, but for who has it open.
+func TestRenameOver(t *testing.T) {
+	r := newRig(t)
+	a, b := r.write("a", []byte("new")), r.write("b", []byte("old"))
+	old, err := b.Open()
 	require.NoError(t, err)
-	assert.Equal(t, "a", string(got))
-	require.NoError(t, d.Remove("ltx/0001/b.tmp"))
-	require.NoError(t, d.Remove("ltx/0001/b.tmp"), "removing what is gone")
-	require.NoError(t, d.Close())
-	assert.NoDirExists(t, d.Path())
-	assert.NoFileExists(t, d.Path()+lockSuffix)
-}
-
-// TestLeftovers: what a mount leaves, the next mount of the same replica finds,
-// and every later one until it is gone; a mount of another replica doesn't.
-func TestLeftovers(t *testing.T) {
-	base := t.TempDir()
-	d := open(t, base, "/replica")
-	write(t, d, "ltx/0000/a.tmp", "abc")
-	require.NoError(t, d.Close())
-
-	other := open(t, base, "/other/replica")
-	assert.Empty(t, other.Leftovers())
-	require.NoError(t, other.Close())
-
-	for range 2 {
-		next := open(t, base, "/replica")
-		require.Equal(t, []string{"ltx/0000/a.tmp"}, names(next.Leftovers()))
-		left := next.Leftovers()[0]
-		assert.EqualValues(t, 3, left.Size)
-		got, err := os.ReadFile(left.Path)
-		require.NoError(t, err)
-		assert.Equal(t, "abc", string(got))
-		require.NoError(t, next.Close())
-	}
-	require.NoError(t, os.Remove(d.FilePath("ltx/0000/a.tmp")))
-	last := open(t, base, "/replica")
-	assert.Empty(t, last.Leftovers())
-	assert.NoDirExists(t, d.Path(), "an empty directory of an ended mount goes")
-	require.NoError(t, last.Close())
-}
-
-// TestLiveMountIsLeftAlone: a second mount of a replica doesn't touch or report
-// what the first is staging.
-func TestLiveMountIsLeftAlone(t *testing.T) {
-	base := t.TempDir()
-	first := open(t, base, "/replica")
-	second := open(t, base, "/replica")
-	write(t, first, "ltx/0000/a.tmp", "a")
-	third := open(t, base, "/replica")
-	assert.Empty(t, third.Leftovers())
-	require.NoError(t, second.Close())
-	assert.FileExists(t, first.FilePath("ltx/0000/a.tmp"))
-	require.NoError(t, third.Close())
-	require.NoError(t, first.Close())
-}
-
-// TestKilledMount: a mount that never closed its directory counts as ended once
-// its lock is free.
-func TestKilledMount(t *testing.T) {
-	base := t.TempDir()
-	d := open(t, base, "/replica")
-	write(t, d, "ltx/0000/a.tmp", "a")
-	require.NoError(t, d.lock.Close()) // as the kernel does for a killed process
-	next := open(t, base, "/replica")
-	assert.Equal(t, []string{"ltx/0000/a.tmp"}, names(next.Leftovers()))
-	require.NoError(t, next.Close())
-}
-
-// TestCreateReplaces: a new file of a name is a new inode; who has the earlier
-// one open keeps its content.
-func TestCreateReplaces(t *testing.T) {
-	d := open(t, t.TempDir(), "/replica")
-	old, err := d.Create("ltx/0000/a")
-	require.NoError(t, err)
-	_, err = old.WriteString("old")
-	require.NoError(t, err)
-	write(t, d, "ltx/0000/a", "new")
+	require.NoError(t, a.Rename(t.Context(), Place{3, "c"}))
+	require.NoError(t, a.Rename(t.Context(), Place{0, "b"}))
+	require.NoError(t, a.Rename(t.Context(), Place{0, "b"}), "its own name")
+	r.requireStaged("ltx/0000/b")
+	assert.Equal(t, "new", r.content(a))
 	got := make([]byte, 3)
 	_, err = old.ReadAt(got, 0)
 	require.NoError(t, err)
 	assert.Equal(t, "old", string(got))
-	require.NoError(t, old.Close())
-	info, err := os.Stat(d.FilePath("ltx/0000/a"))
+	st, err := b.Stat()
 	require.NoError(t, err)
-	assert.Equal(t, os.FileMode(0o600), info.Mode())
+	assert.Zero(t, st.Nlink)
+	require.ErrorIs(t, b.Rename(t.Context(), Place{0, "d"}), ErrUnlinked)
+	b.Release()
+	_, err = b.Open()
+	require.ErrorIs(t, err, os.ErrClosed)
+	st, err = b.Stat()
+	require.NoError(t, err, "a removed file's attributes are those it had")
+	assert.EqualValues(t, 3, st.Size)
 }
 
-// TestRefusesSharedDirectory: nobody else may put files in between.
-func TestRefusesSharedDirectory(t *testing.T) {
-	base := t.TempDir()
-	parent := filepath.Join(base, replicaName("/replica"))
-	require.NoError(t, os.Mkdir(parent, 0o700))
-	require.NoError(t, os.Chmod(parent, 0o777))
-	_, err := Open(base, "/replica")
-	require.ErrorContains(t, err, "can be written by others")
-
-	require.NoError(t, os.Remove(parent))
-	require.NoError(t, os.Symlink(t.TempDir(), parent))
-	_, err = Open(base, "/replica")
-	require.ErrorContains(t, err, "not a directory")
-}
-
-// TestRefusesSharedBase: nobody else may swap the directory itself.
-func TestRefusesSharedBase(t *testing.T) {
-	base := t.TempDir()
-	require.NoError(t, os.Chmod(base, 0o777|os.ModeSticky))
-	require.NoError(t, open(t, base, "/replica").Close())
-	for _, mode := range []os.FileMode{0o777, 0o775} {
-		require.NoError(t, os.Chmod(base, mode))
-		_, err := Open(base, "/replica")
-		require.ErrorContains(t, err, base+" can be written by others: chmod go-w it")
-		_, err = Scan(base, "/replica")
-		require.ErrorContains(t, err, base+" can be written by others: chmod go-w it")
-	}
-	if os.Geteuid() == 0 {
-		require.NoError(t, os.Chmod(base, 0o755))
-		require.NoError(t, os.Chown(base, 12345, -1))
-		_, err := Open(base, "/replica")
-		require.ErrorContains(t, err, "belongs to another user (uid 12345)")
-	}
-}
-
-// TestMountsComeAndGo: what the mounts of one replica do at their beginning and
-// end doesn't get in each other's way.
-func TestMountsComeAndGo(t *testing.T) {
-	base := t.TempDir()
-	keep := open(t, base, "/replica")
-	write(t, keep, "ltx/0000/a.tmp", "a")
-	require.NoError(t, keep.Close())
-	errs := make(chan error)
-	const mounts, rounds = 8, 25
-	for range mounts {
-		go func() {
-			errs <- func() error {
-				for range rounds {
-					d, err := Open(base, "/replica")
-					if err != nil {
-						return err
-					}
-					left, err := Scan(base, "/replica")
-					if err == nil && len(left) != 1 {
-						err = fmt.Errorf("Scan found %d files", len(left))
-					}
-					if err := errors.Join(err, d.Close()); err != nil {
-						return err
-					}
-				}
-				return nil
-			}()
-		}()
-	}
-	for range mounts {
-		assert.NoError(t, <-errs)
-	}
-	assert.Equal(t, []string{filepath.Base(keep.Path()), filepath.Base(keep.Path()) + lockSuffix, openLock},
-		dirNames(t, filepath.Dir(keep.Path())))
-}
-
-func dirNames(t *testing.T, dir string) (names []string) {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
+// TestRemove: a name goes at once, the content with the last handle.
+func TestRemove(t *testing.T) {
+	r := newRig(t)
+	s := r.write("a", []byte("abc"))
+	f, err := s.Open()
 	require.NoError(t, err)
-	for _, de := range entries {
-		names = append(names, de.Name())
-	}
-	return names
-}
-
-// TestCloseRemovesNoFile: empty directories go, and those with a file stay.
-func TestCloseRemovesNoFile(t *testing.T) {
-	d := open(t, t.TempDir(), "/replica")
-	require.NoError(t, os.MkdirAll(d.FilePath("ltx/0000"), 0o700))
-	write(t, d, "ltx/0001/a.tmp", "a")
-	require.NoError(t, d.Close())
-	assert.Equal(t, []string{"0001"}, dirNames(t, d.FilePath("ltx")))
-	assert.FileExists(t, d.FilePath("ltx/0001/a.tmp"))
-}
-
-// TestCloseOfWhatIsGone: whoever tidied up the staging directory did no harm.
-func TestCloseOfWhatIsGone(t *testing.T) {
-	d := open(t, t.TempDir(), "/replica")
-	require.NoError(t, os.RemoveAll(filepath.Dir(d.Path())))
-	require.NoError(t, d.Close())
-
-	d = open(t, t.TempDir(), "/replica")
-	require.NoError(t, os.Remove(d.lock.Name()))
-	require.NoError(t, d.Close())
-	assert.NoDirExists(t, d.Path())
-}
-
-// TestScan: it finds what ended mounts left, and makes and removes nothing.
-func TestScan(t *testing.T) {
-	base := filepath.Join(t.TempDir(), "base")
-	left, err := Scan(base, "/replica")
+	require.NoError(t, s.Remove(t.Context()))
+	require.ErrorIs(t, s.Remove(t.Context()), ErrUnlinked)
+	require.ErrorIs(t, s.Remove(t.Context()), os.ErrNotExist)
+	r.requireStaged()
+	assert.Empty(t, r.Level(0))
+	again := r.write("a", []byte("other"))
+	assert.NotEqual(t, s.ID, again.ID)
+	got := make([]byte, 3)
+	_, err = f.ReadAt(got, 0)
 	require.NoError(t, err)
-	assert.Nil(t, left)
-	assert.NoDirExists(t, base)
+	assert.Equal(t, "abc", string(got))
+	s.Release()
+	r.requireStaged("ltx/0000/a")
+}
 
-	ended, live := open(t, base, "/replica"), open(t, base, "/replica")
-	write(t, ended, "ltx/0000/a.tmp", "abc")
-	write(t, live, "ltx/0000/b.tmp", "b")
-	require.NoError(t, ended.Close())
-	killed := open(t, base, "/replica")
-	require.NoError(t, killed.lock.Close())
-	parent := filepath.Dir(live.Path())
-	before := dirNames(t, parent)
-	for range 2 {
-		left, err = Scan(base, "/replica")
+// TestReplacement: the emptied copy of a published file is the user's once
+// somebody has written to it.
+func TestReplacement(t *testing.T) {
+	at := Place{0, base(1)}
+	t.Run("nobody comes", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			require.NoError(t, r.Replace(at))
+			time.Sleep(replacementGrace / 2)
+			require.NoError(t, r.Replace(at))
+			r.requireStaged()
+			time.Sleep(replacementGrace/2 + time.Second)
+			require.NotNil(t, r.At(at), "the second open is still awaited")
+			time.Sleep(replacementGrace)
+			require.Nil(t, r.At(at))
+			require.NoFileExists(t, r.opts.Dir.FilePath(at.String()))
+		})
+	})
+	t.Run("a reader comes first", func(t *testing.T) {
+		r := newRig(t)
+		require.NoError(t, r.Replace(at))
+		s := r.At(at)
+		_, err := s.Open()
 		require.NoError(t, err)
-		require.Equal(t, []string{"ltx/0000/a.tmp"}, names(left))
-		assert.Equal(t, ended.FilePath("ltx/0000/a.tmp"), left[0].Path)
-		assert.EqualValues(t, 3, left[0].Size)
-		assert.Equal(t, before, dirNames(t, parent))
-		require.NoError(t, os.RemoveAll(ended.lock.Name()))
-		before = dirNames(t, parent)
-	}
-	require.NoError(t, live.Close())
+		s.Release()
+		require.Same(t, s, r.At(at))
+		_, err = s.Open()
+		require.NoError(t, err)
+		require.NoError(t, s.Empty(t.Context()))
+		s.Release()
+		require.Nil(t, r.At(at), "closed as empty as it was")
+	})
+	t.Run("it is written", func(t *testing.T) {
+		r := newRig(t)
+		r.store.Put(0, 1, 1, file(t, 1, 1))
+		require.NoError(t, r.Replace(at))
+		s := r.At(at)
+		f, err := s.Open()
+		require.NoError(t, err)
+		require.NoError(t, s.Empty(t.Context()))
+		require.NoError(t, s.Change(t.Context(), func() error { _, err := f.WriteAt(file(t, 1, 2), 0); return err }))
+		r.requireStaged(inTree(1))
+		require.NoError(t, s.Publish(t.Context(), true))
+		s.Release()
+		r.requirePublished(1, file(t, 1, 2))
+		r.requireStaged()
+
+		require.NoError(t, s.ReplaceAgain(), "an open that came too late for it")
+		again := r.At(at)
+		require.NotNil(t, again)
+		require.NotSame(t, s, again)
+	})
+	t.Run("it was published under another name", func(t *testing.T) {
+		r := newRig(t)
+		s := r.write("a", file(t, 1, 1))
+		require.NoError(t, s.PublishAs(t.Context(), name(1), false))
+		require.NoError(t, s.ReplaceAgain())
+		require.Nil(t, r.At(at))
+		require.Nil(t, r.At(Place{0, "a"}))
+	})
 }
 
-// TestList: what can't be looked at isn't passed over, what isn't there is.
-func TestList(t *testing.T) {
-	dir := t.TempDir()
-	left, err := List(filepath.Join(dir, "none"))
+// TestFullDisk: a staging disk without room says so, and what is staged stays.
+func TestFullDisk(t *testing.T) {
+	disk := t.TempDir()
+	require.NoError(t, unix.Mount("tmpfs", disk, "tmpfs", 0, "size=64k,mode=700"), "run the tests as root")
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(disk, unix.MNT_DETACH)) })
+	r := newRig(t, func(o *Options) { o.Dir = open(t, disk, "mock") })
+	want := file(t, 1, 1)
+	s := r.write(base(1), want)
+	big, f, err := r.Create(Place{0, "big"}, CreateOptions{})
 	require.NoError(t, err)
-	assert.Empty(t, left)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
-	_, err = List(filepath.Join(dir, "file", "x"))
-	require.ErrorIs(t, err, unix.ENOTDIR)
+	err = big.Change(t.Context(), func() error { _, err := f.WriteAt(make([]byte, 1<<20), 0); return err })
+	require.ErrorIs(t, err, unix.ENOSPC)
+	big.Release()
+	r.requireStaged(inTree(1), "ltx/0000/big")
+	require.NoError(t, big.Remove(t.Context()))
+	require.NoError(t, s.Publish(t.Context(), true))
+	r.requirePublished(1, want)
 }
 
-// TestReplicaName: names are readable, safe and one for each replica.
-func TestReplicaName(t *testing.T) {
-	a, b := replicaName("/var/backups/db"), replicaName("/srv/backups/db")
-	assert.NotEqual(t, a, b)
-	assert.Regexp(t, `^db-[0-9a-f]{12}$`, a)
-	assert.Regexp(t, `^[A-Za-z0-9._-]+$`, replicaName("/odd/na me?\n"))
-	c := replicaName("s3://bucket/some/db?endpoint=http://localhost:9000")
-	assert.Regexp(t, `^db-[0-9a-f]{12}$`, c)
-	assert.NotEqual(t, c, replicaName("s3://bucket/some/db?endpoint=http://localhost:9001"))
-}
-
-func TestDefaultPath(t *testing.T) {
-	got, err := DefaultPath()
+// TestClose: nothing is taken any more, and what is there is kept and told.
+func TestClose(t *testing.T) {
+	r := newRig(t)
+	s := r.write("kept", []byte("x"))
+	_, err := s.Open()
 	require.NoError(t, err)
-	assert.True(t, filepath.IsAbs(got))
+	require.NoError(t, r.Replace(Place{0, base(1)}))
+	r.Close()
+	require.ErrorIs(t, s.Change(t.Context(), func() error { return nil }), os.ErrClosed)
+	_, _, err = r.Create(Place{0, "late"}, CreateOptions{})
+	require.ErrorIs(t, err, os.ErrClosed)
+	require.ErrorIs(t, r.Replace(Place{0, base(2)}), os.ErrClosed)
+	_, err = s.Open()
+	require.ErrorIs(t, err, os.ErrClosed)
+	r.requireStaged("ltx/0000/kept")
+	s.Release()
 }

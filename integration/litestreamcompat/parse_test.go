@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ltxfs/ltxfs/replica/s3"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // place is what a URL says of where a replica is, and by which means.
@@ -19,7 +19,7 @@ type place struct {
 	StorageClass                                   string
 	SSECustomerKey, SSECustomerKeyMD5, SSEKMSKeyID string
 	SSECustomerAlgorithm                           string
-	ForcePathStyle, SignPayload, RequireContentMD5 bool
+	ForcePathStyle, SignPayload                    bool
 	SignAcceptEncoding                             bool
 	PartSize, Concurrency                          int64
 }
@@ -36,11 +36,11 @@ func places(t testing.TB, raw string) (theirs, ours place) {
 		SkipVerify: c.SkipVerify, PutObjectContentMD5: c.PutObjectContentMD5, StorageClass: c.StorageClass,
 		SSECustomerKey: c.SSECustomerKey, SSECustomerKeyMD5: c.SSECustomerKeyMD5, SSEKMSKeyID: c.SSEKMSKeyID,
 		SSECustomerAlgorithm: c.SSECustomerAlgorithm,
-		ForcePathStyle:       c.ForcePathStyle, SignPayload: c.SignPayload, RequireContentMD5: c.RequireContentMD5,
+		ForcePathStyle:       c.ForcePathStyle, SignPayload: c.SignPayload,
 		SignAcceptEncoding: c.SignAcceptEncoding,
 		PartSize:           c.PartSize, Concurrency: int64(c.Concurrency),
 	}
-	cfg, err := s3.ParseURL(raw)
+	cfg, err := config.ParseURL(raw)
 	require.NoError(t, err)
 	flag := func(ours *bool, theirs bool) bool {
 		if ours == nil {
@@ -60,7 +60,6 @@ func places(t testing.TB, raw string) (theirs, ours place) {
 		SSECustomerKey: cfg.SSECustomerKey.Reveal(), SSECustomerKeyMD5: cfg.SSECustomerKeyMD5, SSEKMSKeyID: cfg.SSEKMSKeyID,
 		SSECustomerAlgorithm: cfg.SSECustomerAlgorithm,
 		ForcePathStyle:       flag(cfg.ForcePathStyle, c.ForcePathStyle), SignPayload: flag(cfg.SignPayload, c.SignPayload),
-		RequireContentMD5:  flag(cfg.RequireContentMD5, c.RequireContentMD5),
 		SignAcceptEncoding: flag(cfg.SignAcceptEncoding, c.SignAcceptEncoding),
 		PartSize:           number(cfg.PartSize, c.PartSize), Concurrency: number(int64(cfg.Concurrency), int64(c.Concurrency)),
 	}
@@ -90,7 +89,7 @@ func TestParseHost(t *testing.T) {
 			scheme, host, path, err := litestream.ParseReplicaURL(raw)
 			require.NoError(t, err)
 			require.Equal(t, "s3", scheme)
-			cfg, err := s3.ParseURL(raw)
+			cfg, err := config.ParseURL(raw)
 			require.NoError(t, err)
 			require.Equal(t, path, cfg.Path)
 			if strings.HasPrefix(host, "arn:") {

@@ -11,6 +11,7 @@ import (
 	"github.com/ltxfs/ltxfs/integration/s3test"
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // oddPaths are paths whose keys many stores take as they are, as AWS does, and
@@ -56,13 +57,14 @@ func TestRequestsOfPaths(t *testing.T) {
 			theirs := lss3.NewReplicaClient()
 			theirs.Bucket, theirs.Path, theirs.Region = "bucket", path, "eu-west-1"
 			theirs.AccessKeyID, theirs.SecretAccessKey = "AKIDEXAMPLE", "secret-of-the-example"
-			cfg := s3.Config{
+			cfg := config.Config{
 				Bucket: theirs.Bucket, Path: path, Region: theirs.Region, Layout: replica.LitestreamS3,
-				AccessKeyID: theirs.AccessKeyID, SecretAccessKey: s3.Secret(theirs.SecretAccessKey),
-				Retry: s3.Retry{Attempts: 1}, Logger: slog.New(slog.DiscardHandler),
+				AccessKeyID: theirs.AccessKeyID, SecretAccessKey: config.Secret(theirs.SecretAccessKey),
+				Retry: config.Retry{Attempts: 1}, Logger: slog.New(slog.DiscardHandler),
 			}
-			ours, err := s3.New(cfg)
+			store, err := s3.New(cfg)
 			require.NoError(t, err)
+			ours := s3.NewReplicaClient(store)
 			t.Cleanup(func() { require.NoError(t, ours.Close()) })
 			require.Equal(t, requestsOf(t, theirs), requestsOf(t, ours))
 		})

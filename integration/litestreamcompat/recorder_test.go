@@ -195,13 +195,14 @@ func (r *recorder) answer(w http.ResponseWriter, req *http.Request, scheme strin
 func (r *recorder) record(req *http.Request, scheme string, query url.Values) {
 	h := req.Header
 	rec := request{
-		Method:           req.Method,
-		Scheme:           scheme,
-		Host:             req.Host,
-		Path:             strings.TrimSuffix(req.URL.EscapedPath(), "/"),
-		Payload:          h.Get("X-Amz-Content-Sha256"),
-		SignsEncoding:    strings.Contains(h.Get("Authorization"), "accept-encoding"),
-		ContentMD5:       h.Get("Content-Md5") != "",
+		Method:        req.Method,
+		Scheme:        scheme,
+		Host:          req.Host,
+		Path:          strings.TrimSuffix(req.URL.EscapedPath(), "/"),
+		Payload:       h.Get("X-Amz-Content-Sha256"),
+		SignsEncoding: strings.Contains(h.Get("Authorization"), "accept-encoding"),
+		// Of deletions, ltxfs finds out whether the store wants it.
+		ContentMD5:       h.Get("Content-Md5") != "" && !query.Has("delete"),
 		TigrisConsistent: h.Get("X-Tigris-Consistent") == "true",
 		StorageClass:     h.Get("X-Amz-Storage-Class"),
 		SSEAlgorithm:     h.Get("X-Amz-Server-Side-Encryption") + h.Get("X-Amz-Server-Side-Encryption-Customer-Algorithm"),

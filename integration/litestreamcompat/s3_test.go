@@ -13,6 +13,7 @@ import (
 	"github.com/ltxfs/ltxfs/integration/s3test"
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // bucket is a bucket in a real server, for one test.
@@ -30,16 +31,16 @@ func newBucket(t testing.TB, kind *s3test.Kind) bucket {
 // client is a client of ltxfs at a path. It is closed with the test.
 func (b bucket) client(t testing.TB, path string, layout replica.Layout) *s3.ReplicaClient {
 	t.Helper()
-	c, err := s3.New(s3.Config{
+	store, err := s3.New(config.Config{
 		Bucket: b.name, Path: path, Layout: layout,
 		Endpoint: b.server.Endpoint, Region: b.server.Region,
-		AccessKeyID: b.server.AccessKey, SecretAccessKey: s3.Secret(b.server.SecretKey),
+		AccessKeyID: b.server.AccessKey, SecretAccessKey: config.Secret(b.server.SecretKey),
 		PartSize: 5 << 20,
 		Logger:   slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	return c
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	return s3.NewReplicaClient(store)
 }
 
 // theirs is Litestream's client at a path.

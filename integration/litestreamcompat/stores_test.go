@@ -1,7 +1,9 @@
 package litestreamcompat
 
 import (
+	"context"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -59,16 +61,14 @@ func kinds() []kind {
 	}
 	all = append(all,
 		kind{name: "mock", open: func(t testing.TB) *store {
-			c := mock.New()
-			return openMock(c, c)
+			m := mock.New()
+			return openMock(m, mock.NewReplicaClient(m))
 		}},
 		// One that lists the times of uploads and can't do more than it must.
 		kind{name: "bare mock", uploadTimes: true, open: func(t testing.TB) *store {
-			c := mock.New()
-			c.ListUploadTimes(true)
-			bare, ok := c.Limit(0).(litestream.ReplicaClient)
-			require.True(t, ok)
-			return openMock(c, bare)
+			m := mock.New()
+			m.ListUploadTimes(true)
+			return openMock(m, bare{replica.ClientOf(replica.StoreOf(replica.ClientOf(m)))})
 		}},
 	)
 	for _, server := range s3test.Servers {
@@ -107,7 +107,7 @@ func openFile(t testing.TB, layout replica.Layout) *store {
 		}
 	}
 	return &store{
-		client: func(testing.TB) litestream.ReplicaClient { return file.New(root, layout) },
+		client: func(testing.TB) litestream.ReplicaClient { return file.NewReplicaClient(file.New(root, layout)) },
 		put: func(t testing.TB, f ltxFile) {
 			path := filepath.Join(root, layout.LevelDir(f.level), f.name())
 			ltxfstest.Store(t, path, f.data, ltxfstest.HeaderTime(t, f.data))
@@ -116,15 +116,22 @@ func openFile(t testing.TB, layout replica.Layout) *store {
 	}
 }
 
+// bare is a client that can't do more than it must.
+type bare struct{ replica.Client }
+
+func (bare) Init(context.Context) error { return nil }
+
+func (bare) SetLogger(*slog.Logger) {}
+
 // openMock is a store in memory, with c as its client. Litestream gets a copy of
 // what it holds.
-func openMock(m *mock.ReplicaClient, c litestream.ReplicaClient) *store {
+func openMock(m *mock.Store, c litestream.ReplicaClient) *store {
 	return &store{
 		client: func(testing.TB) litestream.ReplicaClient { return c },
 		put:    func(_ testing.TB, f ltxFile) { m.Put(f.level, f.min, f.max, f.data) },
 		theirs: func(t testing.TB) litestream.ReplicaClient {
 			var files []ltxFile
-			for _, info := range list(t, m, false) {
+			for _, info := range list(t, c, false) {
 				data, ok := m.Bytes(info.Level, info.MinTXID, info.MaxTXID)
 				require.True(t, ok)
 				files = append(files, ltxFile{info.Level, info.MinTXID, info.MaxTXID, data})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // What a URL makes of requests is the same for Litestream's client and that of
@@ -52,7 +53,7 @@ func requireSameRequests(t *testing.T, raw string) {
 // newClient makes a client of ltxfs as the command does, of a URL and the
 // environment.
 func newClient(raw string) (*s3.ReplicaClient, error) {
-	cfg, err := s3.ParseURL(raw)
+	cfg, err := config.ParseURL(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +63,11 @@ func newClient(raw string) (*s3.ReplicaClient, error) {
 	cfg.Layout = replica.LitestreamS3
 	cfg.Retry.Attempts = 1
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	return s3.New(cfg)
+	store, err := s3.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s3.NewReplicaClient(store), nil
 }
 
 // requestsOf are the requests of a listing, of the uploads of a small file and of

@@ -2,6 +2,7 @@ package ltxfstest
 
 import (
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,7 +78,7 @@ func RunAsUser(t testing.TB, cred *syscall.Credential, timeout time.Duration, le
 	if len(tests) == 0 {
 		t.Fatal("no tests: ", list)
 	}
-	result := run("-test.v", "-test.count=1", "-test.timeout="+(timeout-5*time.Second).String(),
+	result := run("-test.v", "-test.count=1", "-test.parallel="+flag.Lookup("test.parallel").Value.String(), "-test.timeout="+(timeout-5*time.Second).String(),
 		"-test.run=^("+strings.Join(tests, "|")+")$")
 	for _, match := range passed.FindAllStringSubmatch(result.Stdout, -1) {
 		tests = slices.DeleteFunc(tests, func(name string) bool { return name == match[1] })

@@ -168,6 +168,9 @@ func (m *Mounted) Path(names ...string) string {
 // Log is what the daemon has written on stdout and stderr.
 func (m *Mounted) Log() string { return m.log.String() }
 
+// LogFrom is Log without its first n bytes.
+func (m *Mounted) LogFrom(n int) string { return m.log.from(n) }
+
 // Signal sends the daemon a signal.
 func (m *Mounted) Signal(t testing.TB, sig syscall.Signal) {
 	t.Helper()
@@ -329,8 +332,10 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 	return b.buf.Write(p)
 }
 
-func (b *syncBuffer) String() string {
+func (b *syncBuffer) String() string { return b.from(0) }
+
+func (b *syncBuffer) from(n int) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.buf.String()
+	return string(b.buf.Bytes()[n:])
 }

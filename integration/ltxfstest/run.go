@@ -32,11 +32,14 @@ func Run(t testing.TB, timeout time.Duration, name string, args ...string) Resul
 	return RunCmd(t, timeout, exec.Command(name, args...))
 }
 
-// RunCmd is Run for a prepared command.
+// RunCmd is Run for a prepared command. If that has a standard output already, the
+// result has none.
 func RunCmd(t testing.TB, timeout time.Duration, cmd *exec.Cmd) Result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if cmd.Stderr = &stderr; cmd.Stdout == nil {
+		cmd.Stdout = &stdout
+	}
 	if cmd.Env == nil {
 		cmd.Env = Env()
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
 	"github.com/ltxfs/ltxfs/replica"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // What a mount asks of the store is counted, not timed, at a proxy between the
@@ -37,13 +37,9 @@ type counted struct {
 // forEachCounted runs a test on each server.
 func forEachCounted(t *testing.T, test func(t *testing.T, c *counted)) {
 	t.Helper()
-	t.Parallel()
-	for _, kind := range s3test.Servers {
-		t.Run(kind.Name, func(t *testing.T) {
-			t.Parallel()
-			test(t, newCounted(t, kind, replica.LitestreamS3))
-		})
-	}
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		test(t, newCounted(t, kind, replica.LitestreamS3))
+	})
 }
 
 func newCounted(t *testing.T, kind *s3test.Kind, layout replica.Layout) *counted {
@@ -232,7 +228,7 @@ func (c *counted) putMany(t *testing.T) (sizes []int) {
 	g.SetLimit(16)
 	for i := range listedFiles {
 		txid := ltx.TXID(i + 1)
-		data := replicatest.LTX(t, txid, txid, replicatest.PageSize(512), replicatest.Commit(uint32(1+i%5)))
+		data := storetest.LTX(t, txid, txid, storetest.PageSize(512), storetest.Commit(uint32(1+i%5)))
 		sizes = append(sizes, len(data))
 		key := c.key(0, txid, txid)
 		g.Go(func() error {

@@ -18,7 +18,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 const (
@@ -90,7 +90,7 @@ func TestHugeFileBudget(t *testing.T) {
 // and returns that part.
 func (c *counted) putHuge(t *testing.T) (part []byte) {
 	t.Helper()
-	part = replicatest.Bytes(1, hugePart)
+	part = storetest.Bytes(1, hugePart)
 	source, key := "part", c.key(9, 1, 9)
 	c.server.Put(t, c.bucket, source, part)
 	client := c.server.Client(t)
@@ -123,7 +123,7 @@ func (c *counted) putHuge(t *testing.T) (part []byte) {
 // reads it again, and not by many who read it at once.
 func TestRereadBudget(t *testing.T) {
 	forEachCounted(t, func(t *testing.T, c *counted) {
-		data := replicatest.LTX(t, 1, 9, replicatest.Commit(1500), replicatest.Noise())
+		data := storetest.LTX(t, 1, 9, storetest.Commit(1500), storetest.Noise())
 		require.Greater(t, len(data), 40*maxBlock)
 		c.put(t, 9, 1, 9, data)
 		sum := ltxfstest.SHA256(data)

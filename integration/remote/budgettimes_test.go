@@ -14,7 +14,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // --mtime=exact costs a HEAD for each file that is new, and none for the others.
@@ -26,8 +26,8 @@ func TestExactTimesBudget(t *testing.T) {
 		want := map[string]time.Time{}
 		put := func(level, i int, metadata map[string]string) {
 			txid := ltx.TXID(i + 1)
-			ts := replicatest.DefaultTime.Add(time.Duration(i) * time.Minute)
-			data := replicatest.LTX(t, txid, txid, replicatest.Timestamp(ts))
+			ts := storetest.DefaultTime.Add(time.Duration(i) * time.Minute)
+			data := storetest.LTX(t, txid, txid, storetest.Timestamp(ts))
 			key := c.key(level, txid, txid)
 			_, err := c.server.Client(t).PutObject(t.Context(), &s3.PutObjectInput{
 				Bucket: &c.bucket, Key: &key, Body: bytes.NewReader(data), Metadata: metadata,
@@ -36,7 +36,7 @@ func TestExactTimesBudget(t *testing.T) {
 			want[ltxfstest.LevelPath(level, ltx.FormatFilename(txid, txid))] = ts
 		}
 		timestamp := func(i int) map[string]string {
-			ts := replicatest.DefaultTime.Add(time.Duration(i) * time.Minute)
+			ts := storetest.DefaultTime.Add(time.Duration(i) * time.Minute)
 			return map[string]string{"litestream-timestamp": ts.Format(time.RFC3339Nano)}
 		}
 		for i := range files {

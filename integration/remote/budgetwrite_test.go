@@ -13,7 +13,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // What the steps of a write cost.
@@ -71,8 +71,8 @@ func newWritable(t *testing.T, c *counted, flags ...string) *writable {
 	t.Helper()
 	w := &writable{
 		counted: c, m: c.mount(t, append(flags, "--rw")...), src: t.TempDir(),
-		small: replicatest.LTX(t, 1, 9, replicatest.Commit(765), replicatest.Noise()),
-		large: replicatest.LTX(t, 1, 10, replicatest.Commit(5070), replicatest.Noise()),
+		small: storetest.LTX(t, 1, 9, storetest.Commit(765), storetest.Noise()),
+		large: storetest.LTX(t, 1, 10, storetest.Commit(5070), storetest.Noise()),
 	}
 	require.InDelta(t, 3<<20, len(w.small), 64<<10)
 	require.InDelta(t, 20<<20, len(w.large), 64<<10)

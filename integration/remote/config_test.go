@@ -98,37 +98,33 @@ dbs:
 // The file with which Litestream has replicated a database leads ltxfs to its
 // replica, as it stands, and the mount restores to the database.
 func TestConfigFile(t *testing.T) {
-	t.Parallel()
-	for _, kind := range s3test.Servers {
-		t.Run(kind.Name, func(t *testing.T) {
-			t.Parallel()
-			s := kind.Shared(t)
-			bucket := s.Bucket(t)
-			for name, c := range configs {
-				t.Run(name, func(t *testing.T) {
-					db := filepath.Join(t.TempDir(), "below", "source.db")
-					require.NoError(t, os.Mkdir(filepath.Dir(db), 0o755))
-					ltxfstest.MustRun(t, "sqlite3", db, "PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(10000))")
-					env := s.Env()
-					if c.own {
-						env = append(append(env, noCredentials...), "MY_KEY="+s.AccessKey, "MY_SECRET="+s.SecretKey)
-					}
-					config := saveConfig(t, strings.NewReplacer(
-						"DB", db, "DIR", filepath.Dir(filepath.Dir(db)), "BUCKET", bucket, "ENDPOINT", s.Endpoint,
-						"QUERY", "endpoint="+url.QueryEscape(s.Endpoint),
-					).Replace(c.text))
-					litestream(t, env, "replicate", "-once", "-config", config)
-					require.NotEmpty(t, s.Keys(t, bucket, c.path+"/0000/"))
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		s := kind.Shared(t)
+		bucket := s.Bucket(t)
+		for name, c := range configs {
+			t.Run(name, func(t *testing.T) {
+				db := filepath.Join(t.TempDir(), "below", "source.db")
+				require.NoError(t, os.Mkdir(filepath.Dir(db), 0o755))
+				ltxfstest.MustRun(t, "sqlite3", db, "PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (randomblob(10000))")
+				env := s.Env()
+				if c.own {
+					env = append(append(env, noCredentials...), "MY_KEY="+s.AccessKey, "MY_SECRET="+s.SecretKey)
+				}
+				config := saveConfig(t, strings.NewReplacer(
+					"DB", db, "DIR", filepath.Dir(filepath.Dir(db)), "BUCKET", bucket, "ENDPOINT", s.Endpoint,
+					"QUERY", "endpoint="+url.QueryEscape(s.Endpoint),
+				).Replace(c.text))
+				litestream(t, env, "replicate", "-once", "-config", config)
+				require.NotEmpty(t, s.Keys(t, bucket, c.path+"/0000/"))
 
-					m := ltxfstest.MountWith(t, db, ltxfstest.MountOptions{Flags: []string{"--config", config}, Env: env})
-					listed := listAll(t, nil, "file://"+m.Dir)
-					require.Equal(t, listAll(t, s.Env(), s.URL(bucket, c.path)), listed)
-					restored := restoreFrom(t, nil, "file://"+m.Dir)
-					require.Equal(t, ltxfstest.DatabaseSHA256(t, db), ltxfstest.DatabaseSHA256(t, restored))
-				})
-			}
-		})
-	}
+				m := ltxfstest.MountWith(t, db, ltxfstest.MountOptions{Flags: []string{"--config", config}, Env: env})
+				listed := listAll(t, nil, "file://"+m.Dir)
+				require.Equal(t, listAll(t, s.Env(), s.URL(bucket, c.path)), listed)
+				restored := restoreFrom(t, nil, "file://"+m.Dir)
+				require.Equal(t, ltxfstest.DatabaseSHA256(t, db), ltxfstest.DatabaseSHA256(t, restored))
+			})
+		}
+	})
 }
 
 func saveConfig(t testing.TB, text string) string {

@@ -32,92 +32,84 @@ func requireOne(t testing.TB, m *ltxfstest.Mounted, path string, data []byte) {
 // command line have them. In their values, KEY, SECRET, ENDPOINT, HOST and FILE,
 // which is one with credentials in its profile backup, are put in.
 func TestCredentials(t *testing.T) {
-	t.Parallel()
-	for _, kind := range s3test.Servers {
-		t.Run(kind.Name, func(t *testing.T) {
-			t.Parallel()
-			s := kind.Shared(t)
-			bucket := s.Bucket(t)
-			path, data := putOne(t, s, bucket, "db/0001")
-			file := filepath.Join(t.TempDir(), "credentials")
-			require.NoError(t, os.WriteFile(file, fmt.Appendf(nil,
-				"[default]\naws_access_key_id = nobody\naws_secret_access_key = nothing\n\n[backup]\naws_access_key_id = %s\naws_secret_access_key = %s\n",
-				s.AccessKey, s.SecretKey), 0o600))
-			put := strings.NewReplacer("KEY", s.AccessKey, "SECRET", s.SecretKey, "ENDPOINT", s.Endpoint,
-				"HOST", strings.TrimPrefix(s.Endpoint, "http://"), "FILE", file)
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		s := kind.Shared(t)
+		bucket := s.Bucket(t)
+		path, data := putOne(t, s, bucket, "db/0001")
+		file := filepath.Join(t.TempDir(), "credentials")
+		require.NoError(t, os.WriteFile(file, fmt.Appendf(nil,
+			"[default]\naws_access_key_id = nobody\naws_secret_access_key = nothing\n\n[backup]\naws_access_key_id = %s\naws_secret_access_key = %s\n",
+			s.AccessKey, s.SecretKey), 0o600))
+		put := strings.NewReplacer("KEY", s.AccessKey, "SECRET", s.SecretKey, "ENDPOINT", s.Endpoint,
+			"HOST", strings.TrimPrefix(s.Endpoint, "http://"), "FILE", file)
 
-			for name, tt := range map[string]struct {
-				query string // after s3://bucket/db
-				env   []string
-			}{
-				"AWS":                  {"?endpoint=ENDPOINT", []string{"AWS_ACCESS_KEY_ID=KEY", "AWS_SECRET_ACCESS_KEY=SECRET"}},
-				"Litestream":           {"?endpoint=ENDPOINT", []string{"LITESTREAM_ACCESS_KEY_ID=KEY", "LITESTREAM_SECRET_ACCESS_KEY=SECRET"}},
-				"ltxfs":                {"?endpoint=ENDPOINT", []string{"LTXFS_S3_ACCESS_KEY_ID=KEY", "LTXFS_S3_SECRET_ACCESS_KEY=SECRET"}},
-				"ltxfs before AWS":     {"?endpoint=ENDPOINT", []string{"LTXFS_S3_ACCESS_KEY_ID=KEY", "LTXFS_S3_SECRET_ACCESS_KEY=SECRET", "AWS_ACCESS_KEY_ID=nobody", "AWS_SECRET_ACCESS_KEY=nothing"}},
-				"AWS beats Litestream": {"?endpoint=ENDPOINT", []string{"AWS_ACCESS_KEY_ID=KEY", "AWS_SECRET_ACCESS_KEY=SECRET", "LITESTREAM_ACCESS_KEY_ID=nobody", "LITESTREAM_SECRET_ACCESS_KEY=nothing"}},
-				"profile in the URL":   {"?endpoint=ENDPOINT&profile=backup", []string{"AWS_SHARED_CREDENTIALS_FILE=FILE"}},
-				"profile of ltxfs":     {"?endpoint=ENDPOINT", []string{"AWS_SHARED_CREDENTIALS_FILE=FILE", "LTXFS_S3_PROFILE=backup"}},
-				"profile of AWS":       {"?endpoint=ENDPOINT", []string{"AWS_SHARED_CREDENTIALS_FILE=FILE", "AWS_PROFILE=backup"}},
-				"profile before a key": {"?endpoint=ENDPOINT&profile=backup", []string{"AWS_SHARED_CREDENTIALS_FILE=FILE", "AWS_ACCESS_KEY_ID=nobody", "AWS_SECRET_ACCESS_KEY=nothing"}},
-				"endpoint of ltxfs":    {"", []string{"LTXFS_S3_ENDPOINT=ENDPOINT", "LTXFS_S3_REGION=us-east-1", "AWS_ACCESS_KEY_ID=KEY", "AWS_SECRET_ACCESS_KEY=SECRET"}},
-				"Litestream's":         {"", []string{"LITESTREAM_S3_ENDPOINT=ENDPOINT", "AWS_ACCESS_KEY_ID=KEY", "AWS_SECRET_ACCESS_KEY=SECRET"}},
-				"AWS's":                {"", []string{"AWS_ENDPOINT_URL_S3=ENDPOINT", "AWS_ACCESS_KEY_ID=KEY", "AWS_SECRET_ACCESS_KEY=SECRET"}},
-				"without a scheme":     {"?endpoint=HOST", []string{"AWS_ACCESS_KEY_ID=KEY", "AWS_SECRET_ACCESS_KEY=SECRET"}},
-			} {
-				t.Run(name, func(t *testing.T) {
-					env := append(s.Env(), noCredentials...)
-					for _, kv := range tt.env {
-						variable, value, _ := strings.Cut(kv, "=")
-						env = append(env, variable+"="+put.Replace(value))
-					}
-					m := ltxfstest.MountWith(t, "s3://"+bucket+"/db"+put.Replace(tt.query), ltxfstest.MountOptions{Env: env})
-					requireOne(t, m, path, data)
-				})
-			}
-			t.Run("bucket in the host", func(t *testing.T) {
-				m := ltxfstest.MountWith(t, "s3://"+bucket+put.Replace(".HOST/db"), ltxfstest.MountOptions{Env: s.Env()})
+		for name, tt := range map[string]struct {
+			query string // after s3://bucket/db
+			env   []string
+		}{
+			"AWS":                  {"?endpoint=ENDPOINT", []string{"AWS_ACCESS_KEY_ID=KEY", "AWS_SECRET_ACCESS_KEY=SECRET"}},
+			"Litestream":           {"?endpoint=ENDPOINT", []string{"LITESTREAM_ACCESS_KEY_ID=KEY", "LITESTREAM_SECRET_ACCESS_KEY=SECRET"}},
+			"ltxfs":                {"?endpoint=ENDPOINT", []string{"LTXFS_S3_ACCESS_KEY_ID=KEY", "LTXFS_S3_SECRET_ACCESS_KEY=SECRET"}},
+			"ltxfs before AWS":     {"?endpoint=ENDPOINT", []string{"LTXFS_S3_ACCESS_KEY_ID=KEY", "LTXFS_S3_SECRET_ACCESS_KEY=SECRET", "AWS_ACCESS_KEY_ID=nobody", "AWS_SECRET_ACCESS_KEY=nothing"}},
+			"AWS beats Litestream": {"?endpoint=ENDPOINT", []string{"AWS_ACCESS_KEY_ID=KEY", "AWS_SECRET_ACCESS_KEY=SECRET", "LITESTREAM_ACCESS_KEY_ID=nobody", "LITESTREAM_SECRET_ACCESS_KEY=nothing"}},
+			"profile in the URL":   {"?endpoint=ENDPOINT&profile=backup", []string{"AWS_SHARED_CREDENTIALS_FILE=FILE"}},
+			"profile of ltxfs":     {"?endpoint=ENDPOINT", []string{"AWS_SHARED_CREDENTIALS_FILE=FILE", "LTXFS_S3_PROFILE=backup"}},
+			"profile of AWS":       {"?endpoint=ENDPOINT", []string{"AWS_SHARED_CREDENTIALS_FILE=FILE", "AWS_PROFILE=backup"}},
+			"profile before a key": {"?endpoint=ENDPOINT&profile=backup", []string{"AWS_SHARED_CREDENTIALS_FILE=FILE", "AWS_ACCESS_KEY_ID=nobody", "AWS_SECRET_ACCESS_KEY=nothing"}},
+			"endpoint of ltxfs":    {"", []string{"LTXFS_S3_ENDPOINT=ENDPOINT", "LTXFS_S3_REGION=us-east-1", "AWS_ACCESS_KEY_ID=KEY", "AWS_SECRET_ACCESS_KEY=SECRET"}},
+			"Litestream's":         {"", []string{"LITESTREAM_S3_ENDPOINT=ENDPOINT", "AWS_ACCESS_KEY_ID=KEY", "AWS_SECRET_ACCESS_KEY=SECRET"}},
+			"AWS's":                {"", []string{"AWS_ENDPOINT_URL_S3=ENDPOINT", "AWS_ACCESS_KEY_ID=KEY", "AWS_SECRET_ACCESS_KEY=SECRET"}},
+			"without a scheme":     {"?endpoint=HOST", []string{"AWS_ACCESS_KEY_ID=KEY", "AWS_SECRET_ACCESS_KEY=SECRET"}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				env := append(s.Env(), noCredentials...)
+				for _, kv := range tt.env {
+					variable, value, _ := strings.Cut(kv, "=")
+					env = append(env, variable+"="+put.Replace(value))
+				}
+				m := ltxfstest.MountWith(t, "s3://"+bucket+"/db"+put.Replace(tt.query), ltxfstest.MountOptions{Env: env})
 				requireOne(t, m, path, data)
 			})
+		}
+		t.Run("bucket in the host", func(t *testing.T) {
+			m := ltxfstest.MountWith(t, "s3://"+bucket+put.Replace(".HOST/db"), ltxfstest.MountOptions{Env: s.Env()})
+			requireOne(t, m, path, data)
 		})
-	}
+	})
 }
 
 // A public bucket is read without credentials, if that is asked for. What the
 // policy doesn't allow is refused then.
 func TestAnonymous(t *testing.T) {
-	t.Parallel()
-	for _, kind := range s3test.Servers {
-		t.Run(kind.Name, func(t *testing.T) {
-			t.Parallel()
-			s := kind.Shared(t)
-			bucket := s.Bucket(t)
-			path, data := putOne(t, s, bucket, "db/0001")
-			env := append(s.Env(), noCredentials...)
-			private := runLtxfs(t, env, "mount", s.URL(bucket, "db", "anonymous=true"), t.TempDir())
-			require.Equal(t, ltxfstest.ExitPermission, private.Code, private)
-			require.Contains(t, private.Stderr, "s3:ListBucket")
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		s := kind.Shared(t)
+		bucket := s.Bucket(t)
+		path, data := putOne(t, s, bucket, "db/0001")
+		env := append(s.Env(), noCredentials...)
+		private := runLtxfs(t, env, "mount", s.URL(bucket, "db", "anonymous=true"), t.TempDir())
+		require.Equal(t, ltxfstest.ExitPermission, private.Code, private)
+		require.Contains(t, private.Stderr, "s3:ListBucket")
 
-			policy, err := json.Marshal(map[string]any{
-				"Version": "2012-10-17",
-				"Statement": []any{map[string]any{
-					"Effect": "Allow", "Principal": map[string]any{"AWS": []string{"*"}},
-					"Action":   []string{"s3:ListBucket", "s3:GetObject"},
-					"Resource": []string{"arn:aws:s3:::" + bucket, "arn:aws:s3:::" + bucket + "/*"},
-				}},
-			})
-			require.NoError(t, err)
-			text := string(policy)
-			_, err = s.Client(t).PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: &bucket, Policy: &text})
-			require.NoError(t, err)
-			requireOne(t, ltxfstest.MountWith(t, s.URL(bucket, "db", "anonymous=true"), ltxfstest.MountOptions{Env: env}), path, data)
-			m := ltxfstest.MountWith(t, s.URL(bucket, "db"), ltxfstest.MountOptions{
-				Env: append(env, "LTXFS_S3_ANONYMOUS=true"), Flags: []string{"--rw"},
-			})
-			requireOne(t, m, path, data)
-			require.Equal(t, syscall.EACCES, m.Process(t).Unlink(path))
-			require.Len(t, s.Keys(t, bucket, ""), 1)
+		policy, err := json.Marshal(map[string]any{
+			"Version": "2012-10-17",
+			"Statement": []any{map[string]any{
+				"Effect": "Allow", "Principal": map[string]any{"AWS": []string{"*"}},
+				"Action":   []string{"s3:ListBucket", "s3:GetObject"},
+				"Resource": []string{"arn:aws:s3:::" + bucket, "arn:aws:s3:::" + bucket + "/*"},
+			}},
 		})
-	}
+		require.NoError(t, err)
+		text := string(policy)
+		_, err = s.Client(t).PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: &bucket, Policy: &text})
+		require.NoError(t, err)
+		requireOne(t, ltxfstest.MountWith(t, s.URL(bucket, "db", "anonymous=true"), ltxfstest.MountOptions{Env: env}), path, data)
+		m := ltxfstest.MountWith(t, s.URL(bucket, "db"), ltxfstest.MountOptions{
+			Env: append(env, "LTXFS_S3_ANONYMOUS=true"), Flags: []string{"--rw"},
+		})
+		requireOne(t, m, path, data)
+		require.Equal(t, syscall.EACCES, m.Process(t).Unlink(path))
+		require.Len(t, s.Keys(t, bucket, ""), 1)
+	})
 }
 
 // Each flag has a variable, and each setting of S3 another. A wrong value is told

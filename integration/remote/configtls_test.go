@@ -14,7 +14,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // A certificate that the system doesn't trust is refused, unless it is named or
@@ -73,7 +73,7 @@ func TestSSEC(t *testing.T) {
 		Env: env, Flags: []string{"--rw", "--mtime=exact"},
 	})
 	ltxfstest.Shell(t, `for l in 0 1 2 9; do cp "$1/ltx/$l"/* "$2/ltx/000$l/"; done`, ltxfstest.Orders(t), m.Dir)
-	name, large := ltx.FormatFilename(0x99, 0x99), replicatest.LTX(t, 0x99, 0x99, replicatest.Commit(3000), replicatest.Noise())
+	name, large := ltx.FormatFilename(0x99, 0x99), storetest.LTX(t, 0x99, 0x99, storetest.Commit(3000), storetest.Noise())
 	require.NoError(t, m.Process(t).WriteFile(ltxfstest.LevelPath(8, name), large))
 	require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
 	require.NotContains(t, m.Log(), secret)
@@ -84,7 +84,7 @@ func TestSSEC(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, ltxfstest.SHA256(large), ltxfstest.SHA256(got))
 	require.NoError(t, p.Unlink(ltxfstest.LevelPath(8, name)))
-	requireOrders(t, m)
+	ltxfstest.RequireOrders(t, m)
 
 	for _, o := range s.Objects(t, bucket, "orders/") {
 		_, err := s.Client(t).GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: &o.Key})

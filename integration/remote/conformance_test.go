@@ -15,11 +15,12 @@ import (
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
 	"github.com/ltxfs/ltxfs/replica"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
 	"github.com/ltxfs/ltxfs/replica/s3"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
-// Every client must pass the suite, and this one on every server and in every
+// Every store must pass the suite, and this one on every server and in every
 // layout.
 //
 // The suite looks for leaks in the whole process, so no other test may run
@@ -32,7 +33,7 @@ func TestConformance(t *testing.T) {
 				if i == 0 {
 					h.LargeSize = 0 // once in each server, the guide's 100 MB
 				}
-				replicatest.Run(t, h)
+				storetest.Run(t, h)
 			})
 		}
 	}
@@ -50,49 +51,50 @@ const (
 	severalParts = 24<<20 - 1
 )
 
-// bucketClient is a client that has a bucket of its own.
-type bucketClient struct {
-	*s3.ReplicaClient
+// bucketStore is a store that has a bucket of its own.
+type bucketStore struct {
+	*s3.Store
 	bucket string
 }
 
-func conformanceHarness(t *testing.T, server *s3test.Server, layout replica.Layout) replicatest.Harness {
+func conformanceHarness(t *testing.T, server *s3test.Server, layout replica.Layout) storetest.Harness {
 	t.Helper()
 	for _, kv := range server.Env() {
 		name, value, _ := strings.Cut(kv, "=")
 		t.Setenv(name, value)
 	}
-	bucketOf := func(c replica.Client) string { return c.(bucketClient).bucket }
+	bucketOf := func(s replica.Store) string { return s.(bucketStore).bucket }
 	dir := func(level int) string { return path.Join(conformancePath, layout.LevelDir(level)) }
-	return replicatest.Harness{
+	return storetest.Harness{
 		LargeSize: severalParts,
-		New: func(t *testing.T) replica.Client {
+		New: func(t *testing.T) replica.Store {
 			bucket := server.Bucket(t)
-			client, err := s3.New(s3.Config{
+			store, err := s3.New(config.Config{
 				Bucket: bucket, Path: conformancePath, Layout: layout, Endpoint: server.Endpoint,
-				Timeouts: s3.Timeouts{Stall: conformanceStall},
+				Timeouts: config.Timeouts{Stall: conformanceStall},
 				Logger:   slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 			})
 			require.NoError(t, err)
 			t.Cleanup(func() {
-				require.NoError(t, client.Close())
-				ltxfstest.Eventually(t, ltxfstest.Timeout, "all connections are closed", func() bool { return client.Connections() == 0 })
+				require.NoError(t, store.Close())
+				ltxfstest.Eventually(t, ltxfstest.Timeout, "all connections are closed", func() bool { return store.Connections() == 0 })
 			})
-			return bucketClient{client, bucket}
+			return bucketStore{store, bucket}
 		},
-		Leftovers: func(t *testing.T, c replica.Client) []string {
+		Client: func(s replica.Store) replica.Client { return s3.NewReplicaClient(s.(bucketStore).Store) },
+		Leftovers: func(t *testing.T, s replica.Store) []string {
 			t.Helper()
-			return leftoverKeys(t, server, bucketOf(c), layout)
+			return leftoverKeys(t, server, bucketOf(s), layout)
 		},
-		PutStranger: func(t *testing.T, c replica.Client, level int) func(*testing.T) {
+		PutStranger: func(t *testing.T, s replica.Store, level int) func(*testing.T) {
 			t.Helper()
-			return putStrangers(t, server, bucketOf(c), dir(level), layout)
+			return putStrangers(t, server, bucketOf(s), dir(level), layout)
 		},
 		// Nobody changes an object in place, but any program can put another
 		// under its key.
-		Overwrite: func(t *testing.T, c replica.Client, f replica.File, data []byte) {
+		Overwrite: func(t *testing.T, s replica.Store, f replica.File, data []byte) {
 			t.Helper()
-			server.Put(t, bucketOf(c), path.Join(dir(f.Level), f.Name()), data)
+			server.Put(t, bucketOf(s), path.Join(dir(f.Level), f.Base()), data)
 		},
 	}
 }

@@ -18,7 +18,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // daemonRun is a mount by --daemon, with state and staging directories of its own.
@@ -55,37 +55,33 @@ func (d *daemonRun) umount(t *testing.T) ltxfstest.Result {
 // --daemon returns once a replica in S3 is mounted, says where, and leaves a
 // process that serves it until ltxfs umount.
 func TestDaemonOnS3(t *testing.T) {
-	t.Parallel()
-	for _, kind := range s3test.Servers {
-		t.Run(kind.Name, func(t *testing.T) {
-			t.Parallel()
-			s := kind.Shared(t)
-			bucket := s.Bucket(t)
-			d := newDaemonRun(t, s)
-			result := d.mount(t, s.URL(bucket, "db"))
-			require.Regexp(t, `^mounted s3://`+bucket+`/db on `+regexp.QuoteMeta(d.dir)+`: process \d+, log file \S+\n$`, result.Stdout)
-			require.Empty(t, result.Stderr)
-			name, data := ltx.FormatFilename(5, 5), replicatest.LTX(t, 5, 5)
-			p := ltxfstest.NewProcess(t, d.dir, nil)
-			require.NoError(t, p.WriteFile(ltxfstest.LevelPath(1, name), data))
-			p.Close()
-			require.Equal(t, data, s.Get(t, bucket, "db/0001/"+name))
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		s := kind.Shared(t)
+		bucket := s.Bucket(t)
+		d := newDaemonRun(t, s)
+		result := d.mount(t, s.URL(bucket, "db"))
+		require.Regexp(t, `^mounted s3://`+bucket+`/db on `+regexp.QuoteMeta(d.dir)+`: process \d+, log file \S+\n$`, result.Stdout)
+		require.Empty(t, result.Stderr)
+		name, data := ltx.FormatFilename(5, 5), storetest.LTX(t, 5, 5)
+		p := ltxfstest.NewProcess(t, d.dir, nil)
+		require.NoError(t, p.WriteFile(ltxfstest.LevelPath(1, name), data))
+		p.Close()
+		require.Equal(t, data, s.Get(t, bucket, "db/0001/"+name))
 
-			result = d.umount(t)
-			require.Equal(t, ltxfstest.ExitOK, result.Code, result)
-			log := regexp.MustCompile(`log file (\S+)`).FindStringSubmatch(d.mount(t, s.URL(bucket, "db")).Stdout)[1]
-			require.FileExists(t, log)
-			require.Equal(t, ltxfstest.ExitOK, d.umount(t).Code)
+		result = d.umount(t)
+		require.Equal(t, ltxfstest.ExitOK, result.Code, result)
+		log := regexp.MustCompile(`log file (\S+)`).FindStringSubmatch(d.mount(t, s.URL(bucket, "db")).Stdout)[1]
+		require.FileExists(t, log)
+		require.Equal(t, ltxfstest.ExitOK, d.umount(t).Code)
 
-			// What can't be mounted is told by the command, and leaves nothing.
-			result = runLtxfs(t, d.env, "mount", "--daemon", s.URL("no-such-bucket", "db"), d.dir)
-			require.Equal(t, ltxfstest.ExitNoReplica, result.Code, result)
-			require.Contains(t, result.Stderr, "no-such-bucket")
-			require.Empty(t, ltxfstest.Mounts(d.dir))
-			result = runLtxfs(t, d.env, "umount", d.dir)
-			require.Equal(t, ltxfstest.ExitNotMounted, result.Code, result)
-		})
-	}
+		// What can't be mounted is told by the command, and leaves nothing.
+		result = runLtxfs(t, d.env, "mount", "--daemon", s.URL("no-such-bucket", "db"), d.dir)
+		require.Equal(t, ltxfstest.ExitNoReplica, result.Code, result)
+		require.Contains(t, result.Stderr, "no-such-bucket")
+		require.Empty(t, ltxfstest.Mounts(d.dir))
+		result = runLtxfs(t, d.env, "umount", d.dir)
+		require.Equal(t, ltxfstest.ExitNotMounted, result.Code, result)
+	})
 }
 
 // What can't be published because the server is away stays: in the mount, and at
@@ -97,7 +93,7 @@ func TestDaemonWhileServerIsAway(t *testing.T) {
 	bucket := s.Bucket(t)
 	d := newDaemonRun(t, s)
 	d.mount(t, s.URL(bucket, "db"))
-	name, data := ltx.FormatFilename(5, 5), replicatest.LTX(t, 5, 5, replicatest.Commit(100))
+	name, data := ltx.FormatFilename(5, 5), storetest.LTX(t, 5, 5, storetest.Commit(100))
 	path := filepath.Join(d.dir, ltxfstest.LevelPath(1, name))
 	var stderr bytes.Buffer
 	cat := exec.Command("bash", "-c", `cat > "$1"`, "bash", path)

@@ -10,14 +10,14 @@ import (
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 func faultReplaced(t *testing.T, kind *s3test.Kind) {
 	r := newRig(t, kind, rigOptions{})
 	old := newFile(t, seedLevel, 800, 2048)
 	r.store(old)
-	now := newFile(t, seedLevel, 800, 2048, replicatest.Seed(7))
+	now := newFile(t, seedLevel, 800, 2048, storetest.Seed(7))
 	l := r.use(loadOptions{})
 	l.goOn(1, 1)
 	r.readWhile(old, func() { r.store(now) })

@@ -14,7 +14,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 const (
@@ -217,7 +217,7 @@ const manyReaders = 100
 // mount goes on.
 func faultManyReaders(t *testing.T, kind *s3test.Kind) {
 	r := newRig(t, kind, rigOptions{budget: 32})
-	big := newFile(t, seedLevel, 800, 4096, replicatest.Seed(1))
+	big := newFile(t, seedLevel, 800, 4096, storetest.Seed(1))
 	r.store(big)
 	r.look(big)
 	remove := r.proxy.Intercept(r.proxy.Hang())

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// schedTrace has the Go runtime of the daemon print its goroutines every two
-	// seconds, so that they can be counted while it lives.
-	schedTrace = "GODEBUG=schedtrace=2000,scheddetail=1"
+	// schedTrace has the Go runtime of the daemon print its goroutines every
+	// second, so that they can be counted while it lives.
+	schedTrace = "GODEBUG=schedtrace=1000,scheddetail=1"
 
 	// idleTimeout is how long a connection may outlast its last use, 10 s, with
 	// time for a machine that has much to do.
@@ -35,47 +35,53 @@ type resources struct {
 	goroutines int
 }
 
-var (
-	traceHead = regexp.MustCompile(`(?m)^SCHED \d+ms:`)
-	// A goroutine with the status 6 has ended; the runtime keeps it for a
-	// new one.
-	traceGoroutine = regexp.MustCompile(`(?m)^ +G\d+: status=(\d+)\(`)
-)
+// traceHead begins a trace.
+const traceHead = "\nSCHED "
+
+// A goroutine with the status 6 has ended; the runtime keeps it for a new one.
+var traceGoroutine = regexp.MustCompile(`(?m)^ +G\d+: status=(\d+)\(`)
+
+// descriptors are what the daemon has open now, and how many sockets beside.
+func (r *rig) descriptors() (open []string, sockets int) {
+	r.t.Helper()
+	for _, path := range r.m.Descriptors(r.t) {
+		name, _, numbered := strings.Cut(path, ":[")
+		if numbered && name == "socket" {
+			sockets++
+			continue
+		}
+		open = append(open, name)
+	}
+	slices.Sort(open)
+	return open, sockets
+}
 
 // resources are what the daemon holds now.
 func (r *rig) resources() resources {
 	r.t.Helper()
-	var res resources
-	for _, path := range r.m.Descriptors(r.t) {
-		name, _, numbered := strings.Cut(path, ":[")
-		if numbered && name == "socket" {
-			res.sockets++
-			continue
-		}
-		res.open = append(res.open, name)
-	}
-	slices.Sort(res.open)
-	res.goroutines = r.goroutines()
-	return res
+	open, sockets := r.descriptors()
+	return resources{open, sockets, r.goroutines()}
 }
 
 // goroutines waits for the next trace of the daemon and counts the goroutines in
 // it.
 func (r *rig) goroutines() int {
 	r.t.Helper()
-	traces := func() [][]int { return traceHead.FindAllStringIndex(r.m.Log(), -1) }
-	seen := len(traces())
-	// The first has begun after this, and is whole when the next begins.
-	ltxfstest.Eventually(r.t, ltxfstest.Timeout, "the runtime has traced its goroutines", func() bool { return len(traces()) >= seen+2 })
-	heads := traces()
-	block := r.m.Log()[heads[seen][0]:heads[seen+1][0]]
-	n := 0
-	for _, match := range traceGoroutine.FindAllStringSubmatch(block, -1) {
-		if match[1] != "6" {
-			n++
+	n, from := 0, len(r.m.Log())
+	// The first head from here on begins a trace, and the second ends it.
+	ltxfstest.Eventually(r.t, ltxfstest.Timeout, "the runtime has traced its goroutines", func() bool {
+		traces := strings.SplitN(r.m.LogFrom(from), traceHead, 3)
+		if len(traces) < 3 {
+			return false
 		}
-	}
-	require.Positive(r.t, n, "goroutines in a trace: %s", block)
+		for _, match := range traceGoroutine.FindAllStringSubmatch(traces[1], -1) {
+			if match[1] != "6" {
+				n++
+			}
+		}
+		require.Positive(r.t, n, "goroutines in a trace: %s", traces[1])
+		return true
+	})
 	return n
 }
 
@@ -83,18 +89,22 @@ func (r *rig) goroutines() int {
 // compares what it holds with what it held when it was new.
 func (r *rig) requireResources() {
 	r.t.Helper()
-	var now resources
+	deadline := time.Now().Add(idleTimeout)
+	open, sockets := r.descriptors()
+	for time.Now().Before(deadline) && (sockets > 0 || !slices.Equal(r.before.open, open)) {
+		time.Sleep(50 * time.Millisecond)
+		open, sockets = r.descriptors()
+	}
+	require.Zero(r.t, sockets, "connections after %v of silence", idleTimeout)
+	require.Equal(r.t, r.before.open, open, "what the daemon has open")
+
 	// Each connection has two goroutines.
 	most := r.before.goroutines - 2*r.before.sockets + goroutinesMore
-	asBefore := func() bool {
-		now = r.resources()
-		return now.sockets == 0 && now.goroutines <= most && slices.Equal(now.open, r.before.open)
+	goroutines := r.goroutines()
+	for time.Now().Before(deadline) && goroutines > most {
+		goroutines = r.goroutines()
 	}
-	for deadline := time.Now().Add(idleTimeout); !asBefore() && time.Now().Before(deadline); {
-	}
-	require.Zero(r.t, now.sockets, "connections after %v of silence", idleTimeout)
-	require.Equal(r.t, r.before.open, now.open, "what the daemon has open")
-	require.LessOrEqual(r.t, now.goroutines, most, "goroutines, of %d with %d connections before", r.before.goroutines, r.before.sockets)
+	require.LessOrEqual(r.t, goroutines, most, "goroutines, of %d with %d connections before", r.before.goroutines, r.before.sockets)
 }
 
 // requireBudget shows that all of the memory budget is free to be used: a file of

@@ -14,9 +14,9 @@ import (
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
+	"github.com/ltxfs/ltxfs/internal/ltxfile"
 	"github.com/ltxfs/ltxfs/replica"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
-	"github.com/ltxfs/ltxfs/replica/verify"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 const (
@@ -45,10 +45,10 @@ type ltxFile struct {
 
 // newFile makes a file of one transaction that is about as large as its pages,
 // which have 4 KiB.
-func newFile(t testing.TB, level int, txid ltx.TXID, pages uint32, opts ...replicatest.Option) ltxFile {
+func newFile(t testing.TB, level int, txid ltx.TXID, pages uint32, opts ...storetest.Option) ltxFile {
 	t.Helper()
-	opts = append([]replicatest.Option{replicatest.Noise(), replicatest.Commit(pages)}, opts...)
-	return ltxFile{level: level, min: txid, max: txid, data: replicatest.LTX(t, txid, txid, opts...)}
+	opts = append([]storetest.Option{storetest.Noise(), storetest.Commit(pages)}, opts...)
+	return ltxFile{level: level, min: txid, max: txid, data: storetest.LTX(t, txid, txid, opts...)}
 }
 
 func (f ltxFile) name() string { return ltx.FormatFilename(f.min, f.max) }
@@ -236,7 +236,7 @@ func (r *rig) requireBucket() {
 		r.mu.Unlock()
 		require.NotEmpty(r.t, may, "nobody has written %s", key)
 		data := r.server.Get(r.t, r.bucket, key)
-		_, err := verify.Named(r.t.Context(), bytes.NewReader(data), int64(len(data)), may[0].min, may[0].max)
+		_, err := ltxfile.VerifyName(r.t.Context(), bytes.NewReader(data), int64(len(data)), may[0].min, may[0].max)
 		require.NoError(r.t, err, key)
 		known := false
 		for _, f := range may {

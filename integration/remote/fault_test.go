@@ -9,7 +9,7 @@ import (
 
 // faultsAtOnce is how many faults are tested at a time: they wait more than they
 // work.
-const faultsAtOnce = 10
+const faultsAtOnce = 16
 
 // fault is something that goes wrong while a reader and a writer use a mount. Its
 // run ends by looking at all that may be left of it.
@@ -51,13 +51,13 @@ var faults = []fault{
 
 // TestFaults has all faults happen, many at a time, each to a mount of its own.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	slots := make(chan struct{}, faultsAtOnce)
 	var wg sync.WaitGroup
 	for _, f := range faults {
 		for _, kind := range f.kinds {
 			slots <- struct{}{}
-			// Not t.Parallel, which allows as many at a time as there are
-			// processors.
+			// Not t.Parallel, whose limit is for tests that work.
 			wg.Go(func() {
 				defer func() { <-slots }()
 				t.Run(f.name+"/"+kind.Name, func(t *testing.T) { f.run(t, kind) })

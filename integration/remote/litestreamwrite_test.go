@@ -13,7 +13,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
-	"github.com/ltxfs/ltxfs/replica/verify"
+	"github.com/ltxfs/ltxfs/internal/ltxfile"
 )
 
 // throughMount is how long Litestream replicates through a mount.
@@ -138,7 +138,7 @@ func (r *mountRun) requireBucket(t *testing.T) {
 			require.Greater(t, maxTXID, ltx.TXID(1), "retention should have deleted %s", key)
 		}
 		data := r.server.Get(t, r.bucket, key)
-		_, err = verify.Named(t.Context(), bytes.NewReader(data), int64(len(data)), minTXID, maxTXID)
+		_, err = ltxfile.VerifyName(t.Context(), bytes.NewReader(data), int64(len(data)), minTXID, maxTXID)
 		require.NoError(t, err, key)
 		at, err := time.Parse(time.RFC3339Nano, r.server.Head(t, r.bucket, key).Metadata[timeKey])
 		require.NoError(t, err, key)

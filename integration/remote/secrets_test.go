@@ -17,7 +17,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // secretPlace is a way to give ltxfs the secret access key and the key of SSE-C.
@@ -25,7 +25,6 @@ type secretPlace struct {
 	name   string
 	env    []string
 	config string // a file, or ""
-	query  []string
 }
 
 // Wherever a mount gets its secrets from, nobody else can see them: not in the
@@ -47,7 +46,6 @@ func TestSecretsAreKept(t *testing.T) {
 		{name: "AWS's variables", env: []string{"AWS_ACCESS_KEY_ID" + id, "AWS_SECRET_ACCESS_KEY" + secret, sseEnv}},
 		{name: "Litestream's variables", env: []string{"LITESTREAM_ACCESS_KEY_ID" + id, "LITESTREAM_SECRET_ACCESS_KEY" + secret, sseEnv}},
 		{name: "ltxfs's variables", env: []string{"LTXFS_S3_ACCESS_KEY_ID" + id, "LTXFS_S3_SECRET_ACCESS_KEY" + secret, sseEnv}},
-		{name: "URL", env: []string{"AWS_ACCESS_KEY_ID" + id, "AWS_SECRET_ACCESS_KEY" + secret}, query: []string{"sseCustomerKey=" + sse}},
 		{name: "configuration", config: "access-key-id: " + s.AccessKey + "\nsecret-access-key: " + s.SecretKey +
 			"\nsse-customer-algorithm: AES256\nsse-customer-key: " + sse + "\n"},
 	} {
@@ -57,7 +55,7 @@ func TestSecretsAreKept(t *testing.T) {
 				l := &leaks{t: t, secrets: secrets, state: t.TempDir(), staging: t.TempDir(), dir: ltxfstest.MountPoint(t)}
 				l.env = append(append(base, place.env...), "LTXFS_STATE_DIR="+l.state)
 				l.args = []string{"mount", "--rw", "--log-level=debug", "--staging-dir", l.staging}
-				replica := s.URL(bucket, "db", place.query...)
+				replica := s.URL(bucket, "db")
 				if place.config != "" {
 					l.args = append(l.args, "--config", saveConfig(t, place.config+"dbs:\n  - path: /db\n    replica:\n      url: "+replica+"\n"))
 					replica = "/db"
@@ -70,6 +68,24 @@ func TestSecretsAreKept(t *testing.T) {
 				require.NotEmpty(t, s.Keys(t, bucket, "db/"), "the mount has worked")
 			})
 		}
+	}
+}
+
+// A URL is no place for a secret: it is refused, with where to put it, and isn't shown.
+func TestSecretInURL(t *testing.T) {
+	t.Parallel()
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	sse := base64.StdEncoding.EncodeToString(key)
+	for _, daemon := range []bool{false, true} {
+		l := &leaks{t: t, secrets: []string{sse, url.QueryEscape(sse)}, state: t.TempDir(), dir: ltxfstest.MountPoint(t)}
+		result := runLtxfs(t, []string{"LTXFS_STATE_DIR=" + l.state}, "mount", fmt.Sprintf("--daemon=%t", daemon),
+			"s3://bucket/db?sseCustomerKey="+url.QueryEscape(sse), l.dir)
+		require.Equal(t, ltxfstest.ExitUsage, result.Code)
+		require.Contains(t, result.Stderr, "LTXFS_S3_SSE_CUSTOMER_KEY")
+		l.requireNone("the output", result.Stdout+result.Stderr)
+		l.requireNoneIn(l.state)
+		require.Empty(t, ltxfstest.Mounts(l.dir))
 	}
 }
 
@@ -121,9 +137,9 @@ func (l *leaks) useDaemon(replica string) {
 func (l *leaks) work() {
 	l.t.Helper()
 	p := ltxfstest.NewProcess(l.t, l.dir, nil)
-	path, data := ltxfstest.LevelPath(1, ltx.FormatFilename(5, 5)), replicatest.LTX(l.t, 5, 5)
+	path, data := ltxfstest.LevelPath(1, ltx.FormatFilename(5, 5)), storetest.LTX(l.t, 5, 5)
 	require.NoError(l.t, p.WriteFile(path, data))
-	require.NoError(l.t, p.WriteFile(ltxfstest.LevelPath(2, ltx.FormatFilename(6, 6)), replicatest.LTX(l.t, 6, 6)))
+	require.NoError(l.t, p.WriteFile(ltxfstest.LevelPath(2, ltx.FormatFilename(6, 6)), storetest.LTX(l.t, 6, 6)))
 	require.NoError(l.t, p.Unlink(path))
 	require.Equal(l.t, syscall.EBADMSG, p.WriteFile(path, []byte("no LTX")))
 	_, err := p.ReadDir("ltx/0002")

@@ -14,7 +14,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // openTree is an empty replica in a server with a mount that can write to it, and a
@@ -62,67 +62,63 @@ func (w openTree) shows(t *testing.T, path string, data []byte) {
 // its own time, and leaves nothing else in the bucket. $1 is the file, $2 the
 // directory of its level in the mount, $3 its name.
 func TestWriteWithTools(t *testing.T) {
-	t.Parallel()
-	for _, kind := range s3test.Servers {
-		t.Run(kind.Name, func(t *testing.T) {
-			t.Parallel()
-			w := mountOpenTree(t, kind)
-			for i, script := range []string{
-				`cp "$1" "$2/"`,
-				`cp -p "$1" "$2/$3"`,
-				`cp -a "$1" "$2/"; cp "$1" "$2/"`,
-				`cp -n "$1" "$2/"`,
-				`cp --remove-destination "$1" "$2/"; cp --remove-destination "$1" "$2/"`,
-				`cp "$1" "$2/upload.tmp"; mv "$2/upload.tmp" "$2/$3"`,
-				`cp "$1" "$2/../0005/upload.tmp"; mv "$2/../0005/upload.tmp" "$2/$3"`,
-				`cp "$1" "$2/upload.tmp"; mv -n "$2/upload.tmp" "$2/$3"; [ ! -e "$2/upload.tmp" ]`,
-				`cp "$1" "$2/"; cp "$1" "$2/upload.tmp"; mv -f "$2/upload.tmp" "$2/$3"`,
-				`mv "$1" "$2/"; [ ! -e "$1" ]`,
-				`rsync -a "$1" "$2/"; [ -z "$(rsync -ac --itemize-changes "$1" "$2/" | grep '^>' || true)" ]`,
-				`rsync -a "$(dirname "$1")/" "$2/"`,
-				`rsync -a --inplace "$1" "$2/"`,
-				`dd status=none if="$1" of="$2/$3"`,
-				`dd status=none bs=1000 conv=fsync if="$1" of="$2/$3"`,
-				`tar -C "$(dirname "$1")" -c "$3" | tar -C "$2" -x`,
-				`tar -C "$(dirname "$1")" -c "$3" > "$1.tar"; tar -C "$2" -xf "$1.tar"; tar -C "$2" -xf "$1.tar"`,
-				`cat "$1" > "$2/$3"; cat "$1" > "$2/$3"`,
-				`set -C; cat "$1" > "$2/$3"`,
-				`tee "$2/$3" < "$1" > /dev/null`,
-				`install -m 600 "$1" "$2/$3"`,
-				`touch "$2/$3"; cp "$1" "$2/$3"`,
-				`: > "$2/$3"; cat "$1" > "$2/$3"`,
-			} {
-				t.Run(script, func(t *testing.T) {
-					// As the store's clock has seconds, each has a name of its own.
-					txid := ltx.TXID(0x100 + i)
-					name := ltx.FormatFilename(txid, txid)
-					data := replicatest.LTX(t, txid, txid, replicatest.Commit(40))
-					file := filepath.Join(t.TempDir(), name)
-					require.NoError(t, os.WriteFile(file, data, 0o644))
-					ltxfstest.Shell(t, script, file, w.m.Path("ltx/0000"), name)
-					w.holds(t, map[string][]byte{name: data})
-					at, err := time.Parse(time.RFC3339Nano, w.s.Head(t, w.bucket, "db/0000/"+name).Metadata[timeKey])
-					require.NoError(t, err)
-					require.Equal(t, ltxfstest.HeaderTime(t, data), at.UTC())
-					w.shows(t, "ltx/0000/"+name, data)
-					st, err := w.Stat("ltx/0000/" + name)
-					require.NoError(t, err)
-					require.Equal(t, at.UTC(), st.ModTime)
-					require.Equal(t, int64(len(data)), st.Size)
-					names, err := w.ReadDir("ltx/0000")
-					require.NoError(t, err)
-					require.Equal(t, []string{name}, names)
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		w := mountOpenTree(t, kind)
+		for i, script := range []string{
+			`cp "$1" "$2/"`,
+			`cp -p "$1" "$2/$3"`,
+			`cp -a "$1" "$2/"; cp "$1" "$2/"`,
+			`cp -n "$1" "$2/"`,
+			`cp --remove-destination "$1" "$2/"; cp --remove-destination "$1" "$2/"`,
+			`cp "$1" "$2/upload.tmp"; mv "$2/upload.tmp" "$2/$3"`,
+			`cp "$1" "$2/../0005/upload.tmp"; mv "$2/../0005/upload.tmp" "$2/$3"`,
+			`cp "$1" "$2/upload.tmp"; mv -n "$2/upload.tmp" "$2/$3"; [ ! -e "$2/upload.tmp" ]`,
+			`cp "$1" "$2/"; cp "$1" "$2/upload.tmp"; mv -f "$2/upload.tmp" "$2/$3"`,
+			`mv "$1" "$2/"; [ ! -e "$1" ]`,
+			`rsync -a "$1" "$2/"; [ -z "$(rsync -ac --itemize-changes "$1" "$2/" | grep '^>' || true)" ]`,
+			`rsync -a "$(dirname "$1")/" "$2/"`,
+			`rsync -a --inplace "$1" "$2/"`,
+			`dd status=none if="$1" of="$2/$3"`,
+			`dd status=none bs=1000 conv=fsync if="$1" of="$2/$3"`,
+			`tar -C "$(dirname "$1")" -c "$3" | tar -C "$2" -x`,
+			`tar -C "$(dirname "$1")" -c "$3" > "$1.tar"; tar -C "$2" -xf "$1.tar"; tar -C "$2" -xf "$1.tar"`,
+			`cat "$1" > "$2/$3"; cat "$1" > "$2/$3"`,
+			`set -C; cat "$1" > "$2/$3"`,
+			`tee "$2/$3" < "$1" > /dev/null`,
+			`install -m 600 "$1" "$2/$3"`,
+			`touch "$2/$3"; cp "$1" "$2/$3"`,
+			`: > "$2/$3"; cat "$1" > "$2/$3"`,
+		} {
+			t.Run(script, func(t *testing.T) {
+				// As the store's clock has seconds, each has a name of its own.
+				txid := ltx.TXID(0x100 + i)
+				name := ltx.FormatFilename(txid, txid)
+				data := storetest.LTX(t, txid, txid, storetest.Commit(40))
+				file := filepath.Join(t.TempDir(), name)
+				require.NoError(t, os.WriteFile(file, data, 0o644))
+				ltxfstest.Shell(t, script, file, w.m.Path("ltx/0000"), name)
+				w.holds(t, map[string][]byte{name: data})
+				at, err := time.Parse(time.RFC3339Nano, w.s.Head(t, w.bucket, "db/0000/"+name).Metadata[timeKey])
+				require.NoError(t, err)
+				require.Equal(t, ltxfstest.HeaderTime(t, data), at.UTC())
+				w.shows(t, "ltx/0000/"+name, data)
+				st, err := w.Stat("ltx/0000/" + name)
+				require.NoError(t, err)
+				require.Equal(t, at.UTC(), st.ModTime)
+				require.Equal(t, int64(len(data)), st.Size)
+				names, err := w.ReadDir("ltx/0000")
+				require.NoError(t, err)
+				require.Equal(t, []string{name}, names)
 
-					ltxfstest.MustRun(t, "rm", w.m.Path("ltx/0000", name))
-					w.holds(t, nil)
-					names, err = w.ReadDir("ltx/0000")
-					require.NoError(t, err)
-					require.Empty(t, names)
-				})
-			}
-			require.Equal(t, ltxfstest.ExitOK, w.m.Terminate(t), w.m.Log())
-		})
-	}
+				ltxfstest.MustRun(t, "rm", w.m.Path("ltx/0000", name))
+				w.holds(t, nil)
+				names, err = w.ReadDir("ltx/0000")
+				require.NoError(t, err)
+				require.Empty(t, names)
+			})
+		}
+		require.Equal(t, ltxfstest.ExitOK, w.m.Terminate(t), w.m.Log())
+	})
 }
 
 // A whole replica goes in at once, and Litestream restores it from the bucket.
@@ -139,7 +135,7 @@ func TestWriteReplicaToS3(t *testing.T) {
 				t.Parallel()
 				w := mountOpenTree(t, kind)
 				ltxfstest.Shell(t, script, ltxfstest.Orders(t), w.m.Dir)
-				requireOrders(t, w.m) // with the times that it has written
+				ltxfstest.RequireOrders(t, w.m) // with the times that it has written
 				require.Equal(t, ltxfstest.ExitOK, w.m.Terminate(t), w.m.Log())
 				require.Len(t, w.s.Keys(t, w.bucket, ""), len(ltxfstest.OrdersFiles(t)))
 				url := w.s.URL(w.bucket, "db")
@@ -152,117 +148,109 @@ func TestWriteReplicaToS3(t *testing.T) {
 
 // The rules of names and of contents are those of a replica on disk.
 func TestRulesOnS3(t *testing.T) {
-	t.Parallel()
 	name1, name2 := ltx.FormatFilename(1, 1), ltx.FormatFilename(2, 2)
 	file1, file2, temp := "ltx/0000/"+name1, "ltx/0000/"+name2, "ltx/0000/x.tmp"
-	one, other, two := replicatest.LTX(t, 1, 1), replicatest.LTX(t, 1, 1, replicatest.Seed(2), replicatest.Commit(9)), replicatest.LTX(t, 2, 2)
-	for _, kind := range s3test.Servers {
-		t.Run(kind.Name, func(t *testing.T) {
-			t.Parallel()
-			w := mountOpenTree(t, kind)
-			require.NoError(t, w.WriteFile(file1, one))
+	one, other, two := storetest.LTX(t, 1, 1), storetest.LTX(t, 1, 1, storetest.Seed(2), storetest.Commit(9)), storetest.LTX(t, 2, 2)
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		w := mountOpenTree(t, kind)
+		require.NoError(t, w.WriteFile(file1, one))
 
-			// Contents.
-			require.Equal(t, syscall.EBADMSG, w.WriteFile(file2, []byte("no LTX")))
-			require.NoError(t, w.Unlink(file2))
-			require.Equal(t, syscall.EBADMSG, w.WriteFile(file2, two[:len(two)-1]))
-			require.NoError(t, w.Unlink(file2))
-			require.Equal(t, syscall.EINVAL, w.WriteFile(file2, one))
-			w.shows(t, file2, one)
-			require.NoError(t, w.Unlink(file2))
-			w.holds(t, map[string][]byte{name1: one})
+		// Contents.
+		require.Equal(t, syscall.EBADMSG, w.WriteFile(file2, []byte("no LTX")))
+		require.NoError(t, w.Unlink(file2))
+		require.Equal(t, syscall.EBADMSG, w.WriteFile(file2, two[:len(two)-1]))
+		require.NoError(t, w.Unlink(file2))
+		require.Equal(t, syscall.EINVAL, w.WriteFile(file2, one))
+		w.shows(t, file2, one)
+		require.NoError(t, w.Unlink(file2))
+		w.holds(t, map[string][]byte{name1: one})
 
-			// Names.
-			require.NoError(t, w.WriteFile(temp, two))
-			require.Equal(t, syscall.EINVAL, w.Rename(temp, file1, 0), "to a name that its header contradicts")
-			require.Equal(t, syscall.EEXIST, w.Rename(temp, file1, unix.RENAME_NOREPLACE))
-			require.Equal(t, syscall.EINVAL, w.Rename(temp, file1, unix.RENAME_EXCHANGE))
-			require.Equal(t, syscall.EINVAL, w.Rename(file1, file2, 0), "a published file to other TXIDs")
-			_, err := w.Open(file1, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o644)
-			require.Equal(t, syscall.EEXIST, err)
-			w.holds(t, map[string][]byte{name1: one})
-			require.NoError(t, w.Rename(temp, file2, unix.RENAME_NOREPLACE))
-			w.holds(t, map[string][]byte{name1: one, name2: two})
+		// Names.
+		require.NoError(t, w.WriteFile(temp, two))
+		require.Equal(t, syscall.EINVAL, w.Rename(temp, file1, 0), "to a name that its header contradicts")
+		require.Equal(t, syscall.EEXIST, w.Rename(temp, file1, unix.RENAME_NOREPLACE))
+		require.Equal(t, syscall.EINVAL, w.Rename(temp, file1, unix.RENAME_EXCHANGE))
+		require.Equal(t, syscall.EINVAL, w.Rename(file1, file2, 0), "a published file to other TXIDs")
+		_, err := w.Open(file1, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o644)
+		require.Equal(t, syscall.EEXIST, err)
+		w.holds(t, map[string][]byte{name1: one})
+		require.NoError(t, w.Rename(temp, file2, unix.RENAME_NOREPLACE))
+		w.holds(t, map[string][]byte{name1: one, name2: two})
 
-			// Replacing: the old file is there until the new one is.
-			f, err := w.Create(file1)
-			require.NoError(t, err)
-			require.NoError(t, f.Write(other[:1000]))
-			w.holds(t, map[string][]byte{name1: one, name2: two})
-			require.NoError(t, f.Write(other[1000:]))
-			require.NoError(t, f.Fsync())
-			w.holds(t, map[string][]byte{name1: other, name2: two})
-			require.NoError(t, f.Close())
-			w.shows(t, file1, other)
+		// Replacing: the old file is there until the new one is.
+		f, err := w.Create(file1)
+		require.NoError(t, err)
+		require.NoError(t, f.Write(other[:1000]))
+		w.holds(t, map[string][]byte{name1: one, name2: two})
+		require.NoError(t, f.Write(other[1000:]))
+		require.NoError(t, f.Fsync())
+		w.holds(t, map[string][]byte{name1: other, name2: two})
+		require.NoError(t, f.Close())
+		w.shows(t, file1, other)
 
-			// What the tree doesn't do.
-			require.Equal(t, syscall.EPERM, w.Mkdir("ltx/new"))
-			require.Equal(t, syscall.EPERM, w.Rmdir("ltx/0003"))
-			require.Equal(t, syscall.EPERM, w.Link(file1, "ltx/0000/link"))
-			require.Equal(t, syscall.EPERM, w.Symlink("x", "ltx/0000/link"))
-			require.Equal(t, syscall.EPERM, w.Truncate(file1, 10))
-			require.Equal(t, syscall.ENOENT, w.Unlink("ltx/0004/"+name1))
-			w.holds(t, map[string][]byte{name1: other, name2: two})
-			require.NoError(t, w.Unlink(file1))
-			require.Equal(t, syscall.ENOENT, w.Unlink(file1))
-			w.holds(t, map[string][]byte{name2: two})
-			require.Equal(t, ltxfstest.ExitOK, w.m.Terminate(t), w.m.Log())
-		})
-	}
+		// What the tree doesn't do.
+		require.Equal(t, syscall.EPERM, w.Mkdir("ltx/new"))
+		require.Equal(t, syscall.EPERM, w.Rmdir("ltx/0003"))
+		require.Equal(t, syscall.EPERM, w.Link(file1, "ltx/0000/link"))
+		require.Equal(t, syscall.EPERM, w.Symlink("x", "ltx/0000/link"))
+		require.Equal(t, syscall.EPERM, w.Truncate(file1, 10))
+		require.Equal(t, syscall.ENOENT, w.Unlink("ltx/0004/"+name1))
+		w.holds(t, map[string][]byte{name1: other, name2: two})
+		require.NoError(t, w.Unlink(file1))
+		require.Equal(t, syscall.ENOENT, w.Unlink(file1))
+		w.holds(t, map[string][]byte{name2: two})
+		require.Equal(t, ltxfstest.ExitOK, w.m.Terminate(t), w.m.Log())
+	})
 }
 
 // Who wants a name only if it is free doesn't get it if another writer has put an
 // object there, be it while the upload is on its way: the store decides. The
 // other's object stays, and so does what was to be published.
 func TestExclusiveAgainstOthers(t *testing.T) {
-	t.Parallel()
 	name, temp := ltx.FormatFilename(1, 1), "ltx/0000/x.tmp"
 	file := "ltx/0000/" + name
-	ours, theirs := replicatest.LTX(t, 1, 1), replicatest.LTX(t, 1, 1, replicatest.Seed(2), replicatest.Commit(9))
-	large := replicatest.LTX(t, 1, 1, replicatest.Commit(2000), replicatest.Noise())
-	for _, kind := range s3test.Servers {
-		t.Run(kind.Name, func(t *testing.T) {
-			t.Parallel()
-			for how, publish := range map[string]func(w openTree, data []byte) (staged string, err error){
-				"O_EXCL": func(w openTree, data []byte) (string, error) {
-					f, err := w.Open(file, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o644)
-					require.NoError(t, err)
-					require.NoError(t, f.Write(data))
-					return file, f.Close()
-				},
-				"RENAME_NOREPLACE": func(w openTree, data []byte) (string, error) {
-					require.NoError(t, w.WriteFile(temp, data))
-					return temp, w.Rename(temp, file, unix.RENAME_NOREPLACE)
-				},
-			} {
-				for size, data := range map[string][]byte{"one request": ours, "parts": large} {
-					t.Run(how+", "+size, func(t *testing.T) {
-						w := mountOpenTree(t, kind, "--freshness=1s")
-						last := s3test.PutObject
-						if size == "parts" {
-							last = s3test.CompleteMultipartUpload
-						}
-						conditional := ""
-						w.proxy.Intercept(s3test.On(last, func(_ http.ResponseWriter, r *http.Request) bool {
-							conditional = r.Header.Get("If-None-Match")
-							w.s.Put(t, w.bucket, "db/0000/"+name, theirs)
-							return false
-						}))
-						staged, err := publish(w, data)
-						require.Equal(t, syscall.EEXIST, err)
-						require.Equal(t, "*", conditional)
-						w.holds(t, map[string][]byte{name: theirs})
-						w.shows(t, staged, data)
-						require.NoError(t, w.Unlink(staged))
-						w.holds(t, map[string][]byte{name: theirs})
-						ltxfstest.Eventually(t, ltxfstest.Timeout, "the other's file shows", func() bool {
-							got, err := w.ReadFile(file)
-							return err == nil && ltxfstest.SHA256(got) == ltxfstest.SHA256(theirs)
-						})
-						require.Equal(t, ltxfstest.ExitOK, w.m.Terminate(t), w.m.Log())
+	ours, theirs := storetest.LTX(t, 1, 1), storetest.LTX(t, 1, 1, storetest.Seed(2), storetest.Commit(9))
+	large := storetest.LTX(t, 1, 1, storetest.Commit(2000), storetest.Noise())
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		for how, publish := range map[string]func(w openTree, data []byte) (staged string, err error){
+			"O_EXCL": func(w openTree, data []byte) (string, error) {
+				f, err := w.Open(file, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o644)
+				require.NoError(t, err)
+				require.NoError(t, f.Write(data))
+				return file, f.Close()
+			},
+			"RENAME_NOREPLACE": func(w openTree, data []byte) (string, error) {
+				require.NoError(t, w.WriteFile(temp, data))
+				return temp, w.Rename(temp, file, unix.RENAME_NOREPLACE)
+			},
+		} {
+			for size, data := range map[string][]byte{"one request": ours, "parts": large} {
+				t.Run(how+", "+size, func(t *testing.T) {
+					w := mountOpenTree(t, kind, "--freshness=1s")
+					last := s3test.PutObject
+					if size == "parts" {
+						last = s3test.CompleteMultipartUpload
+					}
+					conditional := ""
+					w.proxy.Intercept(s3test.On(last, func(_ http.ResponseWriter, r *http.Request) bool {
+						conditional = r.Header.Get("If-None-Match")
+						w.s.Put(t, w.bucket, "db/0000/"+name, theirs)
+						return false
+					}))
+					staged, err := publish(w, data)
+					require.Equal(t, syscall.EEXIST, err)
+					require.Equal(t, "*", conditional)
+					w.holds(t, map[string][]byte{name: theirs})
+					w.shows(t, staged, data)
+					require.NoError(t, w.Unlink(staged))
+					w.holds(t, map[string][]byte{name: theirs})
+					ltxfstest.Eventually(t, ltxfstest.Timeout, "the other's file shows", func() bool {
+						got, err := w.ReadFile(file)
+						return err == nil && ltxfstest.SHA256(got) == ltxfstest.SHA256(theirs)
 					})
-				}
+					require.Equal(t, ltxfstest.ExitOK, w.m.Terminate(t), w.m.Log())
+				})
 			}
-		})
-	}
+		}
+	})
 }

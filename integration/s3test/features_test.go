@@ -21,7 +21,7 @@ const partSize = 5 << 20
 // What the tests of ltxfs suppose of both servers: a checksum of the whole object,
 // however it was written, and conditions.
 func TestFeatures(t *testing.T) {
-	forEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
 		s := kind.Shared(t)
 		bucket, client := s.Bucket(t), s.Client(t)
 		data := bytes.Repeat([]byte("0123456789abcdef"), partSize/16+1)

@@ -153,7 +153,7 @@ func TestBreakAndHang(t *testing.T) {
 }
 
 func TestCutBodies(t *testing.T) {
-	forEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
 		const size, cut = 1 << 20, 64 << 10
 		b := newBehindProxy(t, kind, size)
 		for name, test := range map[string]struct {
@@ -204,7 +204,7 @@ func TestWrongRanges(t *testing.T) {
 }
 
 func TestDeletions(t *testing.T) {
-	forEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
 		b := newBehindProxy(t, kind, 10)
 		require.NoError(t, b.put(t.Context(), "other", nil))
 		both := []string{"key", "other"}

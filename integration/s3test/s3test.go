@@ -6,13 +6,11 @@
 // A test that stops or pauses a server starts its own with Start. All others
 // take the one of Shared, and a bucket of their own:
 //
-//	for _, kind := range s3test.Servers {
-//		t.Run(kind.Name, func(t *testing.T) {
-//			t.Parallel()
-//			s := kind.Shared(t)
-//			bucket := s.Bucket(t)
-//			url, env := s.URL(bucket, "db"), s.Env()
-//			…
+//	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+//		s := kind.Shared(t)
+//		bucket := s.Bucket(t)
+//		url, env := s.URL(bucket, "db"), s.Env()
+//		…
 //
 // The TestMain of a package with shared servers calls StopAll after the tests, or
 // is Main, if it needs no built ltxfs.
@@ -60,6 +58,18 @@ var (
 
 // Servers are all kinds, for table tests.
 var Servers = []*Kind{MinIO, VersityGW}
+
+// ForEach runs a test on each kind of server, beside other tests.
+func ForEach(t *testing.T, test func(t *testing.T, kind *Kind)) {
+	t.Helper()
+	t.Parallel()
+	for _, kind := range Servers {
+		t.Run(kind.Name, func(t *testing.T) {
+			t.Parallel()
+			test(t, kind)
+		})
+	}
+}
 
 // StartMinIO starts a MinIO of the test's own, which ends with it.
 func StartMinIO(t testing.TB) *Server { t.Helper(); return MinIO.Start(t) }

@@ -4,7 +4,7 @@
 //
 // Keys that are not needed for that are ignored, right or wrong. What is needed
 // and wrong is an error that names file, line and key, and shows no value that
-// may be a secret.
+// may be a secret. Within the package, it is a panic, from fail to Load or Replica.
 package litestreamyml
 
 import (
@@ -12,9 +12,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
-	"github.com/ltxfs/ltxfs/replica/s3"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // maxFile bounds a file, in bytes, and maxText what it is with its variables
@@ -24,30 +25,34 @@ const (
 	maxText = 2 << 20
 )
 
+// ErrUnsupported means that a replica is in a kind of store that this build of
+// ltxfs has no client for.
+var ErrUnsupported = errors.New("not supported by this version of ltxfs")
+
 // Config is a file of Litestream's configuration.
 type Config struct {
-	file     string
-	lookup   func(string) (string, bool)
-	defaults *node // the top level: its settings hold for replicas that lack them
-	dbs      []*database
+	file   string
+	lookup func(string) (string, bool)
+	top    node // its settings hold for replicas that lack them
+	dbs    []*database
 }
 
-// Replica is where a database is replicated to.
+// Replica is where a database is replicated to: Path or S3.
 type Replica struct {
-	// Type is "file" or "s3".
-	Type string
-
-	// Path is the absolute path of a file replica.
+	// Path is the absolute path of a replica on disk.
 	Path string
 
-	// S3 is an S3 replica as the file has it. The environment is for its
-	// ApplyEnvironment, which keeps to Litestream's order: the file's keys
-	// beat the environment's, and no endpoint comes from Litestream's.
-	S3 s3.Config
+	// S3 is a replica in S3 as the file has it. The environment is for its
+	// ApplyEnvironment, with the exception of NotFromEnv.
+	S3 *config.Config
 
 	// Source is FILE:LINE of the database's entry.
 	Source string
 }
+
+// NotFromEnv is a variable that Litestream passes over where its configuration names
+// the replica: what its daemon wrote is not at that endpoint.
+const NotFromEnv = "LITESTREAM_S3_ENDPOINT"
 
 // Error is what is wrong with a file.
 type Error struct {
@@ -58,119 +63,79 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(e.File)
+	place := e.File
 	if e.Line > 0 {
-		fmt.Fprintf(&b, ":%d", e.Line)
+		place += ":" + strconv.Itoa(e.Line)
 	}
-	b.WriteString(": ")
 	if e.Key != "" {
-		b.WriteString(e.Key + ": ")
+		place += ": " + e.Key
 	}
-	b.WriteString(e.Err.Error())
-	return b.String()
+	return place + ": " + strings.ReplaceAll(e.Err.Error(), "\n", " ") // a path may have any character
 }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// wrong is an Error of a file that is not yet known.
-func wrong(line int, key, format string, args ...any) error {
-	return &Error{Line: line, Key: key, Err: fmt.Errorf(format, args...)}
+func fail(line int, key, format string, args ...any) {
+	panic(&Error{Line: line, Key: key, Err: fmt.Errorf(format, args...)})
 }
 
-// in names the file in an error.
-func in(file string, err error) error {
-	var e *Error
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &e):
-		e.File = file
-		return e
+// must fails if err is an error.
+func must(line int, key string, err error) {
+	if err != nil {
+		fail(line, key, "%w", err)
 	}
-	return &Error{File: file, Err: err}
+}
+
+// catch is deferred by what returns the error of fail.
+func catch(file string, err *error) {
+	switch e := recover().(type) {
+	case nil:
+	case *Error:
+		e.File = file
+		*err = e
+	default:
+		panic(e)
+	}
 }
 
 // Load reads a file. $NAME and ${NAME} in it are replaced by what lookup finds,
-// or else by nothing, before YAML sees them; a nil lookup is os.LookupEnv. ~ is
-// the home of the user, before the file's name as before the paths in it.
+// or else by nothing, before YAML sees them. ~ is the home of the user, before the
+// file's name as before the paths in it.
 //
-// Its errors are of type *Error, and wrap os.ErrNotExist and os.ErrPermission.
-// Load checks all entries but for what only Replica looks at: URLs, key files,
-// and whether there is a client for the type.
-func Load(file string, lookup func(string) (string, bool)) (*Config, error) {
-	if lookup == nil {
-		lookup = os.LookupEnv
-	}
-	c := &Config{file: file, lookup: lookup}
-	if err := c.load(); err != nil {
-		return nil, in(file, err)
-	}
-	return c, nil
-}
-
-func (c *Config) load() error {
-	name, err := expandPath(c.file)
-	if err != nil {
-		return err
-	}
+// Its errors are of type *Error, and wrap os.ErrNotExist and os.ErrPermission. What
+// stands below replica or replicas is Replica's to check.
+func Load(file string, lookup func(string) (string, bool)) (_ *Config, err error) {
+	defer catch(file, &err)
+	name, err := expandPath(file)
+	must(0, "", err)
 	raw, err := readFile(name, maxFile)
-	if err != nil {
-		return err
-	}
-	text, lines, err := expandVariables(raw, c.lookup)
-	if err != nil {
-		return err
-	}
-	if c.defaults, err = parse(text, lines, parseTime); err != nil {
-		return err
-	}
-	if c.dbs, err = readDatabases(c.defaults); err != nil {
-		return err
-	}
-	for _, db := range c.dbs {
-		for _, r := range db.replicas {
-			if t, err := r.typeOf(); err != nil || t.name != typeS3 {
-				continue // Replica tells
-			}
-			if _, _, err := r.settings(c.defaults); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	must(0, "", err)
+	top := parse(expandVariables(raw, lookup))
+	return &Config{file: file, lookup: lookup, top: top, dbs: readDatabases(top)}, nil
 }
 
 // readFile reads a file that is no larger than it should be, and regular, so
-// that it can't be waited for.
+// that it can't be waited for. Its error doesn't name the file.
 func readFile(name string, most int64) (_ string, err error) {
-	fi, err := os.Stat(name)
-	if err != nil {
-		return "", bare(err)
-	}
-	if !fi.Mode().IsRegular() {
+	defer func() {
+		var pe *os.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+	}()
+	if fi, err := os.Stat(name); err != nil {
+		return "", err
+	} else if !fi.Mode().IsRegular() {
 		return "", errors.New("not a regular file")
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return "", bare(err)
+		return "", err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err != nil {
-		return "", bare(err)
-	}
 	if int64(len(data)) > most {
 		return "", fmt.Errorf("larger than %d KiB, which it shouldn't be: is it the right file?", most>>10)
 	}
-	return string(data), nil
-}
-
-// bare is an error without the file's name, which Error has.
-func bare(err error) error {
-	var pe *os.PathError
-	if errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
+	return string(data), err
 }

@@ -10,9 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/ltxfs/ltxfs/replica"
-	"github.com/ltxfs/ltxfs/replica/s3"
 )
 
 const sseKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -26,16 +23,17 @@ func TestErrors(t *testing.T) {
 		"unknown escape":                 {"a: b\nsecret-access-key: \"hunter2\\q\"\n", ":2: not valid YAML"},
 		"tab":                            {"dbs:\n\t- path: hunter2\n", ":2: not valid YAML"},
 		"bad indent":                     {"dbs:\n  - path: /data/db\n   replica: hunter2\n", "not valid YAML"},
-		"no alias":                       {"dbs: *hunter2\n", ":1: not valid YAML: an alias has no anchor"},
-		"its own alias":                  {"dbs: &a\n  - *a\n", ":2: not valid YAML: an alias has no anchor"},
+		"no alias":                       {"dbs: *hunter2\n", ": not valid YAML: an alias has no anchor"},
+		"its own alias":                  {"dbs: &a\n  - *a\n", ":1: dbs: each entry must have keys"},
 		"no mapping":                     {"- hunter2\n", ":1: not a configuration of Litestream"},
 		"a text":                         {"hunter2\n", ":1: not a configuration of Litestream"},
 		"control":                        {"a: b\n\x00hunter2\n", ":2: a control character"},
 		"not UTF-8":                      {"a: \xff\xfehunter2\n", ": not a text in UTF-8"},
-		"deep":                           {strings.Repeat("[", 100000), ":1: collections are nested too deeply"},
-		"deep entries":                   {"a: b\n" + strings.Repeat("- ", 100000), ":2: collections are nested too deeply"},
-		"deep lines":                     {nested(80), "collections are nested too deeply"},
-		"merge of a text":                {"a: &a hunter2\nb:\n  <<: *a\n", ":1: <<: only mappings"},
+		"deep":                           {strings.Repeat("[", 100000), ":1: not valid YAML: exceeded max depth"},
+		"deep entries":                   {"a:\n" + strings.Repeat("- ", 100000), ":2: not valid YAML: exceeded max depth"},
+		"deep lines":                     {nested(1000), ": /data/db isn't in it"},
+		"merge of a text":                {"a: &a hunter2\ndbs:\n  - <<: *a\n", ":1: <<: only mappings"},
+		"merge of itself":                {"dbs:\n  - &a\n    <<: *a\n", ":2: dbs: the entry has neither"},
 		"dbs":                            {"a: b\ndbs: hunter2\n", ":2: dbs: it must be a list"},
 		"dbs twice":                      {"dbs: []\na: b\ndbs: []\n", ":3: dbs: it is given a second time, after line 1"},
 		"entry":                          {"dbs:\n  - hunter2\n", ":2: dbs: each entry must have keys"},
@@ -68,7 +66,10 @@ func TestErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, tt.text)
-			_, err := Load(file, environment{}.lookup)
+			c, err := Load(file, environment{}.lookup)
+			if err == nil {
+				_, err = c.Replica("/data/db")
+			}
 			requireError(t, err, file, tt.want)
 		})
 	}
@@ -89,7 +90,7 @@ func TestReplicaErrors(t *testing.T) {
 		"type list":         {replicaYAML("type: [hunter2]"), ":4: type: it must be one value"},
 		"url of S3":         {replicaYAML("url: s3://k:hunter2@b"), ":4: url: the S3 URL holds credentials"},
 		"url's setting":     {replicaYAML("url: s3://b?forcePathStile=true"), ":4: url: the S3 URL has a setting that is not known, forcePathStile: did you mean"},
-		"url's key":         {replicaYAML("url: s3://b?sseCustomerKey=" + sseKey), ":4: url: Litestream v0.5 doesn't heed sseCustomerKey"},
+		"url's key":         {replicaYAML("url: s3://b?sseCustomerKey=" + sseKey), ":4: url: Litestream v0.5 passes over sseCustomerKey"},
 		"no bucket":         {replicaYAML("type: s3", "path: db"), ":4: bucket: the replica has none"},
 		"unknown type":      {replicaYAML("type: hunter2"), ":4: type: there is no type of replica of this name"},
 		"file without path": {replicaYAML("type: file"), ":4: replica: it has neither path nor url"},
@@ -126,7 +127,7 @@ func TestUnsupported(t *testing.T) {
 		} {
 			c := load(t, text, nil)
 			_, err := c.Replica("/data/db")
-			require.ErrorIs(t, err, replica.ErrUnsupported)
+			require.ErrorIs(t, err, ErrUnsupported)
 			requireError(t, err, c.file, ":4: "+key+": a replica of type "+kind+" is not supported")
 		}
 	}
@@ -162,16 +163,16 @@ func nested(depth int) string {
 
 func TestLoadFile(t *testing.T) {
 	dir := t.TempDir()
-	_, err := Load(filepath.Join(dir, "missing.yml"), nil)
+	_, err := Load(filepath.Join(dir, "missing.yml"), os.LookupEnv)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.EqualError(t, err, filepath.Join(dir, "missing.yml")+": no such file or directory")
 
-	_, err = Load(dir, nil)
+	_, err = Load(dir, os.LookupEnv)
 	require.EqualError(t, err, dir+": not a regular file")
 
 	large := filepath.Join(dir, "large.yml")
 	require.NoError(t, os.WriteFile(large, []byte(strings.Repeat("# comment\n", 1<<17)), 0o600))
-	_, err = Load(large, nil)
+	_, err = Load(large, os.LookupEnv)
 	require.ErrorContains(t, err, "larger than 1024 KiB")
 
 	for _, text := range []string{"", "\n", "# nothing\n", "---\n", "~\n", "dbs:\n", "dbs: []\n", "addr: :9090\n"} {
@@ -227,7 +228,7 @@ func TestFileForms(t *testing.T) {
 			r := loadReplica(t, form, nil)
 			require.Equal(t, "s3://bucket/db", r.S3.String())
 			require.Equal(t, "eu-west-1", r.S3.Region)
-			require.Equal(t, s3.Type, r.Type)
+			require.Empty(t, r.Path)
 		})
 	}
 }
@@ -249,23 +250,44 @@ func TestErrorLines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, before+"dbs: 7\n")
-			_, err := Load(file, nil)
+			_, err := Load(file, os.LookupEnv)
 			require.EqualError(t, err, fmt.Sprintf("%s:%d: dbs: it must be a list: put a - before each entry", file, 1+strings.Count(before, "\n")))
 		})
 	}
 }
 
-// The parser compares every key with all before it.
-func TestParseTakesTooLong(t *testing.T) {
-	text, lines, err := expandVariables(strings.Repeat("a: b\n", 10000), environment{}.lookup)
-	require.NoError(t, err)
-	_, err = parse(text, lines, time.Microsecond)
-	require.ErrorContains(t, err, "takes too long")
+// However the text is, it is read in a moment.
+func TestLargeFiles(t *testing.T) {
+	for name, text := range map[string]string{
+		"a key again and again": strings.Repeat("a: b\n", maxFile/20),
+		"many keys":             manyKeys(maxFile / 40),
+		"an alias of aliases":   "a: &a [x]\n" + strings.Repeat("a: &a [*a,*a,*a]\n", 1000) + "dbs: *a\n",
+		"merges of merges":      "a: &a {}\n" + strings.Repeat("a: &a {<<: [*a, *a, *a]}\n", 1000) + "dbs: [*a]\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin := time.Now()
+			c, err := Load(write(t, text), os.LookupEnv)
+			if err == nil {
+				_, err = c.Replica("/data/db")
+			}
+			require.Error(t, err)
+			require.Less(t, time.Since(begin), 30*time.Second)
+		})
+	}
+}
+
+func manyKeys(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "k%d: v\n", i)
+	}
+	return b.String()
 }
 
 func TestErrorWraps(t *testing.T) {
-	err := in("file", errors.New("why"))
+	err := func() (err error) { defer catch("file", &err); must(0, "", errors.New("why")); return nil }()
 	require.EqualError(t, err, "file: why")
 	require.EqualError(t, errors.Unwrap(err), "why")
-	require.NoError(t, in("file", nil))
+	require.NoError(t, func() (err error) { defer catch("file", &err); must(0, "", nil); return nil }())
+	require.PanicsWithValue(t, "a bug", func() { var err error; defer catch("file", &err); panic("a bug") })
 }

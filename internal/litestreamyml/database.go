@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // database is an entry of dbs: one database, or those in a directory.
@@ -14,7 +16,7 @@ type database struct {
 	dir       string // absolute
 	pattern   string // of the names in dir
 	recursive bool
-	replicas  []*replicaEntry
+	replicas  []replicaEntry
 }
 
 func (db *database) String() string {
@@ -43,85 +45,55 @@ func (db *database) relative(path string, resolve func(string) string) (string, 
 }
 
 // readDatabases reads dbs, with Litestream's own checks.
-func readDatabases(root *node) ([]*database, error) {
-	items, err := root.sequence("dbs")
-	if err != nil {
-		return nil, err
-	}
-	var dbs []*database
+func readDatabases(top node) (dbs []*database) {
 	lines := map[string]int{}
-	for _, item := range items {
-		if item.kind != isMapping {
-			return nil, wrong(item.line, "dbs", "each entry must have keys, such as path and replica")
+	for _, item := range top.list("dbs") {
+		if item.Kind != yaml.MappingNode {
+			fail(item.at(), "dbs", "each entry must have keys, such as path and replica")
 		}
-		db, err := readDatabase(item)
-		if err != nil {
-			return nil, err
+		db := readDatabase(item)
+		if before := lines[db.path]; before > 0 && db.path != "" {
+			fail(db.line, "path", "the database is in line %d already: leave one", before)
 		}
-		if db.path != "" {
-			if before := lines[db.path]; before > 0 {
-				return nil, wrong(db.line, "path", "the database is in line %d already: leave one", before)
-			}
-			lines[db.path] = db.line
-		}
+		lines[db.path] = db.line
 		dbs = append(dbs, db)
 	}
-	return dbs, nil
+	return dbs
 }
 
-func readDatabase(m *node) (*database, error) {
-	path, line, err := m.scalar("path")
-	if err != nil {
-		return nil, err
-	}
-	dir, dirLine, err := m.scalar("dir")
-	if err != nil {
-		return nil, err
-	}
-	db := &database{line: line}
+func readDatabase(m node) *database {
+	path, dir := m.text("path"), m.text("dir")
 	switch {
 	case path != "" && dir != "":
-		return nil, wrong(dirLine, "dir", "the entry has a path as well: leave one")
+		fail(m.line("dir"), "dir", "the entry has a path as well: leave one")
 	case path == "" && dir == "":
-		return nil, wrong(m.line, "dbs", "the entry has neither path nor dir")
-	case path != "":
-		if db.path, err = expandPath(path); err != nil {
-			return nil, wrong(line, "path", "%w", err)
+		fail(m.at(), "dbs", "the entry has neither path nor dir")
+	}
+	db := &database{line: m.line("path")}
+	var err error
+	if path != "" {
+		db.path, err = expandPath(path)
+		must(db.line, "path", err)
+	} else {
+		db.line = m.line("dir")
+		db.dir, err = expandPath(dir)
+		must(db.line, "dir", err)
+		if db.pattern = m.text("pattern"); db.pattern == "" {
+			fail(db.line, "dir", "a pattern must be given as well, such as pattern: \"*.db\"")
 		}
-	default:
-		db.line = dirLine
-		if err := db.readDir(m, dir); err != nil {
-			return nil, err
+		if _, err := filepath.Match(db.pattern, ""); err != nil {
+			fail(m.line("pattern"), "pattern", "%w: close [ with ], and write \\[ for the character itself", err)
 		}
+		db.recursive = m.boolean("recursive") == "true"
 	}
-	db.replicas, err = readReplicas(m)
-	return db, err
-}
-
-func (db *database) readDir(m *node, dir string) (err error) {
-	if db.dir, err = expandPath(dir); err != nil {
-		return wrong(db.line, "dir", "%w", err)
-	}
-	var line int
-	if db.pattern, line, err = m.scalar("pattern"); err != nil {
-		return err
-	}
-	if db.pattern == "" {
-		return wrong(db.line, "dir", "a pattern must be given as well, such as pattern: \"*.db\"")
-	}
-	if _, err := filepath.Match(db.pattern, ""); err != nil {
-		return wrong(line, "pattern", "%w: close [ with ], and write \\[ for the character itself", err)
-	}
-	db.recursive, err = m.boolean("recursive")
-	return err
+	db.replicas = readReplicas(m)
+	return db
 }
 
 // find returns the entry of a database, and the database's path below it.
-func (c *Config) find(name string) (*database, string, error) {
+func (c *Config) find(name string) (*database, string) {
 	path, err := expandPath(name)
-	if err != nil {
-		return nil, "", err
-	}
+	must(0, "", err)
 	asWritten := func(s string) string { return s }
 	for _, resolve := range []func(string) string{asWritten, resolveLinks} {
 		for _, isDir := range []bool{false, true} {
@@ -133,28 +105,26 @@ func (c *Config) find(name string) (*database, string, error) {
 				case !ok || isDir != (db.dir != ""):
 					continue
 				case found != nil:
-					return nil, "", wrong(db.line, "", "%s is in this entry and in that of line %d: which replica is meant?", path, found.line)
+					fail(db.line, "", "%s is in this entry and in that of line %d: which replica is meant?", path, found.line)
 				}
 				found, rel = db, r
 			}
 			if found != nil {
-				return found, rel, nil
+				return found, rel
 			}
 		}
 	}
-	return nil, "", c.notListed(path)
-}
-
-func (c *Config) notListed(path string) error {
 	const most = 10
-	all := c.Databases()
-	switch {
-	case len(all) == 0:
-		return fmt.Errorf("%s isn't in it, nor any other database", path)
-	case len(all) > most:
-		return fmt.Errorf("%s isn't in it; what is: %s and %d more", path, strings.Join(all[:most], ", "), len(all)-most)
+	all, more := c.Databases(), ""
+	if len(all) == 0 {
+		fail(0, "", "%s isn't in it, nor any other database", path)
 	}
-	return fmt.Errorf("%s isn't in it; what is: %s", path, strings.Join(all, ", "))
+	if len(all) > most {
+		more = fmt.Sprintf(" and %d more", len(all)-most)
+		all = all[:most]
+	}
+	fail(0, "", "%s isn't in it; what is: %s%s", path, strings.Join(all, ", "), more)
+	return nil, ""
 }
 
 // Databases are the paths of the databases in the file, in its order, without

@@ -6,91 +6,65 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 )
 
-// What marks, while variables are expanded, a line that a value adds to the
-// text, and one that a name takes from it. YAML allows neither character.
-const (
-	lineAdded = '\x00'
-	lineTaken = '\x01'
-)
-
 // lineMap has, for each line of the expanded text, its line in the file.
 type lineMap []int
 
 // at is the line in the file of a line of the text, both from 1.
-func (m lineMap) at(line int) int { return m[max(0, min(line, len(m))-1)] }
+func (m lineMap) at(line int) int { return m[max(1, min(line, len(m)))-1] }
 
 // expandVariables replaces variables as Litestream does: everywhere, and those
-// that aren't set by nothing. $PID is the process's own.
-func expandVariables(text string, lookup func(string) (string, bool)) (string, lineMap, error) {
-	text = strings.TrimPrefix(strings.ReplaceAll(text, "\r\n", "\n"), "\ufeff")
-	if !utf8.ValidString(text) {
-		return "", nil, errors.New("not a text in UTF-8")
-	}
-	if i := strings.IndexAny(text, string([]rune{lineAdded, lineTaken})); i >= 0 {
-		return "", nil, wrong(1+strings.Count(text[:i], "\n"), "", "a control character is in the text")
-	}
+// that aren't set by nothing. $PID is the process's own. Other than for Litestream,
+// the name of one ends with its line.
+func expandVariables(text string, lookup func(string) (string, bool)) (string, lineMap) {
 	size := len(text)
-	var err error
-	text = os.Expand(text, func(name string) string {
+	value := func(name string) string {
 		value, _ := lookup(name)
-		switch {
-		case name == "PID":
+		if name == "PID" {
 			value = strconv.Itoa(os.Getpid())
-		case strings.ContainsAny(value, string([]rune{lineAdded, lineTaken})) || !utf8.ValidString(value):
-			err = fmt.Errorf("the environment variable %s has a character that no text has", name)
+		}
+		if !isText(value) {
+			fail(0, "", "the environment variable %s has a character that no text has", name)
 		}
 		if size += len(value); size > maxText {
-			err = errors.New("with its environment variables, it is larger than it should be")
+			fail(0, "", "with its environment variables, it is larger than it should be")
 		}
-		if err != nil {
-			return ""
-		}
-		value = strings.ReplaceAll(strings.ReplaceAll(value, "\r\n", "\n"), "\n", string(lineAdded))
-		return value + strings.Repeat(string(lineTaken), strings.Count(name, "\n"))
-	})
-	if err != nil {
-		return "", nil, err
+		return value
 	}
-	return mapLines(text)
+	if !utf8.ValidString(text) {
+		fail(0, "", "not a text in UTF-8")
+	}
+	text = strings.TrimPrefix(strings.ReplaceAll(text, "\r\n", "\n"), "\ufeff")
+	var expanded strings.Builder
+	var lines lineMap
+	for i, line := range strings.SplitAfter(text, "\n") {
+		if !isText(line) {
+			fail(i+1, "", "a control character is in the text")
+		}
+		line = strings.ReplaceAll(os.Expand(line, value), "\r\n", "\n")
+		expanded.WriteString(line)
+		lines = append(lines, slices.Repeat([]int{i + 1}, max(1, strings.Count(line, "\n")))...)
+	}
+	return expanded.String(), lines
 }
 
-// mapLines takes the marks out of a text, and tells which line was which.
-func mapLines(text string) (string, lineMap, error) {
-	var b strings.Builder
-	line := 1
-	lines := lineMap{line}
-	for _, r := range text {
-		switch r {
-		case lineTaken:
-			line++
-			continue
-		case '\n':
-			line++
-			lines = append(lines, line)
-		case lineAdded:
-			r = '\n'
-			lines = append(lines, line)
-		}
-		b.WriteRune(r)
-	}
-	return b.String(), lines, nil
+func isText(s string) bool {
+	isControl := func(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' }
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, isControl)
 }
+
+var sqliteRegex = regexp.MustCompile(`^sqlite3?://`)
 
 // expandPath makes a path absolute as Litestream does, with ~ for the user's
 // home, and without the scheme of an SQLite URL.
 func expandPath(s string) (string, error) {
-	for _, prefix := range []string{"sqlite3://", "sqlite://"} {
-		if rest, ok := strings.CutPrefix(s, prefix); ok {
-			s = rest
-			break
-		}
-	}
+	s = sqliteRegex.ReplaceAllString(s, "")
 	rest, ok := strings.CutPrefix(s, "~"+string(filepath.Separator))
 	if s != "~" && !ok {
 		abs, err := filepath.Abs(s)
@@ -100,11 +74,11 @@ func expandPath(s string) (string, error) {
 		return abs, nil
 	}
 	u, err := user.Current()
+	if err == nil && u.HomeDir == "" {
+		err = errors.New("the user has none")
+	}
 	if err != nil {
 		return "", fmt.Errorf("find the home directory for ~: %w", err)
-	}
-	if u.HomeDir == "" {
-		return "", errors.New("find the home directory for ~: the user has none")
 	}
 	if s == "~" {
 		rest = ""

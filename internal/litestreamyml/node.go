@@ -1,111 +1,184 @@
 package litestreamyml
 
-import "strings"
+import (
+	"errors"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
 
-type kind int
-
-const (
-	isNull kind = iota
-	isScalar
-	isMapping
-	isSequence
+	"go.yaml.in/yaml/v3"
 )
 
-// node is a piece of a configuration, with anchors, aliases, tags and merges
-// resolved.
+const (
+	nullTag  = "!!null"
+	mergeTag = "!!merge"
+)
+
+// node is a piece of a configuration.
 type node struct {
-	kind    kind
-	line    int
-	text    string            // of a scalar
-	entries map[string]*entry // of a mapping
-	items   []*node           // of a sequence
+	*yaml.Node
+	lines lineMap
 }
 
-// entry is a key of a mapping and its value.
-type entry struct {
-	line  int
-	value *node
-	again int // the line where the key is given once more, or 0
+// parse returns the top level of a text. Its errors say no more of the text than a
+// line: a secret may be in any other part.
+func parse(text string, lines lineMap) node {
+	document := node{&yaml.Node{}, lines}
+	err := yaml.NewDecoder(strings.NewReader(text)).Decode(document.Node)
+	nothing := node{&yaml.Node{Kind: yaml.MappingNode}, lines}
+	if errors.Is(err, io.EOF) {
+		return nothing
+	}
+	failSyntax(err, lines)
+	top := document.child(0)
+	switch {
+	case top.Tag == nullTag:
+		return nothing
+	case top.Kind != yaml.MappingNode:
+		fail(top.at(), "", "not a configuration of Litestream: its top level must have keys, such as dbs")
+	}
+	return top
 }
 
-// merge adds the keys of other mappings that m lacks, the first's before the
-// next's.
-func (m *node) merge(others []*node, depth int) error {
-	for _, o := range others {
+var syntaxRegex = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?(.*)$`)
+
+// failSyntax leaves out what an error of the parser quotes of the text.
+func failSyntax(err error, lines lineMap) {
+	if err == nil {
+		return
+	}
+	m := syntaxRegex.FindStringSubmatch(err.Error())
+	switch {
+	case m == nil:
+		fail(0, "", "not valid YAML")
+	case strings.HasPrefix(m[2], "unknown anchor"):
+		fail(0, "", "not valid YAML: an alias has no anchor before it")
+	}
+	line, _ := strconv.Atoi(m[1])
+	if strings.HasPrefix(m[2], "did not find expected") {
+		line++ // the parser counts the lines of these from 0
+	}
+	if strings.ContainsAny(m[2], "\"'`") {
+		fail(lines.at(line), "", "not valid YAML")
+	}
+	fail(lines.at(line), "", "not valid YAML: %s", m[2])
+}
+
+// at is the node's line in the file.
+func (n node) at() int { return n.lines.at(n.Line) }
+
+// child is one of the nodes below, with what an alias stands for in its place.
+func (n node) child(i int) node {
+	c := n.Content[i]
+	if c.Kind == yaml.AliasNode {
+		c = c.Alias
+	}
+	return node{c, n.lines}
+}
+
+func (n node) children() []node {
+	all := make([]node, len(n.Content))
+	for i := range all {
+		all[i] = n.child(i)
+	}
+	return all
+}
+
+// get finds a key of a mapping. ok is false for none, and for one without a value.
+func (n node) get(key string) (k, v node, ok bool) {
+	k, v, ok = n.find(key, map[*yaml.Node]bool{})
+	return k, v, ok && v.Tag != nullTag
+}
+
+// find looks at the mapping's own keys, and then at those of the mappings that are
+// merged into it, the first's before the next's. Those that are seen don't have it.
+func (n node) find(key string, seen map[*yaml.Node]bool) (k, v node, ok bool) {
+	if seen[n.Node] || n.Kind != yaml.MappingNode {
+		return node{}, node{}, false
+	}
+	seen[n.Node] = true
+	var merged []node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		ki, vi := n.child(i), n.child(i+1)
 		switch {
-		case o.kind == isMapping:
-			for key, e := range o.entries {
-				if m.entries[key] == nil {
-					m.entries[key] = e
-				}
-			}
-		case o.kind == isSequence && depth == 0:
-			if err := m.merge(o.items, depth+1); err != nil {
-				return err
-			}
+		case ki.Tag == mergeTag:
+			merged = append(merged, vi.mappings()...)
+		case ki.Kind != yaml.ScalarNode || ki.Value != key:
+		case ok:
+			fail(ki.at(), key, "it is given a second time, after line %d: leave one", k.at())
 		default:
-			return wrong(o.line, "<<", "only mappings can be merged")
+			k, v, ok = ki, vi, true
 		}
 	}
-	return nil
+	for _, m := range merged {
+		if ok {
+			break
+		}
+		k, v, ok = m.find(key, seen)
+	}
+	return k, v, ok
 }
 
-// get finds a key of a mapping; nil is none, or one without a value.
-func (m *node) get(key string) (*entry, error) {
-	e := m.entries[key]
-	switch {
-	case e == nil:
-		return nil, nil
-	case e.again > 0:
-		return nil, wrong(e.again, key, "it is given a second time, after line %d: leave one", e.line)
-	case e.value.kind == isNull:
-		return nil, nil
+// mappings are what can be merged: the node, or those that are in it.
+func (n node) mappings() []node {
+	all := []node{n}
+	if n.Kind == yaml.SequenceNode {
+		all = n.children()
 	}
-	return e, nil
+	for _, m := range all {
+		if m.Kind != yaml.MappingNode {
+			fail(m.at(), "<<", "only mappings can be merged")
+		}
+	}
+	return all
 }
 
-// scalar is the text of a key, and its line. It is "" for none.
-func (m *node) scalar(key string) (string, int, error) {
-	e, err := m.get(key)
-	if e == nil || err != nil {
-		return "", m.line, err
+// text is the value of a key, as it was written: a number is the text of it, as
+// Litestream has it. It is "" for none.
+func (n node) text(key string) string {
+	k, v, ok := n.get(key)
+	if ok && v.Kind != yaml.ScalarNode {
+		fail(k.at(), key, "it must be one value, not a list or a mapping")
 	}
-	if e.value.kind != isScalar {
-		return "", 0, wrong(e.line, key, "it must be one value, not a list or a mapping")
+	if !ok {
+		return ""
 	}
-	return e.value.text, e.line, nil
+	return v.Value
 }
 
-// sequence is the items of a key.
-func (m *node) sequence(key string) ([]*node, error) {
-	e, err := m.get(key)
-	if e == nil || err != nil {
-		return nil, err
+// line is where a key is, or where the mapping begins that lacks it.
+func (n node) line(key string) int {
+	if k, _, ok := n.get(key); ok {
+		return k.at()
 	}
-	if e.value.kind != isSequence {
-		return nil, wrong(e.line, key, "it must be a list: put a - before each entry")
-	}
-	return e.value.items, nil
+	return n.at()
 }
 
-// boolean is the truth of a key, false for none.
-func (m *node) boolean(key string) (bool, error) {
-	text, line, err := m.scalar(key)
-	if err != nil || text == "" {
-		return false, err
+// list is the items of a key.
+func (n node) list(key string) []node {
+	k, v, ok := n.get(key)
+	if !ok {
+		return nil
 	}
-	switch yamlBool(text) {
-	case "true":
-		return true, nil
-	case "false":
-		return false, nil
+	if v.Kind != yaml.SequenceNode {
+		fail(k.at(), key, "it must be a list: put a - before each entry")
 	}
-	return false, wrong(line, key, "it must be true or false")
+	return v.children()
 }
 
-// yamlBool is the modern form of a boolean in any form of YAML 1.1, which
+// boolean is "true", "false", or "" for none.
+func (n node) boolean(key string) string {
+	text := modernBool(n.text(key))
+	if text != "" && text != "true" && text != "false" {
+		fail(n.line(key), key, "it must be true or false")
+	}
+	return text
+}
+
+// modernBool is the modern form of a boolean in any form of YAML 1.1, which
 // Litestream's parser takes, and else the text.
-func yamlBool(text string) string {
+func modernBool(text string) string {
 	switch strings.ToLower(text) {
 	case "y", "yes", "on", "true":
 		return "true"

@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/ltxfs/ltxfs/replica/s3"
 )
 
 func boolString(b *bool) string {
@@ -51,7 +49,6 @@ func TestS3Place(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := loadReplica(t, tt.top+"\n"+replicaYAML(tt.keys...), nil)
-			require.Equal(t, s3.Type, r.Type)
 			require.Empty(t, r.Path)
 			require.Equal(t, tt.bucket, r.S3.Bucket)
 			require.Equal(t, tt.path, r.S3.Path)
@@ -80,7 +77,6 @@ role-arn: arn:aws:iam::1:role/top
 	require.Equal(t, "hunter2", c.SecretAccessKey.Reveal())
 	require.Equal(t, "false", boolString(c.SignPayload))
 	require.Equal(t, "false", boolString(c.SignAcceptEncoding))
-	require.Equal(t, "false", boolString(c.RequireContentMD5))
 	require.False(t, c.PutObjectContentMD5)
 	require.Equal(t, "FILE", c.StorageClass)
 	require.Equal(t, "alias/x", c.SSEKMSKeyID)
@@ -137,7 +133,7 @@ func TestS3Encryption(t *testing.T) {
 		require.Equal(t, sseKey, c.SSECustomerKey.Reveal())
 	}
 	c = loadReplica(t, replicaYAML("url: s3://b?sseCustomerKey="+sseKey, "sse-customer-key-path: ~/key"), env).S3
-	require.Equal(t, sseKey, c.SSECustomerKey.Reveal(), "the file's; the URL's is not heeded")
+	require.Equal(t, sseKey, c.SSECustomerKey.Reveal(), "the file's; the URL's is passed over")
 
 	for text, want := range map[string]string{
 		"":                        "is empty",
@@ -151,14 +147,14 @@ func TestS3Encryption(t *testing.T) {
 	}
 }
 
-// Litestream's daemon doesn't heed its endpoint variable beside its file, and
+// Litestream's daemon passes over its endpoint variable beside its file, and
 // prefers the file's keys.
 func TestS3Environment(t *testing.T) {
 	c := loadReplica(t, replicaYAML("url: s3://b", "access-key-id: file", "secret-access-key: hunter2"), nil).S3
 	require.NoError(t, c.ApplyEnvironment(environment{
 		"LITESTREAM_S3_ENDPOINT": "localhost:9000", "LITESTREAM_ACCESS_KEY_ID": "env", "LITESTREAM_SECRET_ACCESS_KEY": "env",
 		"LTXFS_S3_MAX_CONNECTIONS": "9",
-	}.lookup))
+	}.lookup, NotFromEnv))
 	require.Empty(t, c.Endpoint)
 	require.Equal(t, "file", c.AccessKeyID)
 	require.Equal(t, "hunter2", c.SecretAccessKey.Reveal())
@@ -178,7 +174,7 @@ func TestFileReplica(t *testing.T) {
 		"path: /b\n      endpoint: 'a:b@c'": "/b",
 	} {
 		r := loadReplica(t, replicaYAML(keys), nil)
-		require.Equal(t, Replica{Type: "file", Path: want, Source: r.Source}, r, keys)
+		require.Equal(t, Replica{Path: want, Source: r.Source}, r, keys)
 	}
 	home, err := expandPath("~")
 	require.NoError(t, err)

@@ -1,10 +1,23 @@
-// Package nearest tells how close a word is to another, to find out what somebody
-// meant who mistyped it.
+// Package nearest finds out what somebody meant who mistyped a word.
 package nearest
 
-// Distance is how many bytes must be inserted, deleted or replaced to make one
+import "strings"
+
+// Of is the first of the known words that are closest to a word, whatever their
+// capitals, or "" if none is within a distance.
+func Of(word string, known []string, within int) string {
+	closest, least := "", within+1
+	for _, k := range known {
+		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < least {
+			closest, least = k, d
+		}
+	}
+	return closest
+}
+
+// distance is how many bytes must be inserted, deleted or replaced to make one
 // string the other.
-func Distance(a, b string) int {
+func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

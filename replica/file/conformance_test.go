@@ -1,6 +1,7 @@
 package file_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,23 +15,29 @@ import (
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/file"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 func TestConformance(t *testing.T) {
 	for _, layout := range replica.Layouts {
-		t.Run(layout.Name, func(t *testing.T) { replicatest.Run(t, harness(layout)) })
+		t.Run(layout.Name, func(t *testing.T) { storetest.Run(t, harness(layout)) })
 	}
 }
 
-func harness(layout replica.Layout) replicatest.Harness {
-	return replicatest.Harness{
-		New:         func(t *testing.T) replica.Client { return file.New(t.TempDir(), layout) },
-		Leftovers:   leftovers,
+func harness(layout replica.Layout) storetest.Harness {
+	return storetest.Harness{
+		New:        func(t *testing.T) replica.Store { return file.New(t.TempDir(), layout) },
+		Client:     func(s replica.Store) replica.Client { return file.NewReplicaClient(s.(*file.Store)) },
+		OpensLocal: true,
+		Leftovers:  leftovers,
+		Put: func(s replica.Store, name replica.Name, data []byte) error {
+			dir := levelDir(s, name.Level)
+			return errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, name.Base()), data, 0o600))
+		},
 		PutStranger: putStrangers,
-		Overwrite: func(t *testing.T, c replica.Client, f replica.File, data []byte) {
+		Overwrite: func(t *testing.T, s replica.Store, f replica.File, data []byte) {
 			t.Helper()
-			w, err := os.OpenFile(filepath.Join(levelDir(c, f.Level), f.Name()), os.O_WRONLY|os.O_TRUNC, 0)
+			w, err := os.OpenFile(filepath.Join(levelDir(s, f.Level), f.Base()), os.O_WRONLY|os.O_TRUNC, 0)
 			require.NoError(t, err)
 			_, err = w.Write(data)
 			require.NoError(t, err)
@@ -39,17 +46,17 @@ func harness(layout replica.Layout) replicatest.Harness {
 	}
 }
 
-func levelDir(c replica.Client, level int) string {
-	fc := c.(*file.ReplicaClient)
-	return filepath.Join(fc.Path(), fc.Layout().LevelDir(level))
+func levelDir(s replica.Store, level int) string {
+	store := s.(*file.Store)
+	return filepath.Join(store.Path(), store.Layout().LevelDir(level))
 }
 
 const strangerPrefix = "stranger"
 
 // leftovers are all files but those with LTX names and the strangers.
-func leftovers(t *testing.T, c replica.Client) (left []string) {
+func leftovers(t *testing.T, s replica.Store) (left []string) {
 	t.Helper()
-	root := c.(*file.ReplicaClient).Path()
+	root := s.(*file.Store).Path()
 	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -65,9 +72,9 @@ func leftovers(t *testing.T, c replica.Client) (left []string) {
 
 // putStrangers puts everything into a level's directory that looks a little
 // like one of the replica's files.
-func putStrangers(t *testing.T, c replica.Client, level int) (check func(t *testing.T)) {
+func putStrangers(t *testing.T, s replica.Store, level int) (check func(t *testing.T)) {
 	t.Helper()
-	dir := levelDir(c, level)
+	dir := levelDir(s, level)
 	require.NoError(t, os.MkdirAll(dir, 0o755))
 	name := func(minTXID ltx.TXID) string { return filepath.Join(dir, ltx.FormatFilename(minTXID, 0x5000)) }
 	files := []string{
@@ -75,8 +82,9 @@ func putStrangers(t *testing.T, c replica.Client, level int) (check func(t *test
 		filepath.Join(dir, strangerPrefix+ltx.FormatFilename(1, 2)),
 		filepath.Join(dir, ltx.FormatFilename(1, 2)+"."+strangerPrefix),
 		filepath.Join(dir, "."+ltx.FormatFilename(1, 2)+"."+strangerPrefix+".tmp"),
+		filepath.Join(dir, ltx.FormatFilename(2, 1)), // no replica has such a range
 		filepath.Join(filepath.Dir(dir), strangerPrefix),
-		filepath.Join(c.(*file.ReplicaClient).Path(), strangerPrefix),
+		filepath.Join(s.(*file.Store).Path(), strangerPrefix),
 	}
 	for _, path := range files {
 		require.NoError(t, os.WriteFile(path, []byte(path), 0o600))

@@ -2,8 +2,7 @@ package file
 
 import (
 	"context"
-	"errors"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -53,21 +52,10 @@ func holdsFiles(ctx context.Context, dir string) (exists, holds bool, err error)
 		return false, false, err
 	}
 	defer f.Close()
-	for {
-		if err := ctx.Err(); err != nil {
-			return true, false, err
-		}
-		entries, err := f.ReadDir(namesPerRead)
-		for _, e := range entries {
-			if _, ok := parseName(e.Name()); ok && e.Type().IsRegular() {
-				return true, true, nil
-			}
-		}
-		// A directory that was removed after it was opened reads as missing.
-		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrNotExist) {
-			return true, false, nil
-		} else if err != nil {
-			return true, false, err
-		}
-	}
+	err = eachEntry(ctx, f, (*os.File).ReadDir, func(e fs.DirEntry) bool {
+		_, isLTX := replica.ParseName(0, e.Name())
+		holds = isLTX && e.Type().IsRegular()
+		return !holds
+	})
+	return true, holds, err
 }

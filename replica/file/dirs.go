@@ -1,91 +1,77 @@
 package file
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// dirTries is how often a directory is made that a DeleteAll removes again before
-// anything could be put into it.
-const dirTries = 20
-
-// makeLevelDir opens a level's directory, which it makes if it is missing.
-func (c *ReplicaClient) makeLevelDir(ctx context.Context, path string) (*os.File, error) {
-	for i := 1; ; i++ {
-		dir, err := openDir(path)
-		if !errors.Is(err, unix.ENOENT) || i == dirTries {
-			return dir, err
-		}
-		if err := c.makeDir(path); err != nil {
-			return nil, err
-		}
-		if i > 1 {
-			if err := pause(ctx, i); err != nil {
-				return nil, err
-			}
-		}
+// makeDir makes a directory at or below the root unless it is there, and those on
+// the way to it, and brings them to stable storage. The root is not for a store to
+// make.
+func (s *Store) makeDir(path string) error {
+	if _, err := statPath(path); !errors.Is(err, unix.ENOENT) || path == filepath.Clean(s.path) {
+		return err
 	}
-}
-
-// pause lets the removal of a directory finish. While it is under way, the
-// directory can still be opened but holds no new file, or can neither be opened
-// nor made.
-func pause(ctx context.Context, try int) error {
-	timer := time.NewTimer(time.Duration(try) * time.Millisecond)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := s.makeDir(filepath.Dir(path)); err != nil {
+		return err
 	}
-}
-
-// isRemoved reports whether an open directory has been removed.
-func isRemoved(dir *os.File) bool {
-	st, err := stat(dir)
-	return err == nil && st.links == 0
-}
-
-// makeDir makes a directory below the root, and those on the way to it, and
-// brings them to stable storage.
-func (c *ReplicaClient) makeDir(path string) error {
-	if filepath.Clean(path) == filepath.Clean(c.path) {
-		return c.checkAvailable() // which is not for the client to make
-	}
-	parentPath := filepath.Dir(path)
-	parent, err := openDir(parentPath)
-	if errors.Is(err, unix.ENOENT) {
-		if err := c.makeDir(parentPath); err != nil {
-			return err
-		}
-		parent, err = openDir(parentPath)
-	}
-	if errors.Is(err, unix.ENOENT) {
-		return nil // removed again; it is the caller's turn to try again
-	} else if err != nil {
+	parent, err := openDir(filepath.Dir(path))
+	if err != nil {
 		return err
 	}
 	defer parent.Close()
-	name := filepath.Base(path)
-	err = withFD(parent, func(fd int) error { return unix.Mkdirat(fd, name, dirMode) })
-	if errors.Is(err, unix.EEXIST) || err != nil && isRemoved(parent) {
-		return nil // another writer, or a DeleteAll, was faster
+	var made *os.File
+	err = withFD(parent, func(fd int) error {
+		name := filepath.Base(path)
+		if err := unix.Mkdirat(fd, name, dirMode); err != nil {
+			return err
+		}
+		// What is given away must be what was made.
+		n, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err == nil {
+			made = os.NewFile(uintptr(n), path)
+		}
+		return err
+	})
+	if errors.Is(err, unix.EEXIST) {
+		return nil // another writer was faster
 	} else if err != nil {
 		return &os.PathError{Op: "mkdir", Path: path, Err: err}
 	}
-	if dir, err := openAt(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0); err == nil {
-		giveAway(dir, parent)
-		dir.Close()
+	defer made.Close()
+	giveAway(made, parent)
+	return s.sync(parent)
+}
+
+// syncDir brings a directory to stable storage.
+func (s *Store) syncDir(path string) error {
+	dir, err := openDir(path)
+	if err != nil {
+		return err
 	}
-	if err := c.sys.syncDir(parent); err != nil {
-		return fmt.Errorf("sync %s: %w", parentPath, pathCause(err))
+	defer dir.Close()
+	return s.sync(dir)
+}
+
+func (s *Store) sync(dir *os.File) error {
+	if err := s.sys.syncDir(dir); err != nil {
+		return fmt.Errorf("sync %s: %w", dir.Name(), pathCause(err))
 	}
 	return nil
+}
+
+// giveAway makes what root makes in a directory belong to whom the directory
+// belongs, so that a replica stays its owner's after root has written to it.
+// Where that fails, it is root's, and works for root.
+func giveAway(f, dir *os.File) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	if st, err := stat(dir); err == nil {
+		_ = withFD(f, func(fd int) error { return unix.Fchown(fd, int(st.Uid), int(st.Gid)) })
+	}
 }

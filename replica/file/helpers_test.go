@@ -1,7 +1,7 @@
 package file
 
 import (
-	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,33 +13,43 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// noUnnamedFiles makes a client one on a file system without O_TMPFILE.
-func noUnnamedFiles(c *ReplicaClient) *ReplicaClient {
-	c.sys.openUnnamed = func(*os.File) (*os.File, error) { return nil, unix.EOPNOTSUPP }
-	return c
+// noUnnamedFiles makes a store one on a file system without O_TMPFILE.
+func noUnnamedFiles(s *Store) *Store {
+	s.sys.openUnnamed = func(string) (*os.File, error) { return nil, unix.EOPNOTSUPP }
+	return s
 }
 
 // both runs a test with unnamed and with temporary files.
-func both(t *testing.T, run func(t *testing.T, c *ReplicaClient)) {
+func both(t *testing.T, run func(t *testing.T, s *Store)) {
 	t.Helper()
 	t.Run("unnamed", func(t *testing.T) { run(t, New(t.TempDir(), replica.LitestreamFile)) })
 	t.Run("named", func(t *testing.T) { run(t, noUnnamedFiles(New(t.TempDir(), replica.LitestreamFile))) })
 }
 
-func write(t *testing.T, c *ReplicaClient, level int, minTXID, maxTXID ltx.TXID, data []byte) replica.File {
+func write(t *testing.T, s *Store, level int, minTXID, maxTXID ltx.TXID, data []byte) replica.File {
 	t.Helper()
-	f, err := c.WriteLTXFileVersion(t.Context(), level, minTXID, maxTXID, bytes.NewReader(data))
-	require.NoError(t, err)
-	return f
+	return storetest.Write(t, s, storetest.Name(level, minTXID, maxTXID), data)
 }
 
-// pathOf is where a client keeps a file.
-func pathOf(c *ReplicaClient, level int, minTXID, maxTXID ltx.TXID) string {
-	return filepath.Join(c.Path(), c.Layout().LevelDir(level), ltx.FormatFilename(minTXID, maxTXID))
+// list returns what a listing gives, until its error.
+func list(s *Store, level int, opts replica.ListOptions) (files []replica.File, err error) {
+	for f, err := range s.LTXFiles(context.Background(), level, opts) {
+		if err != nil {
+			return files, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// pathOf is where a store keeps a file.
+func pathOf(s *Store, level int, minTXID, maxTXID ltx.TXID) string {
+	return filepath.Join(s.Path(), s.Layout().LevelDir(level), ltx.FormatFilename(minTXID, maxTXID))
 }
 
 // tree is every path below a directory, relative to it.

@@ -5,193 +5,144 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"iter"
 	"os"
 	"slices"
-
-	"github.com/superfly/ltx"
-	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// LTXFiles lists a level. It reads the names in the level's directory on the
-// first Next, 16 bytes a file, and looks at a file when Next reaches it. The
-// directory stays open until Close, or the end, or an error.
+// LTXFiles lists a level. It reads the names in the level's directory when the loop
+// begins, 24 bytes a file, and looks at a file when the loop reaches it. The
+// directory stays open until the loop ends.
 //
-// CreatedAt is the file's mtime. With useMetadata, it is the timestamp in the
-// LTX header where there is one, at the cost of opening each file.
-func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+// ModTime is the file's mtime. With ExactTimes, it is the timestamp in the LTX
+// header where there is one, at the cost of opening each file that isn't Known.
+func (s *Store) LTXFiles(ctx context.Context, level int, opts replica.ListOptions) iter.Seq2[replica.File, error] {
+	return func(yield func(replica.File, error) bool) {
+		if err := s.list(ctx, level, opts, yield); err != nil {
+			yield(replica.File{}, fmt.Errorf("list level %d: %w", level, err))
+		}
+	}
+}
+
+// list returns nil if yield ends it.
+func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, yield func(replica.File, error) bool) error {
 	if err := replica.CheckLevel(level); err != nil {
-		return nil, fmt.Errorf("list files: %w", err)
+		return err
 	}
-	path, err := c.levelDir(ctx, level)
-	if err != nil {
-		return nil, fmt.Errorf("list level %d: %w", level, err)
-	}
-	dir, err := openDir(path)
-	if isMissing(err) {
-		// If the whole replica is gone, as with an unmounted disk, then to
-		// say that it is empty would be wrong, and dangerous.
-		if err := c.checkAvailable(); err != nil {
-			return nil, fmt.Errorf("list level %d: %w", level, err)
-		}
-		return &iterator{client: c, ctx: ctx, level: level}, nil
-	} else if err != nil {
-		return nil, fmt.Errorf("list level %d: %w", level, err)
-	}
-	return &iterator{client: c, ctx: ctx, dir: dir, level: level, seek: uint64(seek), useMetadata: useMetadata}, nil
-}
-
-var _ replica.VersionIterator = (*iterator)(nil)
-
-// iterator lists a directory. It is not for use by many goroutines at once.
-type iterator struct {
-	client      *ReplicaClient
-	ctx         context.Context
-	dir         *os.File // nil once there is nothing more to ask it
-	level       int
-	seek        uint64
-	useMetadata bool
-
-	read  bool    // the names have been read
-	names []txids // those not reached yet
-	gone  bool    // there were no names, or a file went missing
-
-	file replica.File
-	item *ltx.FileInfo // of file, made when asked for
-	err  error
-}
-
-func (it *iterator) Next() bool {
-	it.file, it.item = replica.File{}, nil
-	if it.dir == nil || it.err != nil {
-		return false
-	}
-	ok, err := it.next()
-	if err != nil {
-		it.err = fmt.Errorf("list level %d: %w", it.level, err)
-	}
-	if !ok {
-		it.release()
-	}
-	return ok
-}
-
-func (it *iterator) next() (bool, error) {
-	if !it.read {
-		if err := it.readNames(); err != nil {
-			return false, err
-		}
-		it.read, it.gone = true, len(it.names) == 0
-	}
-	for len(it.names) > 0 {
-		if err := it.ctx.Err(); err != nil {
-			return false, err
-		}
-		id := it.names[0]
-		it.names = it.names[1:]
-		f, ok, err := it.look(id)
-		if err != nil {
-			return false, err
-		}
-		if ok {
-			it.file = f
-			return true, nil
-		}
-		it.gone = true
-	}
-	if it.gone {
-		// With the root, everything below it vanishes, even while it is
-		// listed, and a short listing would look like a deletion.
-		return false, it.client.checkAvailable()
-	}
-	return false, nil
-}
-
-// readNames reads the names that matter, and sorts them.
-func (it *iterator) readNames() error {
-	err := eachName(it.ctx, it.dir, func(name string) {
-		if id, ok := parseName(name); ok && id.min >= it.seek {
-			it.names = append(it.names, id)
-		}
-	})
+	path, err := s.levelDir(ctx, level)
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(it.names, compareTXIDs)
-	it.names = slices.Compact(it.names)
+	dir, err := openDir(path)
+	if isMissing(err) {
+		return s.checkAvailable() // to say that a replica is empty which is gone would be dangerous
+	} else if err != nil {
+		return err
+	}
+	defer dir.Close()
+	names, err := readNames(ctx, dir, level, opts)
+	if err != nil {
+		return err
+	}
+	gone := len(names) == 0
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		f, err := s.look(ctx, dir, name, opts)
+		if isMissing(err) {
+			gone = true
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !yield(f, nil) {
+			return nil
+		}
+	}
+	if gone {
+		// With the root, as on a disk that is unmounted, everything below it
+		// vanishes, even while it is listed, and a short listing would look
+		// like a deletion.
+		return s.checkAvailable()
+	}
 	return nil
 }
 
-// look returns the file with a name, and false if it is none of the replica's.
-func (it *iterator) look(id txids) (replica.File, bool, error) {
-	name := id.name()
-	st, err := statAt(it.dir, name)
-	if errors.Is(err, os.ErrNotExist) || err == nil && !st.isRegular() {
-		return replica.File{}, false, nil
-	} else if err != nil {
-		return replica.File{}, false, err
-	}
-	f := st.file(it.level, ltx.TXID(id.min), ltx.TXID(id.max))
-	if !it.useMetadata {
-		return f, true, nil
-	}
-	return it.lookInside(f)
-}
-
-// lookInside returns f as it is now, with the time in its header.
-func (it *iterator) lookInside(f replica.File) (replica.File, bool, error) {
-	r, err := openAt(it.dir, f.Name(), openFlags, 0)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
-		return replica.File{}, false, nil
-	} else if err != nil {
-		return replica.File{}, false, err
-	}
-	defer r.Close()
-	st, err := stat(r)
-	if err != nil {
-		return replica.File{}, false, err
-	}
-	if !st.isRegular() {
-		return replica.File{}, false, nil
-	}
-	// It may be another file than a moment ago: size, time and version must
-	// be of the same one.
-	f = st.file(f.Level, f.MinTXID, f.MaxTXID)
-	var b [ltx.HeaderSize]byte
-	switch _, err := r.ReadAt(b[:], 0); {
-	case errors.Is(err, io.EOF): // too short for a header
-	case err != nil:
-		return replica.File{}, false, err
-	default:
-		if t, ok := headerTime(b[:]); ok {
-			f.ModTime = t
+// readNames returns the names in a directory that matter, sorted.
+func readNames(ctx context.Context, dir *os.File, level int, opts replica.ListOptions) (names []replica.Name, err error) {
+	add := func(base string) bool {
+		if name, ok := replica.ParseName(level, base); ok && name.Check() == nil && name.MinTXID >= opts.From {
+			names = append(names, name)
 		}
+		return true
 	}
-	return f, true, nil
-}
-
-func (it *iterator) Item() *ltx.FileInfo {
-	if it.item == nil && it.file.Version != "" {
-		it.item = it.file.Info()
+	if opts.NamesOnly {
+		err = eachEntry(ctx, dir, (*os.File).ReadDir, func(e fs.DirEntry) bool {
+			return !e.Type().IsRegular() || add(e.Name())
+		})
+	} else {
+		err = eachEntry(ctx, dir, (*os.File).Readdirnames, add)
 	}
-	return it.item
+	slices.SortFunc(names, replica.Name.Compare)
+	return slices.Compact(names), err
 }
 
-func (it *iterator) Version() replica.Version { return it.file.Version }
-
-func (it *iterator) Err() error { return it.err }
-
-// Close ends the iteration and returns its error, if there was one.
-func (it *iterator) Close() error {
-	it.file, it.item = replica.File{}, nil
-	it.release()
-	return it.err
+// look returns a file as a listing has it, or an error that wraps os.ErrNotExist.
+func (s *Store) look(ctx context.Context, dir *os.File, name replica.Name, opts replica.ListOptions) (replica.File, error) {
+	if opts.NamesOnly {
+		return replica.File{Name: name}, nil
+	}
+	// By its descriptor, since a million paths take the kernel a while.
+	f, err := lookAt(int(dir.Fd()), name.Base(), name)
+	if err != nil || !opts.ExactTimes {
+		return f, err
+	}
+	if opts.SetKnownTime(&f) {
+		return f, nil
+	}
+	// It may be another file than a moment ago: size, time and version must be
+	// of the same one.
+	return s.exact(ctx, name)
 }
 
-func (it *iterator) release() {
-	if it.dir != nil {
-		it.dir.Close()
-		it.dir, it.names = nil, nil
+// lookAt returns the file at a path, as statAt has it, if it is a regular one.
+func lookAt(dir int, path string, name replica.Name) (replica.File, error) {
+	st, err := statAt(dir, path)
+	if err == nil && !st.isRegular() {
+		err = errNotRegular(path)
+	}
+	if err != nil {
+		return replica.File{}, err
+	}
+	return st.file(name), nil
+}
+
+// entriesPerRead is how many entries are read from a directory at once.
+const entriesPerRead = 1024
+
+// eachEntry calls f with each entry of a directory, as read reads them, in no order,
+// until it returns false. An entry may come twice if the directory changes meanwhile.
+func eachEntry[E any](ctx context.Context, dir *os.File, read func(*os.File, int) ([]E, error), f func(E) bool) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		entries, err := read(dir, entriesPerRead)
+		for _, e := range entries {
+			if !f(e) {
+				return nil
+			}
+		}
+		// A directory that was removed after it was opened reads as missing.
+		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return err
+		}
 	}
 }

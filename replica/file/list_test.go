@@ -3,6 +3,7 @@ package file
 import (
 	"context"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,112 +15,133 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // The time is the file's own, to the nanosecond, unless the header is asked.
 func TestListTimes(t *testing.T) {
-	c := New(t.TempDir(), replica.LitestreamFile)
+	s := New(t.TempDir(), replica.LitestreamFile)
 	mtime := time.Date(2026, 1, 2, 3, 4, 5, 123456789, time.UTC)
 	for txid, data := range map[ltx.TXID][]byte{
-		2: replicatest.LTX(t, 2, 2), 3: []byte("short"), 4: replicatest.Bytes(1, 5000), 5: nil,
+		2: storetest.LTX(t, 2, 2), 3: []byte("short"), 4: storetest.Bytes(1, 5000), 5: nil,
 	} {
-		write(t, c, 0, txid, txid, data)
-		require.NoError(t, os.Chtimes(pathOf(c, 0, txid, txid), mtime, mtime))
+		write(t, s, 0, txid, txid, data)
+		require.NoError(t, os.Chtimes(pathOf(s, 0, txid, txid), mtime, mtime))
 	}
-	for _, f := range replicatest.List(t, c, 0) {
-		assert.True(t, f.CreatedAt.Equal(mtime), f.CreatedAt)
-		assert.Equal(t, time.UTC, f.CreatedAt.Location())
+	for _, f := range storetest.List(t, s, 0) {
+		assert.True(t, f.ModTime.Equal(mtime), f.ModTime)
+		assert.Equal(t, time.UTC, f.ModTime.Location())
 	}
-	it, err := c.LTXFiles(t.Context(), 0, 0, true)
-	require.NoError(t, err)
-	files, err := ltx.SliceFileIterator(it)
-	require.NoError(t, err)
+	files := storetest.ListWith(t, s, 0, replica.ListOptions{ExactTimes: true})
 	require.Len(t, files, 4)
 	for _, f := range files {
 		want := mtime
 		if f.MinTXID == 2 {
-			want = replicatest.DefaultTime
+			want = storetest.DefaultTime
 		}
-		assert.True(t, f.CreatedAt.Equal(want), f.CreatedAt)
+		assert.True(t, f.ModTime.Equal(want), f.ModTime)
+		got, err := s.StatLTXFile(t.Context(), f.Name, replica.StatOptions{ExactTime: true})
+		require.NoError(t, err)
+		assert.Equal(t, f, got)
 	}
 }
 
 func TestListMetadataUnreadable(t *testing.T) {
-	c := New(t.TempDir(), replica.LitestreamFile)
-	write(t, c, 0, 1, 1, replicatest.LTX(t, 1, 1))
-	path := pathOf(c, 0, 1, 1)
-	for p := filepath.Dir(path); p != filepath.Dir(filepath.Dir(c.Path())); p = filepath.Dir(p) {
+	s := New(t.TempDir(), replica.LitestreamFile)
+	write(t, s, 0, 1, 1, storetest.LTX(t, 1, 1))
+	path := pathOf(s, 0, 1, 1)
+	for p := filepath.Dir(path); p != filepath.Dir(filepath.Dir(s.Path())); p = filepath.Dir(p) {
 		require.NoError(t, os.Chmod(p, 0o755))
 	}
 	require.NoError(t, os.Chmod(path, 0))
 	unprivileged(t, func() {
-		assert.Len(t, replicatest.List(t, c, 0), 1, "this needs no more than the directory")
-		it, err := c.LTXFiles(t.Context(), 0, 0, true)
+		assert.Len(t, storetest.List(t, s, 0), 1, "this needs no more than the directory")
+		files, err := list(s, 0, replica.ListOptions{ExactTimes: true})
+		assert.Empty(t, files)
+		require.ErrorIs(t, err, os.ErrPermission)
+		assert.ErrorContains(t, err, path)
+		known := func(replica.File) (time.Time, bool) { return time.Time{}, true }
+		assert.Len(t, storetest.ListWith(t, s, 0, replica.ListOptions{ExactTimes: true, Known: known}), 1, "it was opened")
+	})
+}
+
+// Names alone need no look at the files.
+func TestListNamesLooksAtNoFile(t *testing.T) {
+	s := New(t.TempDir(), replica.LitestreamFile)
+	write(t, s, 0, 1, 1, nil)
+	dir := filepath.Dir(pathOf(s, 0, 1, 1))
+	for p := filepath.Dir(dir); p != filepath.Dir(filepath.Dir(s.Path())); p = filepath.Dir(p) {
+		require.NoError(t, os.Chmod(p, 0o755))
+	}
+	require.NoError(t, os.Chmod(dir, 0o444)) // its names can be read, and no more
+	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
+	unprivileged(t, func() {
+		files, err := list(s, 0, replica.ListOptions{NamesOnly: true})
 		require.NoError(t, err)
-		assert.False(t, it.Next())
-		require.ErrorIs(t, it.Err(), os.ErrPermission)
-		require.ErrorIs(t, it.Close(), os.ErrPermission)
-		assert.ErrorContains(t, it.Err(), path)
+		assert.Equal(t, []replica.File{{Name: storetest.Name(0, 1, 1)}}, files)
+		_, err = list(s, 0, replica.ListOptions{})
+		require.ErrorIs(t, err, os.ErrPermission)
 	})
 }
 
 // A file that was written over in place between the listing of its name and the
 // reading of its header is described as one of the two.
 func TestListMetadataChanged(t *testing.T) {
-	c := New(t.TempDir(), replica.LitestreamFile)
+	s := New(t.TempDir(), replica.LitestreamFile)
 	for txid := ltx.TXID(1); txid <= 6; txid++ {
-		write(t, c, 0, txid, txid, replicatest.LTX(t, txid, txid))
+		write(t, s, 0, txid, txid, storetest.LTX(t, txid, txid))
 	}
-	it, err := c.LTXFiles(t.Context(), 0, 0, true)
+	next, stop := iter.Pull2(s.LTXFiles(t.Context(), 0, replica.ListOptions{ExactTimes: true}))
+	defer stop()
+	_, err, ok := next()
+	require.True(t, ok)
 	require.NoError(t, err)
-	defer it.Close()
-	require.True(t, it.Next())
-	path := func(txid ltx.TXID) string { return pathOf(c, 0, txid, txid) }
+	path := func(txid ltx.TXID) string { return pathOf(s, 0, txid, txid) }
 	require.NoError(t, os.Remove(path(2)))
 	require.NoError(t, os.Remove(path(3)))
 	require.NoError(t, os.Symlink(path(1), path(3)))
 	require.NoError(t, os.Remove(path(4)))
 	require.NoError(t, os.Mkdir(path(4), 0o700))
-	f := write(t, c, 0, 5, 5, replicatest.LTX(t, 5, 5, replicatest.Commit(9), replicatest.Timestamp(replicatest.DefaultTime.Add(time.Hour))))
-	require.True(t, it.Next())
-	assert.Equal(t, f.Info(), it.Item())
-	assert.Equal(t, f.Version, it.(replica.VersionIterator).Version())
-	require.True(t, it.Next())
-	assert.Equal(t, ltx.TXID(6), it.Item().MinTXID)
-	assert.False(t, it.Next())
-	require.NoError(t, it.Close())
+	f := write(t, s, 0, 5, 5, storetest.LTX(t, 5, 5, storetest.Commit(9), storetest.Timestamp(storetest.DefaultTime.Add(time.Hour))))
+	got, err, _ := next()
+	require.NoError(t, err)
+	assert.Equal(t, f, got)
+	got, err, _ = next()
+	require.NoError(t, err)
+	assert.Equal(t, ltx.TXID(6), got.MinTXID)
+	_, _, ok = next()
+	assert.False(t, ok)
 }
 
 // The directory is removed while it is listed.
 func TestListDirRemoved(t *testing.T) {
-	c := New(t.TempDir(), replica.LitestreamFile)
-	write(t, c, 0, 1, 1, nil)
+	s := New(t.TempDir(), replica.LitestreamFile)
+	write(t, s, 0, 1, 1, nil)
 	for _, read := range []bool{false, true} {
-		write(t, c, 0, 1, 1, nil)
-		write(t, c, 0, 2, 2, nil)
-		it, err := c.LTXFiles(t.Context(), 0, 0, false)
+		write(t, s, 0, 1, 1, nil)
+		write(t, s, 0, 2, 2, nil)
+		it, err := NewReplicaClient(s).LTXFiles(t.Context(), 0, 0, false)
 		require.NoError(t, err)
 		if read {
 			require.True(t, it.Next())
 		}
-		require.NoError(t, os.RemoveAll(filepath.Join(c.Path(), "ltx")))
+		require.NoError(t, os.RemoveAll(filepath.Join(s.Path(), "ltx")))
 		assert.False(t, it.Next())
 		require.NoError(t, it.Close())
 	}
 }
 
-// A listing holds one descriptor, from its beginning to its end or Close.
+// A listing holds one descriptor, from its first file to its end or Close.
 func TestListDescriptor(t *testing.T) {
-	c := New(t.TempDir(), replica.LitestreamFile)
+	s := New(t.TempDir(), replica.LitestreamFile)
 	for txid := ltx.TXID(1); txid <= 3; txid++ {
-		write(t, c, 0, txid, txid, nil)
+		write(t, s, 0, txid, txid, nil)
 	}
 	holds := func() (n int) {
 		entries, err := os.ReadDir(descriptors)
 		require.NoError(t, err)
 		for _, e := range entries {
-			if path, err := os.Readlink(filepath.Join(descriptors, e.Name())); err == nil && strings.HasPrefix(path, c.Path()) {
+			if path, err := os.Readlink(filepath.Join(descriptors, e.Name())); err == nil && strings.HasPrefix(path, s.Path()) {
 				n++
 			}
 		}
@@ -135,15 +157,14 @@ func TestListDescriptor(t *testing.T) {
 		},
 		"cancel": func(it ltx.FileIterator) { cancel(); require.False(t, it.Next()) },
 	} {
-		c, end := c, end
 		t.Run(name, func(t *testing.T) {
 			itCtx := t.Context()
 			if name == "cancel" {
 				itCtx = ctx
 			}
-			it, err := c.LTXFiles(itCtx, 0, 0, true)
+			it, err := NewReplicaClient(s).LTXFiles(itCtx, 0, 0, true)
 			require.NoError(t, err)
-			assert.Equal(t, 1, holds())
+			assert.Zero(t, holds())
 			require.True(t, it.Next())
 			assert.Equal(t, 1, holds())
 			end(it)
@@ -155,15 +176,15 @@ func TestListDescriptor(t *testing.T) {
 
 // Litestream's names, which it writes to before it renames them, are no files.
 func TestListOthersTemporaries(t *testing.T) {
-	c := New(t.TempDir(), replica.LitestreamFile)
-	put(t, filepath.Join(c.Path(), "ltx", "0", ltx.FormatFilename(1, 1)+".tmp"), nil)
-	assert.Empty(t, replicatest.List(t, c, 0))
+	s := New(t.TempDir(), replica.LitestreamFile)
+	put(t, filepath.Join(s.Path(), "ltx", "0", ltx.FormatFilename(1, 1)+".tmp"), nil)
+	assert.Empty(t, storetest.List(t, s, 0))
 }
 
 func BenchmarkList(b *testing.B) {
 	const n = 200_000
-	c := New(b.TempDir(), replica.LitestreamFile)
-	dir := filepath.Join(c.Path(), "ltx", "0")
+	s := New(b.TempDir(), replica.LitestreamFile)
+	dir := filepath.Join(s.Path(), "ltx", "0")
 	require.NoError(b, os.MkdirAll(dir, 0o700))
 	for i := range n {
 		txid := ltx.TXID(i + 1)
@@ -173,14 +194,13 @@ func BenchmarkList(b *testing.B) {
 		b.Run(fmt.Sprintf("all=%t", all), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				it, err := c.LTXFiles(b.Context(), 0, 0, false)
-				require.NoError(b, err)
 				found := 0
-				for it.Next() && (all || found < 10) {
-					found++
-					_ = it.(replica.VersionIterator).Version()
+				for _, err := range s.LTXFiles(b.Context(), 0, replica.ListOptions{}) {
+					require.NoError(b, err)
+					if found++; !all && found == 10 {
+						break
+					}
 				}
-				require.NoError(b, it.Close())
 			}
 			b.ReportMetric(n, "files")
 		})

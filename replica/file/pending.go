@@ -19,23 +19,21 @@ const maxTempNames = 10
 type pending struct {
 	sys  *system
 	f    *os.File
-	dir  *os.File // where temp is
-	name string   // that it will have
-	temp string   // that it has, "" if none
+	path string // that it will have
+	temp string // the path that it has, "" if none
 
 	exclusive bool // replace nothing
 }
 
-// newPending opens a file that will be called name in dir.
-func (c *ReplicaClient) newPending(dir *os.File, name string, exclusive bool) (*pending, error) {
-	p := &pending{sys: &c.sys, dir: dir, name: name, exclusive: exclusive}
-	var err error
-	if p.f, err = c.sys.openUnnamed(dir); err == nil && !hasDescriptorPaths() {
-		// It couldn't get a name: that goes by a path in /proc.
-		p.f.Close()
-		err = unix.EOPNOTSUPP
+// newPending opens a file that will be called path.
+func (s *Store) newPending(path string, exclusive bool) (*pending, error) {
+	dir, err := openDir(filepath.Dir(path))
+	if err != nil {
+		return nil, err
 	}
-	if noUnnamed(err) {
+	defer dir.Close()
+	p := &pending{sys: &s.sys, path: path, exclusive: exclusive}
+	if p.f, err = s.sys.openUnnamed(dir.Name()); noUnnamed(err) {
 		err = p.openNamed()
 	}
 	if err != nil {
@@ -44,7 +42,7 @@ func (c *ReplicaClient) newPending(dir *os.File, name string, exclusive bool) (*
 	if p.temp == "" {
 		_ = lock(p.f) // nobody else can have it
 	}
-	giveAway(p.f, p.dir)
+	giveAway(p.f, dir)
 	return p, nil
 }
 
@@ -55,16 +53,11 @@ func noUnnamed(err error) bool {
 		errors.Is(err, unix.ENOSYS)
 }
 
-func hasDescriptorPaths() bool {
-	_, err := os.Stat(descriptors)
-	return err == nil
-}
-
 // openNamed opens the file under a temporary name.
 func (p *pending) openNamed() error {
 	for range maxTempNames {
-		temp := tempName(p.name)
-		f, err := openAt(p.dir, temp, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, fileMode)
+		temp := tempPath(p.path)
+		f, err := open(temp, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, fileMode)
 		if errors.Is(err, unix.EEXIST) {
 			continue
 		} else if err != nil {
@@ -72,42 +65,33 @@ func (p *pending) openNamed() error {
 		}
 		// Between its making and its locking, another's sweeper may take it
 		// for a leftover.
-		if lock(f) != errLocked {
-			if st, err := statAt(p.dir, temp); err == nil && isSame(f, st) {
-				p.f, p.temp = f, temp
-				return nil
-			}
+		if lock(f) != errLocked && isAt(f, temp) {
+			p.f, p.temp = f, temp
+			return nil
 		}
 		f.Close()
 	}
-	return fmt.Errorf("%s: no temporary name is free after %d tries", p.dir.Name(), maxTempNames)
+	return fmt.Errorf("%s: no temporary name is free after %d tries", filepath.Dir(p.path), maxTempNames)
 }
 
-func isSame(f *os.File, other attributes) bool {
-	st, err := stat(f)
-	return err == nil && st.isSameFile(other)
-}
-
-// giveAway makes what root makes in a directory belong to whom the directory
-// belongs, so that a replica stays its owner's after root has written to it.
-// Where that fails, it is root's, and works for root.
-func giveAway(f, dir *os.File) {
-	if os.Geteuid() != 0 {
-		return
+// isAt reports whether an open file has that path.
+func isAt(f *os.File, path string) bool {
+	mine, err := stat(f)
+	if err != nil {
+		return false
 	}
-	if st, err := stat(dir); err == nil {
-		_ = withFD(f, func(fd int) error { return unix.Fchown(fd, int(st.uid), int(st.gid)) })
-	}
+	st, err := statPath(path)
+	return err == nil && st.isSameFile(mine)
 }
 
 // inherit gives the file the permissions and the group of the one that it will
-// replace and, as root, its owner. What can't be had stays as in a new file,
-// which lets in fewer and not more.
+// replace and, as root, its owner. What it can't set stays as in a new file,
+// which lets in fewer.
 func (p *pending) inherit() {
 	if p.exclusive {
 		return
 	}
-	old, err := statAt(p.dir, p.name)
+	old, err := statPath(p.path)
 	if err != nil || !old.isRegular() {
 		return
 	}
@@ -115,63 +99,47 @@ func (p *pending) inherit() {
 	if err != nil {
 		return
 	}
-	uid := now.uid
+	uid := now.Uid
 	if os.Geteuid() == 0 {
-		uid = old.uid
+		uid = old.Uid
 	}
-	mode := uint32(old.mode) & 0o777
+	mode := uint32(old.Mode) & 0o777
 	_ = withFD(p.f, func(fd int) error {
 		// A new owner may cost permissions, so that comes first.
-		if (uid != now.uid || old.gid != now.gid) && unix.Fchown(fd, int(uid), int(old.gid)) != nil {
+		if (uid != now.Uid || old.Gid != now.Gid) && unix.Fchown(fd, int(uid), int(old.Gid)) != nil {
 			mode &^= 0o070 // they were for another group
 		}
 		return unix.Fchmod(fd, mode)
 	})
 }
 
-// publish gives the file its name in dir, in place of what has it now unless it
-// is exclusive.
-func (p *pending) publish(dir *os.File) error {
+// publish gives the file its name, in place of what has it now unless it is
+// exclusive.
+func (p *pending) publish() error {
 	if p.temp == "" {
-		err := p.link(dir, p.name)
+		err := p.link(p.path)
 		if p.exclusive || !errors.Is(err, unix.EEXIST) {
 			return err
 		}
 		// A link replaces nothing, a rename does, but needs a name.
-		if err := p.linkTemp(dir); err != nil {
+		temp := tempPath(p.path)
+		if err := p.link(temp); err != nil {
 			return err
 		}
+		p.temp = temp
 	}
 	return p.rename()
 }
 
-// link gives the unnamed file a name in dir.
-func (p *pending) link(dir *os.File, name string) error {
-	err := withFD(p.f, func(from int) error {
-		return withFD(dir, func(to int) error {
-			return unix.Linkat(unix.AT_FDCWD, descriptorPath(from), to, name, unix.AT_SYMLINK_FOLLOW)
-		})
+// link gives the unnamed file a path.
+func (p *pending) link(path string) error {
+	err := withFD(p.f, func(fd int) error {
+		return unix.Linkat(unix.AT_FDCWD, descriptorPath(fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 	})
 	if err != nil {
-		return &os.PathError{Op: "link", Path: filepath.Join(dir.Name(), name), Err: err}
+		return &os.PathError{Op: "link", Path: path, Err: err}
 	}
 	return nil
-}
-
-// linkTemp gives the unnamed file a temporary name in dir.
-func (p *pending) linkTemp(dir *os.File) error {
-	for range maxTempNames {
-		temp := tempName(p.name)
-		err := p.link(dir, temp)
-		if errors.Is(err, unix.EEXIST) {
-			continue
-		} else if err != nil {
-			return err
-		}
-		p.dir, p.temp = dir, temp
-		return nil
-	}
-	return fmt.Errorf("%s: no temporary name is free after %d tries", dir.Name(), maxTempNames)
 }
 
 // rename renames the file from its temporary name to its own.
@@ -180,28 +148,31 @@ func (p *pending) rename() error {
 	if p.exclusive {
 		flags = unix.RENAME_NOREPLACE
 	}
-	err := withFD(p.dir, func(fd int) error { return p.sys.rename(fd, p.temp, p.name, flags) })
+	err := p.sys.rename(p.temp, p.path, flags)
+	if err == nil {
+		p.temp = ""
+		return nil
+	}
 	if p.exclusive && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)) {
 		// There is no such rename on NFS, among others, but a link replaces
 		// nothing either.
-		err = withFD(p.dir, func(fd int) error { return unix.Linkat(fd, p.temp, fd, p.name, 0) })
-		if err == nil && unlinkAt(p.dir, p.temp) != nil {
-			return nil // close tries once more
+		if err = unix.Link(p.temp, p.path); err == nil {
+			p.removeTemp()
+			return nil
 		}
 	}
-	if err != nil {
-		return &os.PathError{Op: "rename to", Path: p.target(), Err: err}
-	}
-	p.temp = ""
-	return nil
+	return &os.PathError{Op: "rename to", Path: p.path, Err: err}
 }
 
-func (p *pending) target() string { return filepath.Join(p.dir.Name(), p.name) }
+// removeTemp removes the temporary name. A sweeper will, if this doesn't.
+func (p *pending) removeTemp() {
+	if p.temp != "" && unlink(p.temp) == nil {
+		p.temp = ""
+	}
+}
 
 // close lets go of the file, and removes it if it wasn't published.
 func (p *pending) close() {
-	if p.temp != "" {
-		_ = unlinkAt(p.dir, p.temp) // a sweeper will, if this doesn't
-	}
+	p.removeTemp()
 	p.f.Close()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/superfly/ltx"
 	"golang.org/x/sys/unix"
 
+	"github.com/ltxfs/ltxfs/internal/ltxfile"
 	"github.com/ltxfs/ltxfs/replica"
 )
 
@@ -18,83 +19,89 @@ import (
 // of a FIFO.
 const openFlags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK
 
-// StatLTXFile returns a file as it is on disk now.
-func (c *ReplicaClient) StatLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID) (replica.File, error) {
-	f, err := c.stat(ctx, level, minTXID, maxTXID)
-	return f, replica.NewFileError("stat", level, minTXID, maxTXID, err)
+// StatLTXFile returns a file as it is on disk now. With ExactTime, it opens it.
+func (s *Store) StatLTXFile(ctx context.Context, name replica.Name, opts replica.StatOptions) (replica.File, error) {
+	stat := s.stat
+	if opts.ExactTime {
+		stat = s.exact
+	}
+	f, err := stat(ctx, name)
+	return f, replica.NewFileError("stat", name, err)
 }
 
-func (c *ReplicaClient) stat(ctx context.Context, level int, minTXID, maxTXID ltx.TXID) (replica.File, error) {
-	path, err := c.filePath(ctx, level, minTXID, maxTXID)
+func (s *Store) stat(ctx context.Context, name replica.Name) (replica.File, error) {
+	path, err := s.filePath(ctx, name)
 	if err != nil {
 		return replica.File{}, err
 	}
-	st, err := statPath(path)
-	switch {
-	case isMissing(err):
-		return replica.File{}, c.whyMissing(os.ErrNotExist)
-	case err != nil:
-		return replica.File{}, err
-	case !st.isRegular():
-		return replica.File{}, errNotRegular(path)
+	f, err := lookAt(unix.AT_FDCWD, path, name)
+	if isMissing(err) {
+		err = s.whyMissing(os.ErrNotExist)
 	}
-	return st.file(level, minTXID, maxTXID), nil
+	return f, err
+}
+
+// exact is stat, with the time in the header.
+func (s *Store) exact(ctx context.Context, name replica.Name) (replica.File, error) {
+	r, st, err := s.open(ctx, replica.File{Name: name})
+	if err != nil {
+		return replica.File{}, err
+	}
+	defer r.Close()
+	var b [ltx.HeaderSize]byte
+	n, err := r.ReadAt(b[:], 0)
+	if err != nil && err != io.EOF {
+		return replica.File{}, err
+	}
+	f := st.file(name)
+	if t, ok := ltxfile.HeaderTime(b[:n]); ok {
+		f.ModTime = t
+	}
+	return f, nil
 }
 
 func errNotRegular(path string) error {
 	return fmt.Errorf("%s is not a regular file: %w", path, os.ErrNotExist)
 }
 
-// OpenLTXFile reads a file as it is when it is opened. If the file is replaced
-// by another, the reader goes on with the old one.
-func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
-	r, err := c.openRange(ctx, replica.File{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}, offset, size)
+// OpenLTXFile reads a file as it is when it is opened. If the file is deleted or
+// replaced by another after that, the reader goes on with the old one. If it is
+// written to in place, a version's reader returns replica.ErrReplaced.
+func (s *Store) OpenLTXFile(ctx context.Context, f replica.File, offset, size int64) (io.ReadCloser, error) {
+	if err := replica.CheckRange(offset, size); err != nil {
+		return nil, replica.NewFileError("open", f.Name, err)
+	}
+	r, st, err := s.open(ctx, f)
 	if err != nil {
-		return nil, replica.NewFileError("open", level, minTXID, maxTXID, err)
+		return nil, replica.NewFileError("open", f.Name, err)
 	}
-	return r, nil
-}
-
-// OpenLTXFileVersion reads one version of a file. If another file has replaced
-// it before it is opened, or it is written to in place at any time, the error is
-// replica.ErrReplaced. If it is deleted or replaced by another file after it was
-// opened, the reader goes on with the old one.
-func (c *ReplicaClient) OpenLTXFileVersion(ctx context.Context, f replica.File, offset, size int64) (io.ReadCloser, error) {
-	if f.Version == "" {
-		err := fmt.Errorf("the version is empty: %w", os.ErrInvalid)
-		return nil, replica.NewFileError("open", f.Level, f.MinTXID, f.MaxTXID, err)
+	end := int64(st.Size)
+	if size > 0 && offset <= math.MaxInt64-size {
+		end = min(end, offset+size)
 	}
-	r, err := c.openRange(ctx, f, offset, size)
-	if err != nil {
-		return nil, replica.NewFileError("open", f.Level, f.MinTXID, f.MaxTXID, err)
-	}
-	return r, nil
+	return &reader{ctx: ctx, src: r, file: f, opened: st, pos: offset, end: end}, nil
 }
 
 // OpenLocal opens one version of a file for reading. What is written to it in
 // place afterwards shows.
-func (c *ReplicaClient) OpenLocal(ctx context.Context, f replica.File) (*os.File, error) {
-	if f.Version == "" {
-		err := fmt.Errorf("the version is empty: %w", os.ErrInvalid)
-		return nil, replica.NewFileError("open", f.Level, f.MinTXID, f.MaxTXID, err)
+func (s *Store) OpenLocal(ctx context.Context, f replica.File) (*os.File, error) {
+	if f.Version.IsZero() {
+		return nil, replica.NewFileError("open", f.Name, fmt.Errorf("the version is missing: %w", os.ErrInvalid))
 	}
-	r, _, err := c.open(ctx, f)
-	if err != nil {
-		return nil, replica.NewFileError("open", f.Level, f.MinTXID, f.MaxTXID, err)
-	}
-	return r, nil
+	r, _, err := s.open(ctx, f)
+	return r, replica.NewFileError("open", f.Name, err)
 }
 
-// open opens a file, of the version in f unless that is empty.
-func (c *ReplicaClient) open(ctx context.Context, f replica.File) (*os.File, attributes, error) {
-	path, err := c.filePath(ctx, f.Level, f.MinTXID, f.MaxTXID)
+// open opens a file, of the version in f if there is one.
+func (s *Store) open(ctx context.Context, f replica.File) (*os.File, attributes, error) {
+	path, err := s.filePath(ctx, f.Name)
 	if err != nil {
 		return nil, attributes{}, err
 	}
 	r, err := open(path, openFlags, 0)
 	switch {
 	case isMissing(err):
-		return nil, attributes{}, c.whyMissing(os.ErrNotExist)
+		return nil, attributes{}, s.whyMissing(os.ErrNotExist)
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO): // a link, a socket
 		return nil, attributes{}, errNotRegular(path)
 	case err != nil:
@@ -116,7 +123,7 @@ func checkOpened(r *os.File, want replica.Version) (attributes, error) {
 	if !st.isRegular() {
 		return st, errNotRegular(r.Name())
 	}
-	if want != "" && st.version() != want {
+	if !want.IsZero() && st.version() != want {
 		return st, replica.ErrReplaced
 	}
 	// It was for the opening only; whoever gets the descriptor expects a
@@ -127,29 +134,14 @@ func checkOpened(r *os.File, want replica.Version) (attributes, error) {
 	return st, nil
 }
 
-func (c *ReplicaClient) openRange(ctx context.Context, f replica.File, offset, size int64) (*reader, error) {
-	if err := replica.CheckRange(offset, size); err != nil {
-		return nil, err
-	}
-	r, st, err := c.open(ctx, f)
-	if err != nil {
-		return nil, err
-	}
-	end := st.size
-	if size > 0 && offset <= math.MaxInt64-size {
-		end = min(end, offset+size)
-	}
-	return &reader{ctx: ctx, src: r, file: f, want: st, pos: offset, end: end}, nil
-}
-
 // reader reads a range of a file. Close may be called while Read runs.
 type reader struct {
-	ctx  context.Context
-	src  *os.File
-	file replica.File
-	want attributes // if file has a version
-	pos  int64      // of the next byte
-	end  int64      // of the range
+	ctx    context.Context
+	src    *os.File
+	file   replica.File
+	opened attributes
+	pos    int64 // of the next byte
+	end    int64 // of the range
 }
 
 func (r *reader) Read(p []byte) (int, error) {
@@ -157,7 +149,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	if err == io.EOF {
 		return n, err // readers are asked for it by ==
 	}
-	return n, replica.NewFileError("read", r.file.Level, r.file.MinTXID, r.file.MaxTXID, err)
+	return n, replica.NewFileError("read", r.file.Name, err)
 }
 
 func (r *reader) read(p []byte) (int, error) {
@@ -189,19 +181,19 @@ func (r *reader) read(p []byte) (int, error) {
 }
 
 func (r *reader) checkVersion() error {
-	if r.file.Version == "" {
+	if r.file.Version.IsZero() {
 		return nil
 	}
 	st, err := stat(r.src)
 	if err != nil {
 		return err
 	}
-	if st.links < r.want.links {
+	if st.Nlink < r.opened.Nlink {
 		// It was deleted, or another file took its name. That changes ctime
 		// as well, and it is still what was opened.
-		r.want.links, r.want.ctime = st.links, st.ctime
+		r.opened.Nlink, r.opened.Ctime = st.Nlink, st.Ctime
 	}
-	if st.identity != r.want.identity {
+	if st.version() != r.opened.version() {
 		return fmt.Errorf("%s was changed in place: %w", r.src.Name(), replica.ErrReplaced)
 	}
 	return nil

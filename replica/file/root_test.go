@@ -11,32 +11,34 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // calls is every method of a client that needs its directory.
-func calls(t *testing.T, c *ReplicaClient, f replica.File) map[string]func() error {
+func calls(t *testing.T, s *Store, f replica.File) map[string]func() error {
 	t.Helper()
 	return map[string]func() error{
-		"list": func() error { _, err := c.LTXFiles(t.Context(), f.Level, 0, false); return err },
-		"stat": func() error { _, err := c.StatLTXFile(t.Context(), f.Level, f.MinTXID, f.MaxTXID); return err },
-		"open": func() error {
-			_, err := c.OpenLTXFile(t.Context(), f.Level, f.MinTXID, f.MaxTXID, 0, 0)
+		"list":       func() error { _, err := list(s, f.Level, replica.ListOptions{}); return err },
+		"list names": func() error { _, err := list(s, f.Level, replica.ListOptions{NamesOnly: true}); return err },
+		"stat":       func() error { _, err := s.StatLTXFile(t.Context(), f.Name, replica.StatOptions{}); return err },
+		"stat exact": func() error {
+			_, err := s.StatLTXFile(t.Context(), f.Name, replica.StatOptions{ExactTime: true})
 			return err
 		},
-		"open version": func() error { _, err := c.OpenLTXFileVersion(t.Context(), f, 0, 0); return err },
-		"open local":   func() error { _, err := c.OpenLocal(t.Context(), f); return err },
+		"open":         func() error { _, err := s.OpenLTXFile(t.Context(), replica.File{Name: f.Name}, 0, 0); return err },
+		"open version": func() error { _, err := s.OpenLTXFile(t.Context(), f, 0, 0); return err },
+		"open local":   func() error { _, err := s.OpenLocal(t.Context(), f); return err },
 		"write": func() error {
-			_, err := c.WriteLTXFile(t.Context(), f.Level, f.MinTXID, f.MaxTXID, bytes.NewReader(nil))
+			_, err := s.WriteLTXFile(t.Context(), f.Name, bytes.NewReader(nil), replica.WriteOptions{})
 			return err
 		},
 		"write exclusive": func() error {
-			_, err := c.WriteLTXFileExclusive(t.Context(), f.Level, f.MinTXID, f.MaxTXID, bytes.NewReader(nil))
+			_, err := s.WriteLTXFile(t.Context(), f.Name, bytes.NewReader(nil), replica.WriteOptions{Exclusive: true})
 			return err
 		},
-		"delete":     func() error { return c.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{f.Info()}) },
-		"delete all": func() error { return c.DeleteAll(t.Context()) },
-		"space":      func() error { _, err := c.Space(t.Context()); return err },
+		"delete":     func() error { return s.DeleteLTXFiles(t.Context(), f.Name) },
+		"delete all": func() error { return NewReplicaClient(s).DeleteAll(t.Context()) },
+		"space":      func() error { _, err := s.Space(t.Context()); return err },
 	}
 }
 
@@ -62,37 +64,37 @@ func TestRootVanishes(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				root := filepath.Join(t.TempDir(), "root")
 				require.NoError(t, os.Mkdir(root, 0o700))
-				c := New(root, replica.LitestreamFile)
-				f := write(t, c, 0, 1, 1, []byte("x"))
+				s := New(root, replica.LitestreamFile)
+				f := write(t, s, 0, 1, 1, []byte("x"))
 				require.NoError(t, vanish(root))
 				before := tree(t, filepath.Dir(root))
 				if !inited {
-					c = New(root, replica.Layout{})
+					s = New(root, replica.Layout{})
 				}
-				for name, call := range calls(t, c, f) {
+				for name, call := range calls(t, s, f) {
 					t.Run(name, func(t *testing.T) {
 						err := call()
 						requireUnavailable(t, err)
 						assert.ErrorContains(t, err, root)
 					})
 				}
-				assert.Equal(t, before, tree(t, filepath.Dir(root)), "the client has made or removed something")
+				assert.Equal(t, before, tree(t, filepath.Dir(root)), "the store has made or removed something")
 			})
 		}
 	}
 }
 
-// The client works again once the directory is back.
+// The store works again once the directory is back.
 func TestRootComesBack(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "root")
 	require.NoError(t, os.Mkdir(root, 0o700))
-	c := New(root, replica.LitestreamFile)
-	f := write(t, c, 0, 1, 1, []byte("x"))
+	s := New(root, replica.LitestreamFile)
+	f := write(t, s, 0, 1, 1, []byte("x"))
 	require.NoError(t, os.Rename(root, root+".away"))
-	_, err := c.StatLTXFile(t.Context(), 0, 1, 1)
+	_, err := s.StatLTXFile(t.Context(), storetest.Name(0, 1, 1), replica.StatOptions{})
 	requireUnavailable(t, err)
 	require.NoError(t, os.Rename(root+".away", root))
-	got, err := c.StatLTXFile(t.Context(), 0, 1, 1)
+	got, err := s.StatLTXFile(t.Context(), storetest.Name(0, 1, 1), replica.StatOptions{})
 	require.NoError(t, err)
 	assert.Equal(t, f, got)
 }
@@ -102,11 +104,11 @@ func TestRootVanishesDuringListing(t *testing.T) {
 	for read := range 3 {
 		root := filepath.Join(t.TempDir(), "root")
 		require.NoError(t, os.Mkdir(root, 0o700))
-		c := New(root, replica.LitestreamFile)
+		s := New(root, replica.LitestreamFile)
 		for txid := ltx.TXID(1); txid <= 3; txid++ {
-			write(t, c, 0, txid, txid, nil)
+			write(t, s, 0, txid, txid, nil)
 		}
-		it, err := c.LTXFiles(t.Context(), 0, 0, false)
+		it, err := NewReplicaClient(s).LTXFiles(t.Context(), 0, 0, false)
 		require.NoError(t, err)
 		for range read {
 			require.True(t, it.Next())
@@ -126,13 +128,13 @@ func TestRootVanishesDuringWrite(t *testing.T) {
 		"renamed": func(root string) error { return os.Rename(root, root+".away") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			both(t, func(t *testing.T, c *ReplicaClient) {
-				c.sys.syncFile = func(f *os.File) error { return vanish(c.Path()) }
-				t.Cleanup(func() { _ = os.RemoveAll(c.Path() + ".away") })
-				_, err := c.WriteLTXFile(t.Context(), 0, 1, 1, bytes.NewReader([]byte("x")))
+			both(t, func(t *testing.T, s *Store) {
+				s.sys.syncFile = func(f *os.File) error { return vanish(s.Path()) }
+				t.Cleanup(func() { _ = os.RemoveAll(s.Path() + ".away") })
+				_, err := s.WriteLTXFile(t.Context(), storetest.Name(0, 1, 1), bytes.NewReader([]byte("x")), replica.WriteOptions{})
 				requireUnavailable(t, err)
-				_, err = os.Stat(c.Path())
-				require.ErrorIs(t, err, os.ErrNotExist, "the client has made the root")
+				_, err = os.Stat(s.Path())
+				require.ErrorIs(t, err, os.ErrNotExist, "the store has made the root")
 			})
 		})
 	}
@@ -140,20 +142,20 @@ func TestRootVanishesDuringWrite(t *testing.T) {
 
 // A file that is missing in a replica that is there is only that.
 func TestMissingFile(t *testing.T) {
-	c := New(t.TempDir(), replica.LitestreamFile)
-	write(t, c, 0, 1, 1, nil)
+	s := New(t.TempDir(), replica.LitestreamFile)
+	write(t, s, 0, 1, 1, nil)
 	for level := range 2 {
-		missing := replica.File{Level: level, MinTXID: 2, MaxTXID: 2, Version: "00"}
-		for name, call := range calls(t, c, missing) {
+		missing := replica.File{Name: storetest.Name(level, 2, 2), Version: replica.Version{Size: 1}}
+		for name, call := range calls(t, s, missing) {
 			switch name {
-			case "stat", "open", "open version", "open local":
+			case "stat", "stat exact", "open", "open version", "open local":
 				err := call()
 				require.ErrorIs(t, err, os.ErrNotExist, name)
 				require.NotErrorIs(t, err, replica.ErrUnavailable, name)
-			case "list", "delete":
+			case "list", "list names", "delete":
 				require.NoError(t, call(), name)
 			}
 		}
 	}
-	assert.Len(t, replicatest.List(t, c, 0), 1)
+	assert.Len(t, storetest.List(t, s, 0), 1)
 }

@@ -10,14 +10,14 @@ import (
 )
 
 // Space returns the room in the file system of the replica's directory.
-func (c *ReplicaClient) Space(ctx context.Context) (replica.Space, error) {
+func (s *Store) Space(ctx context.Context) (replica.Space, error) {
 	if err := ctx.Err(); err != nil {
-		return replica.Space{}, fmt.Errorf("space of replica %s: %w", c.path, err)
+		return replica.Space{}, fmt.Errorf("space of replica %s: %w", s.path, err)
 	}
 	var st unix.Statfs_t
 	// A directory has a dot in it, and what has taken its place may not.
-	if _, err := retry(func() (int, error) { return 0, unix.Statfs(c.path+"/.", &st) }); err != nil {
-		return replica.Space{}, fmt.Errorf("space of replica %s: %w", c.path, c.whyMissing(err))
+	if _, err := retry(func() (int, error) { return 0, unix.Statfs(s.path+"/.", &st) }); err != nil {
+		return replica.Space{}, fmt.Errorf("space of replica %s: %w", s.path, s.whyMissing(err))
 	}
 	// Blocks are counted in fragments where the file system has them.
 	unit := int64(st.Frsize)

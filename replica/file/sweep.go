@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ltxfs/ltxfs/replica"
 )
 
 // A temporary name is a file's name between a dot, which keeps it out of what
@@ -18,50 +20,38 @@ import (
 const (
 	tempPrefix = "."
 	tempSuffix = ".tmp"
+	tempDigits = 16
 )
 
-func tempName(name string) string {
-	return fmt.Sprintf("%s%s.%016x%s", tempPrefix, name, rand.Uint64(), tempSuffix)
+// tempPath is a temporary path for what will have another.
+func tempPath(path string) string {
+	dir, name := filepath.Split(path)
+	return fmt.Sprintf("%s%s%s.%0*x%s", dir, tempPrefix, name, tempDigits, rand.Uint64(), tempSuffix)
 }
 
-// isTempName reports whether tempName makes such a name.
-func isTempName(name string) bool {
-	if len(name) != len(tempPrefix)+nameLen+1+txidDigits+len(tempSuffix) ||
-		!strings.HasPrefix(name, tempPrefix) || !strings.HasSuffix(name, tempSuffix) {
+// isTempName reports whether tempPath makes such a name.
+func isTempName(temp string) bool {
+	temp, hasPrefix := strings.CutPrefix(temp, tempPrefix)
+	temp, hasSuffix := strings.CutSuffix(temp, tempSuffix)
+	dot := strings.LastIndexByte(temp, '.')
+	if !hasPrefix || !hasSuffix || dot < 0 || len(temp)-dot-1 != tempDigits {
 		return false
 	}
-	name = name[len(tempPrefix) : len(name)-len(tempSuffix)]
-	_, isLTX := parseName(name[:nameLen])
-	_, isHex := parseHex(name[nameLen+1:])
-	return isLTX && name[nameLen] == '.' && isHex
+	_, isLTX := replica.ParseName(0, temp[:dot])
+	return isLTX && strings.Trim(temp[dot+1:], "0123456789abcdef") == ""
 }
 
-// sweeper removes what writers left behind that were killed, once for each
-// directory.
-type sweeper struct {
-	mu    sync.Mutex
-	swept map[string]bool
-}
-
-// sweep sweeps a directory unless that was done before. What can't be removed
-// is told to log and stays.
-func (s *sweeper) sweep(ctx context.Context, log *slog.Logger, dir *os.File) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.swept[dir.Name()] {
+// sweep removes what writers left in a directory that were killed, once. What can't
+// be removed is told to the log and stays.
+func (s *Store) sweep(ctx context.Context, dir string) {
+	if _, swept := s.swept.LoadOrStore(dir, nil); swept {
 		return
 	}
-	if err := sweepDir(ctx, log, dir.Name()); ctx.Err() != nil {
-		return // the next writer's turn
-	} else if isMissing(err) {
-		return // a DeleteAll has removed it
+	if err := sweepDir(ctx, s.log(), dir); ctx.Err() != nil || isMissing(err) {
+		s.swept.Delete(dir) // the next writer's turn
 	} else if err != nil {
-		log.Warn("can't look for leftovers of killed writers", "dir", dir.Name(), "error", err)
+		s.log().Warn("can't look for leftovers of killed writers", "dir", dir, "error", err)
 	}
-	if s.swept == nil {
-		s.swept = make(map[string]bool)
-	}
-	s.swept[dir.Name()] = true
 }
 
 // sweepDir removes the temporary files in a directory whose writers are dead.
@@ -72,16 +62,17 @@ func sweepDir(ctx context.Context, log *slog.Logger, path string) error {
 	}
 	defer dir.Close()
 	var temps []string
-	err = eachName(ctx, dir, func(name string) {
+	err = eachEntry(ctx, dir, (*os.File).Readdirnames, func(name string) bool {
 		if isTempName(name) {
 			temps = append(temps, name)
 		}
+		return true
 	})
 	if err != nil {
 		return err
 	}
 	for _, name := range temps {
-		switch removed, err := removeDead(dir, name); {
+		switch removed, err := removeDead(filepath.Join(path, name)); {
 		case err != nil:
 			log.Warn("can't remove what a killed writer left", "dir", path, "name", name, "error", err)
 		case removed:
@@ -106,9 +97,9 @@ func lock(f *os.File) error {
 }
 
 // removeDead removes a temporary file unless its writer holds the lock on it.
-func removeDead(dir *os.File, name string) (removed bool, err error) {
+func removeDead(path string) (removed bool, err error) {
 	// Some file systems give an exclusive lock only to who may write.
-	f, err := openAt(dir, name, unix.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := open(path, unix.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.EISDIR) {
 		return false, nil // done by another, or not ours
 	} else if err != nil {
@@ -126,10 +117,10 @@ func removeDead(dir *os.File, name string) (removed bool, err error) {
 	}
 	// Its writer may have finished, and the name be another's, since it was
 	// opened.
-	if st, err := statAt(dir, name); err != nil || !isSame(f, st) {
+	if !isAt(f, path) {
 		return false, nil
 	}
-	err = unlinkAt(dir, name)
+	err = unlink(path)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}

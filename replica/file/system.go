@@ -1,30 +1,24 @@
 package file
 
 import (
-	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// namesPerRead is how many names are read from a directory at once.
-const namesPerRead = 1024
-
 // system is the calls that tests make fail as disks do.
 type system struct {
 	// openUnnamed opens a file without a name in a directory, for writing.
-	openUnnamed func(dir *os.File) (*os.File, error)
+	openUnnamed func(dir string) (*os.File, error)
 
 	// write writes to a file that is being published.
 	write func(f *os.File, p []byte) (int, error)
 
-	// rename renames a file within a directory, as renameat2 does.
-	rename func(dir int, from, to string, flags uint) error
+	// rename renames a file, as renameat2 does.
+	rename func(from, to string, flags uint) error
 
 	// syncFile and syncDir bring a file or directory to stable storage.
 	syncFile func(f *os.File) error
@@ -41,15 +35,18 @@ func defaultSystem() system {
 	}
 }
 
-func openUnnamed(dir *os.File) (*os.File, error) {
-	return openAt(dir, ".", unix.O_TMPFILE|unix.O_RDWR, fileMode)
+func openUnnamed(dir string) (*os.File, error) {
+	if _, err := os.Stat(descriptors); err != nil {
+		return nil, unix.EOPNOTSUPP // it couldn't get a name: that goes by a path there
+	}
+	return open(dir, unix.O_TMPFILE|unix.O_RDWR, fileMode)
 }
 
-func rename(dir int, from, to string, flags uint) error {
+func rename(from, to string, flags uint) error {
 	if flags == 0 {
-		return unix.Renameat(dir, from, dir, to) // which older kernels have too
+		return unix.Rename(from, to) // which older kernels have too
 	}
-	return unix.Renameat2(dir, from, dir, to, flags)
+	return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, flags)
 }
 
 // open is os.OpenFile without its O_CREATE handling and without touching the
@@ -93,75 +90,30 @@ func stat(f *os.File) (attributes, error) {
 	if err != nil {
 		return attributes{}, &fs.PathError{Op: "fstat", Path: f.Name(), Err: err}
 	}
-	return attributesOf(&st), nil
-}
-
-// statAt is lstat of a name in a directory.
-func statAt(dir *os.File, name string) (attributes, error) {
-	var st unix.Statx_t
-	err := withFD(dir, func(fd int) error { return unix.Statx(fd, name, unix.AT_SYMLINK_NOFOLLOW, statMask, &st) })
-	if err != nil {
-		return attributes{}, &fs.PathError{Op: "lstat", Path: filepath.Join(dir.Name(), name), Err: err}
-	}
-	return attributesOf(&st), nil
+	return attributes(st), nil
 }
 
 // statPath is lstat.
-func statPath(path string) (attributes, error) {
+func statPath(path string) (attributes, error) { return statAt(unix.AT_FDCWD, path) }
+
+// statAt is lstat of a path below the directory that a descriptor is of.
+func statAt(dir int, path string) (attributes, error) {
 	var st unix.Statx_t
 	_, err := retry(func() (int, error) {
-		return 0, unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, statMask, &st)
+		return 0, unix.Statx(dir, path, unix.AT_SYMLINK_NOFOLLOW, statMask, &st)
 	})
 	if err != nil {
 		return attributes{}, &fs.PathError{Op: "lstat", Path: path, Err: err}
 	}
-	return attributesOf(&st), nil
+	return attributes(st), nil
 }
 
-// eachName calls f with each name in a directory, in no order. A name may come
-// twice if the directory changes meanwhile.
-func eachName(ctx context.Context, dir *os.File, f func(name string)) error {
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		names, err := dir.Readdirnames(namesPerRead)
-		for _, name := range names {
-			f(name)
-		}
-		// A directory that was removed after it was opened reads as missing.
-		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrNotExist) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
-}
-
-// unlinkAt removes a file's name from a directory.
-func unlinkAt(dir *os.File, name string) error {
-	err := withFD(dir, func(fd int) error { return unix.Unlinkat(fd, name, 0) })
-	if err != nil {
-		return &fs.PathError{Op: "unlink", Path: filepath.Join(dir.Name(), name), Err: err}
+// unlink removes a file's name.
+func unlink(path string) error {
+	if _, err := retry(func() (int, error) { return 0, unix.Unlink(path) }); err != nil {
+		return &fs.PathError{Op: "unlink", Path: path, Err: err}
 	}
 	return nil
-}
-
-// openAt opens a name in a directory.
-func openAt(dir *os.File, name string, flags int, mode uint32) (*os.File, error) {
-	path := filepath.Join(dir.Name(), name)
-	var f *os.File
-	err := withFD(dir, func(fd int) error {
-		n, err := unix.Openat(fd, name, flags|unix.O_CLOEXEC, mode)
-		if err == nil {
-			f = os.NewFile(uintptr(n), path)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	return f, nil
 }
 
 // descriptors is where every open file has a path, even one without a name.

@@ -2,7 +2,6 @@ package file
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -12,26 +11,26 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"github.com/superfly/ltx"
+	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/replica"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // Two files may differ in nothing but their content and their birth: a damaged
 // one, and the good copy that replaces it.
 func TestVersionOfRepaired(t *testing.T) {
-	c := New(t.TempDir(), replica.LitestreamFile)
-	path := pathOf(c, 0, 1, 1)
+	s := New(t.TempDir(), replica.LitestreamFile)
+	path := pathOf(s, 0, 1, 1)
 	putAt := func(data string) attributes {
 		put(t, path, []byte(data))
-		require.NoError(t, os.Chtimes(path, replicatest.DefaultTime, replicatest.DefaultTime))
+		require.NoError(t, os.Chtimes(path, storetest.DefaultTime, storetest.DefaultTime))
 		st, err := statPath(path)
 		require.NoError(t, err)
 		return st
 	}
 	damaged := putAt("damaged")
-	if damaged.birth == (timestamp{}) {
+	if damaged.Btime == (unix.StatxTimestamp{}) {
 		// Then there is only the rest.
 		assert.NotEmpty(t, damaged.version())
 		return
@@ -40,13 +39,13 @@ func TestVersionOfRepaired(t *testing.T) {
 	for time.Now().Before(deadline) {
 		require.NoError(t, os.Remove(path))
 		repaired := putAt("regular")
-		if repaired.birth == damaged.birth {
+		if repaired.Btime == damaged.Btime {
 			continue // the clock has not moved yet
 		}
-		repaired.inode = damaged.inode // which is often so by itself
-		repaired.ctime = damaged.ctime // which coarse clocks may have alike
-		assert.Equal(t, damaged.mtime, repaired.mtime)
-		assert.Equal(t, damaged.size, repaired.size)
+		repaired.Ino = damaged.Ino     // which is often so by itself
+		repaired.Ctime = damaged.Ctime // which coarse clocks may have alike
+		assert.Equal(t, damaged.Mtime, repaired.Mtime)
+		assert.Equal(t, damaged.Size, repaired.Size)
 		assert.NotEqual(t, damaged.version(), repaired.version())
 		return
 	}
@@ -64,7 +63,7 @@ func retime(t *testing.T, path string, change func() error) (before, after attri
 		require.NoError(t, change())
 		after, err = statPath(path)
 		require.NoError(t, err)
-		if after.ctime != before.ctime {
+		if after.Ctime != before.Ctime {
 			return before, after
 		}
 	}
@@ -75,43 +74,41 @@ func retime(t *testing.T, path string, change func() error) (before, after attri
 // A damaged file is repaired in place, as by "cp -p": inode, size, mtime and
 // birth stay.
 func TestVersionOfRepairedInPlace(t *testing.T) {
-	c := New(t.TempDir(), replica.LitestreamFile)
-	damaged, good := replicatest.LTX(t, 1, 1), replicatest.LTX(t, 1, 1)
+	s := New(t.TempDir(), replica.LitestreamFile)
+	damaged, good := storetest.LTX(t, 1, 1), storetest.LTX(t, 1, 1)
 	damaged[len(damaged)-1] ^= 1
-	write(t, c, 0, 1, 1, damaged)
-	path := pathOf(c, 0, 1, 1)
+	write(t, s, 0, 1, 1, damaged)
+	path := pathOf(s, 0, 1, 1)
 	before, after := retime(t, path, func() error {
 		return errors.Join(os.WriteFile(path, good, 0o600),
-			os.Chtimes(path, replicatest.DefaultTime, replicatest.DefaultTime))
+			os.Chtimes(path, storetest.DefaultTime, storetest.DefaultTime))
 	})
 	assert.True(t, after.isSameFile(before))
-	assert.Equal(t, before.size, after.size)
-	assert.Equal(t, before.mtime, after.mtime)
+	assert.Equal(t, before.Size, after.Size)
+	assert.Equal(t, before.Mtime, after.Mtime)
 	assert.NotEqual(t, before.version(), after.version())
-	old := before.file(0, 1, 1)
-	_, err := c.OpenLTXFileVersion(t.Context(), old, 0, 0)
+	old := before.file(storetest.Name(0, 1, 1))
+	_, err := s.OpenLTXFile(t.Context(), old, 0, 0)
 	require.ErrorIs(t, err, replica.ErrReplaced)
-	_, err = c.OpenLocal(t.Context(), old)
+	_, err = s.OpenLocal(t.Context(), old)
 	require.ErrorIs(t, err, replica.ErrReplaced)
 }
 
 // A write returns the version that stays: nothing that it does comes after.
 func TestVersionOfWrite(t *testing.T) {
-	both(t, func(t *testing.T, c *ReplicaClient) {
-		for _, write := range []func(context.Context, int, ltx.TXID, ltx.TXID, io.Reader) (replica.File, error){
-			c.WriteLTXFileExclusive, c.WriteLTXFileVersion, c.WriteLTXFileVersion,
-		} {
-			f, err := write(t.Context(), 0, 1, 1, bytes.NewReader(replicatest.LTX(t, 1, 1)))
+	both(t, func(t *testing.T, s *Store) {
+		data := storetest.LTX(t, 1, 1)
+		for _, exclusive := range []bool{true, false, false} {
+			f, err := s.WriteLTXFile(t.Context(), storetest.Name(0, 1, 1), bytes.NewReader(data), replica.WriteOptions{Exclusive: exclusive})
 			require.NoError(t, err)
-			assert.Regexp(t, "^[0-9a-f]{32}$", string(f.Version))
-			got, err := c.StatLTXFile(t.Context(), 0, 1, 1)
+			assert.Equal(t, replica.Version{Size: int64(len(data)), Inode: f.Version.Inode}, f.Version)
+			assert.NotZero(t, f.Version.Inode)
+			got, err := s.StatLTXFile(t.Context(), storetest.Name(0, 1, 1), replica.StatOptions{})
 			require.NoError(t, err)
 			assert.Equal(t, f, got)
-			it, err := c.LTXFiles(t.Context(), 0, 0, false)
-			require.NoError(t, err)
-			require.True(t, it.Next())
-			assert.Equal(t, f.Version, it.(replica.VersionIterator).Version())
-			require.NoError(t, it.Close())
+			files := storetest.List(t, s, 0)
+			require.Len(t, files, 1)
+			assert.Equal(t, f.Version, files[0].Version)
 		}
 	})
 }
@@ -119,20 +116,20 @@ func TestVersionOfWrite(t *testing.T) {
 // Reading leaves the version as it is. What changes the file makes another, even
 // if its content stays, and it is the same file all the same.
 func TestVersionChanges(t *testing.T) {
-	c := New(t.TempDir(), replica.LitestreamFile)
-	f := write(t, c, 0, 1, 1, replicatest.LTX(t, 1, 1))
-	path := pathOf(c, 0, 1, 1)
+	s := New(t.TempDir(), replica.LitestreamFile)
+	f := write(t, s, 0, 1, 1, storetest.LTX(t, 1, 1))
+	path := pathOf(s, 0, 1, 1)
 	_, err := os.ReadFile(path)
 	require.NoError(t, err)
-	got, err := c.StatLTXFile(t.Context(), 0, 1, 1)
+	got, err := s.StatLTXFile(t.Context(), storetest.Name(0, 1, 1), replica.StatOptions{})
 	require.NoError(t, err)
 	assert.Equal(t, f, got)
 
-	link := filepath.Join(c.Path(), "link")
+	link := filepath.Join(s.Path(), "link")
 	for name, change := range map[string]func() error{
 		"link":  func() error { _ = os.Remove(link); return os.Link(path, link) },
 		"chmod": func() error { return os.Chmod(path, 0o600) },
-		"mtime": func() error { return os.Chtimes(path, time.Time{}, replicatest.DefaultTime.Add(time.Nanosecond)) },
+		"mtime": func() error { return os.Chtimes(path, time.Time{}, storetest.DefaultTime.Add(time.Nanosecond)) },
 	} {
 		before, after := retime(t, path, change)
 		assert.NotEqual(t, before.version(), after.version(), name)
@@ -143,14 +140,14 @@ func TestVersionChanges(t *testing.T) {
 // A reader of one version reads on when the file is deleted or another takes its
 // name, although that moves ctime.
 func TestVersionReadsOn(t *testing.T) {
-	c := New(t.TempDir(), replica.LitestreamFile)
-	data := replicatest.Bytes(1, 10_000)
+	s := New(t.TempDir(), replica.LitestreamFile)
+	data := storetest.Bytes(1, 10_000)
 	for name, change := range map[string]func() error{
-		"deleted":  func() error { return os.Remove(pathOf(c, 0, 1, 1)) },
-		"replaced": func() error { write(t, c, 0, 1, 1, []byte("other")); return nil },
+		"deleted":  func() error { return os.Remove(pathOf(s, 0, 1, 1)) },
+		"replaced": func() error { write(t, s, 0, 1, 1, []byte("other")); return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := c.OpenLTXFileVersion(t.Context(), write(t, c, 0, 1, 1, data), 0, 0)
+			r, err := s.OpenLTXFile(t.Context(), write(t, s, 0, 1, 1, data), 0, 0)
 			require.NoError(t, err)
 			defer r.Close()
 			first := make([]byte, 10)

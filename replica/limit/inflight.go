@@ -4,16 +4,16 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"sync"
 
-	"github.com/superfly/ltx"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// NewInFlight returns a client that has no more than n operations on c under way
+// NewInFlight returns a store that has no more than n operations on s under way
 // at a time. More wait for their turn, in the order in which they came, for as
 // long as their contexts let them. 0 or less is no limit.
 //
@@ -23,17 +23,15 @@ import (
 // starve the others. A listing holds one only while it gets the next file, since
 // nobody knows how long its caller takes over each. Who opens several bodies at
 // once, or reads the store while it writes to it, needs as many places.
-func NewInFlight(c replica.Client, n int) replica.Client {
+func NewInFlight(s replica.Store, n int) replica.Store {
 	if n <= 0 {
-		return c
+		return s
 	}
-	return &inFlight{Around: replica.Around{Client: c}, places: semaphore.NewWeighted(int64(n))}
+	return &inFlight{Wrapper: replica.Wrapper{Store: s}, places: semaphore.NewWeighted(int64(n))}
 }
 
-var _ replica.LocalOpener = (*inFlight)(nil)
-
 type inFlight struct {
-	replica.Around
+	replica.Wrapper
 	places *semaphore.Weighted
 }
 
@@ -47,79 +45,50 @@ func (l *inFlight) enter(ctx context.Context) error {
 
 func (l *inFlight) leave() { l.places.Release(1) }
 
-// Init calls the Init of the client inside.
-func (l *inFlight) Init(ctx context.Context) error {
+// within does something to a file in a place.
+func within[T any](ctx context.Context, l *inFlight, op string, name replica.Name, do func() (T, error)) (v T, err error) {
 	if err := l.enter(ctx); err != nil {
-		return fmt.Errorf("init: %w", err)
+		return v, replica.NewFileError(op, name, err)
 	}
 	defer l.leave()
-	return l.Around.Init(ctx)
+	return do()
 }
 
-// LTXFiles implements replica.Client.
-func (l *inFlight) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+func (l *inFlight) LTXFiles(ctx context.Context, level int, opts replica.ListOptions) iter.Seq2[replica.File, error] {
+	return func(yield func(replica.File, error) bool) {
+		fail := func(err error) { yield(replica.File{}, fmt.Errorf("list level %d: %w", level, err)) }
+		if err := l.enter(ctx); err != nil {
+			fail(err)
+			return
+		}
+		inside := true
+		defer func() {
+			if inside {
+				l.leave()
+			}
+		}()
+		for f, err := range l.Store.LTXFiles(ctx, level, opts) {
+			l.leave()
+			inside = false
+			if !yield(f, err) || err != nil {
+				return
+			}
+			if err := l.enter(ctx); err != nil {
+				fail(err)
+				return
+			}
+			inside = true
+		}
+	}
+}
+
+func (l *inFlight) StatLTXFile(ctx context.Context, name replica.Name, opts replica.StatOptions) (replica.File, error) {
+	return within(ctx, l, "stat", name, func() (replica.File, error) { return l.Store.StatLTXFile(ctx, name, opts) })
+}
+
+func (l *inFlight) OpenLTXFile(ctx context.Context, f replica.File, offset, size int64) (io.ReadCloser, error) {
 	if err := l.enter(ctx); err != nil {
-		return nil, fmt.Errorf("list level %d: %w", level, err)
-	}
-	defer l.leave()
-	it, err := l.Client.LTXFiles(ctx, level, seek, useMetadata)
-	if err != nil {
-		return nil, err
-	}
-	return replica.AroundIterator(&iterator{FileIterator: it, ctx: ctx, level: level, limit: l}, it), nil
-}
-
-// iterator takes a place for each file.
-type iterator struct {
-	ltx.FileIterator
-	ctx   context.Context
-	level int
-	limit *inFlight
-	err   error // of waiting
-}
-
-func (it *iterator) Next() bool {
-	if it.err != nil {
-		return it.FileIterator.Next() // which was closed
-	}
-	if err := it.limit.enter(it.ctx); err != nil {
-		it.err = fmt.Errorf("list level %d: %w", it.level, err)
-		_ = it.FileIterator.Close() // the first error counts
-		return false
-	}
-	defer it.limit.leave()
-	return it.FileIterator.Next()
-}
-
-func (it *iterator) Err() error {
-	if it.err != nil {
-		return it.err
-	}
-	return it.FileIterator.Err()
-}
-
-func (it *iterator) Close() error {
-	if err := it.FileIterator.Close(); it.err == nil {
-		return err
-	}
-	return it.err
-}
-
-// OpenLTXFile implements replica.Client.
-func (l *inFlight) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
-	return l.open(ctx, replica.File{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}, func() (io.ReadCloser, error) {
-		return l.Client.OpenLTXFile(ctx, level, minTXID, maxTXID, offset, size)
-	})
-}
-
-// OpenLTXFileVersion implements replica.VersionOpener.
-func (l *inFlight) OpenLTXFileVersion(ctx context.Context, f replica.File, offset, size int64) (io.ReadCloser, error) {
-	return l.open(ctx, f, func() (io.ReadCloser, error) { return l.Around.OpenLTXFileVersion(ctx, f, offset, size) })
-}
-
-func (l *inFlight) open(ctx context.Context, f replica.File, open func() (io.ReadCloser, error)) (_ io.ReadCloser, err error) {
-	if err := l.enter(ctx); err != nil {
-		return nil, replica.NewFileError("open", f.Level, f.MinTXID, f.MaxTXID, err)
+		return nil, replica.NewFileError("open", f.Name, err)
 	}
 	b := &held{leave: sync.OnceFunc(l.leave)}
 	defer func() {
@@ -127,10 +96,11 @@ func (l *inFlight) open(ctx context.Context, f replica.File, open func() (io.Rea
 			b.leave() // also after a panic
 		}
 	}()
-	if b.ReadCloser, err = open(); err != nil {
-		b.ReadCloser = nil
+	rc, err := l.Store.OpenLTXFile(ctx, f, offset, size)
+	if err != nil {
 		return nil, err
 	}
+	b.ReadCloser = rc
 	b.unwatch = context.AfterFunc(ctx, b.leave)
 	return b, nil
 }
@@ -160,75 +130,21 @@ func (b *held) done() {
 	b.leave()
 }
 
-// OpenLocal implements replica.LocalOpener. What the kernel then reads holds no
-// place.
+// OpenLocal opens a file in a place. What the kernel then reads holds none.
 func (l *inFlight) OpenLocal(ctx context.Context, f replica.File) (*os.File, error) {
-	if err := l.enter(ctx); err != nil {
-		return nil, replica.NewFileError("open", f.Level, f.MinTXID, f.MaxTXID, err)
-	}
-	defer l.leave()
-	return openLocal(ctx, l.Client, f)
+	return within(ctx, l, "open", f.Name, func() (*os.File, error) { return l.Store.OpenLocal(ctx, f) })
 }
 
-// WriteLTXFile implements replica.Client.
-func (l *inFlight) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
-	if err := l.enter(ctx); err != nil {
-		return nil, replica.NewFileError("write", level, minTXID, maxTXID, err)
-	}
-	defer l.leave()
-	return l.Client.WriteLTXFile(ctx, level, minTXID, maxTXID, r)
+func (l *inFlight) WriteLTXFile(ctx context.Context, name replica.Name, content replica.Content, opts replica.WriteOptions) (replica.File, error) {
+	return within(ctx, l, "write", name, func() (replica.File, error) {
+		return l.Store.WriteLTXFile(ctx, name, content, opts)
+	})
 }
 
-// WriteLTXFileVersion implements replica.VersionWriter.
-func (l *inFlight) WriteLTXFileVersion(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
+func (l *inFlight) DeleteLTXFiles(ctx context.Context, names ...replica.Name) error {
 	if err := l.enter(ctx); err != nil {
-		return replica.File{}, replica.NewFileError("write", level, minTXID, maxTXID, err)
+		return fmt.Errorf("delete files: all %d are left: %w", len(names), err)
 	}
 	defer l.leave()
-	return l.Around.WriteLTXFileVersion(ctx, level, minTXID, maxTXID, r)
-}
-
-// WriteLTXFileExclusive implements replica.ExclusiveWriter.
-func (l *inFlight) WriteLTXFileExclusive(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
-	if err := l.enter(ctx); err != nil {
-		return replica.File{}, replica.NewFileError("write", level, minTXID, maxTXID, err)
-	}
-	defer l.leave()
-	return l.Around.WriteLTXFileExclusive(ctx, level, minTXID, maxTXID, r)
-}
-
-// StatLTXFile implements replica.Stater.
-func (l *inFlight) StatLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID) (replica.File, error) {
-	if err := l.enter(ctx); err != nil {
-		return replica.File{}, replica.NewFileError("stat", level, minTXID, maxTXID, err)
-	}
-	defer l.leave()
-	return l.Around.StatLTXFile(ctx, level, minTXID, maxTXID)
-}
-
-// StatLTXFileExact implements replica.ExactStater.
-func (l *inFlight) StatLTXFileExact(ctx context.Context, level int, minTXID, maxTXID ltx.TXID) (replica.File, error) {
-	if err := l.enter(ctx); err != nil {
-		return replica.File{}, replica.NewFileError("stat", level, minTXID, maxTXID, err)
-	}
-	defer l.leave()
-	return l.Around.StatLTXFileExact(ctx, level, minTXID, maxTXID)
-}
-
-// DeleteLTXFiles implements replica.Client.
-func (l *inFlight) DeleteLTXFiles(ctx context.Context, files []*ltx.FileInfo) error {
-	if err := l.enter(ctx); err != nil {
-		return fmt.Errorf("delete files: all %d are left: %w", len(files), err)
-	}
-	defer l.leave()
-	return l.Client.DeleteLTXFiles(ctx, files)
-}
-
-// DeleteAll implements replica.Client.
-func (l *inFlight) DeleteAll(ctx context.Context) error {
-	if err := l.enter(ctx); err != nil {
-		return fmt.Errorf("delete all: %w", err)
-	}
-	defer l.leave()
-	return l.Client.DeleteAll(ctx)
+	return l.Store.DeleteLTXFiles(ctx, names...)
 }

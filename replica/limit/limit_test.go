@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -19,43 +20,40 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/limit"
 	"github.com/ltxfs/ltxfs/replica/mock"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const perSecond = 100 << 10
 
+var one = storetest.Name(0, 1, 1)
+
 // Reading and writing take the time that the limit says, together.
 func TestBandwidth(t *testing.T) {
 	const size = 5 * perSecond
-	content := replicatest.Bytes(1, size)
-	write := func(t *testing.T, c replica.Client, txid ltx.TXID) {
-		_, err := replica.Write(t.Context(), c, 0, txid, txid, bytes.NewReader(content))
-		require.NoError(t, err)
+	content := storetest.Bytes(1, size)
+	write := func(t *testing.T, s replica.Store, txid ltx.TXID) {
+		storetest.Write(t, s, storetest.Name(0, txid, txid), content)
 	}
-	read := func(t *testing.T, c replica.Client) {
-		r, err := c.OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
-		require.NoError(t, err)
-		defer r.Close()
-		got, err := io.ReadAll(r)
-		require.NoError(t, err)
+	read := func(t *testing.T, s replica.Store) {
+		got := storetest.Read(t, s, replica.File{Name: one}, 0, 0)
 		require.True(t, bytes.Equal(content, got))
 	}
 	for _, tt := range []struct {
 		name        string
 		read, write int64
-		run         func(t *testing.T, c replica.Client)
+		run         func(t *testing.T, s replica.Store)
 		want        time.Duration
 	}{
 		{"read", perSecond, 0, read, 5 * time.Second},
-		{"write", 0, perSecond, func(t *testing.T, c replica.Client) { write(t, c, 2) }, 5 * time.Second},
+		{"write", 0, perSecond, func(t *testing.T, s replica.Store) { write(t, s, 2) }, 5 * time.Second},
 		{"read without a limit", 0, perSecond, read, 0},
-		{"write without a limit", perSecond, 0, func(t *testing.T, c replica.Client) { write(t, c, 2) }, 0},
-		{"read by two", perSecond, perSecond, func(t *testing.T, c replica.Client) {
+		{"write without a limit", perSecond, 0, func(t *testing.T, s replica.Store) { write(t, s, 2) }, 0},
+		{"read by two", perSecond, perSecond, func(t *testing.T, s replica.Store) {
 			done := make(chan struct{})
-			go func() { read(t, c); close(done) }()
-			read(t, c)
+			go func() { read(t, s); close(done) }()
+			read(t, s)
 			<-done
 		}, 10 * time.Second},
 		{"no limits", 0, -1, read, 0},
@@ -79,8 +77,8 @@ func TestBandwidthWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := mock.New()
 		f := m.Put(0, 1, 1, make([]byte, 10*perSecond))
-		c := limit.NewBandwidth(m, perSecond, perSecond)
-		r, err := replica.Open(t.Context(), c, f, 0, 0)
+		s := limit.NewBandwidth(m, perSecond, perSecond)
+		r, err := s.OpenLTXFile(t.Context(), f, 0, 0)
 		require.NoError(t, err)
 		defer r.Close()
 		for range 20 {
@@ -99,7 +97,7 @@ func TestBandwidthWaits(t *testing.T) {
 				time.AfterFunc(time.Second, cancel)
 			}
 			begin := time.Now()
-			r, err := c.OpenLTXFile(ctx, 0, 1, 1, 0, 0)
+			r, err := s.OpenLTXFile(ctx, replica.File{Name: one}, 0, 0)
 			require.NoError(t, err)
 			_, err = io.Copy(io.Discard, r)
 			require.ErrorIs(t, err, want)
@@ -107,7 +105,7 @@ func TestBandwidthWaits(t *testing.T) {
 			require.ErrorAs(t, err, &fe)
 			assert.Equal(t, "read", fe.Op)
 			require.NoError(t, r.Close())
-			_, err = c.WriteLTXFile(ctx, 0, 2, 2, bytes.NewReader(make([]byte, 10*perSecond)))
+			_, err = s.WriteLTXFile(ctx, storetest.Name(0, 2, 2), bytes.NewReader(make([]byte, 10*perSecond)), replica.WriteOptions{})
 			require.ErrorIs(t, err, want)
 			assert.LessOrEqual(t, time.Since(begin), 3*time.Second)
 			cancel()
@@ -121,7 +119,7 @@ func TestBandwidthTiny(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := mock.New()
 		begin := time.Now()
-		_, err := limit.NewBandwidth(m, 1, 2).WriteLTXFile(t.Context(), 0, 1, 1, bytes.NewReader([]byte("12345")))
+		_, err := limit.NewBandwidth(m, 1, 2).WriteLTXFile(t.Context(), one, bytes.NewReader([]byte("12345")), replica.WriteOptions{})
 		require.NoError(t, err)
 		assert.Equal(t, 2*time.Second, time.Since(begin))
 		got, _ := m.Bytes(0, 1, 1)
@@ -129,8 +127,21 @@ func TestBandwidthTiny(t *testing.T) {
 	})
 }
 
+// A pace that is set already is kept beside the limit.
+func TestBandwidthKeepsPace(t *testing.T) {
+	broken := errors.New("broken")
+	for _, want := range []error{nil, broken} {
+		m, asked := mock.New(), 0
+		_, err := limit.NewBandwidth(m, 0, 1<<40).WriteLTXFile(t.Context(), one, bytes.NewReader([]byte("12345")), replica.WriteOptions{
+			Pace: func(_ context.Context, n int) error { asked += n; return want },
+		})
+		require.ErrorIs(t, err, want)
+		assert.Equal(t, 5, asked)
+	}
+}
+
 // ops are the operations that take a place, each on a file that is there.
-func ops(c replica.Client, f replica.File) map[string]func(ctx context.Context) error {
+func ops(s replica.Store, f replica.File) map[string]func(ctx context.Context) error {
 	drop := func(_ any, err error) error { return err }
 	read := func(r io.ReadCloser, err error) error {
 		if err == nil {
@@ -139,24 +150,26 @@ func ops(c replica.Client, f replica.File) map[string]func(ctx context.Context) 
 		}
 		return err
 	}
-	level, txid, data := f.Level, f.MinTXID, []byte("x")
+	write := func(ctx context.Context, txid ltx.TXID, opts replica.WriteOptions) error {
+		return drop(s.WriteLTXFile(ctx, storetest.Name(1, txid, txid), bytes.NewReader([]byte("x")), opts))
+	}
 	return map[string]func(ctx context.Context) error{
-		"init": func(ctx context.Context) error { return c.(interface{ Init(context.Context) error }).Init(ctx) },
-		"list": func(ctx context.Context) error { return drop(c.LTXFiles(ctx, level, 0, false)) },
-		"stat": func(ctx context.Context) error { return drop(c.(replica.Stater).StatLTXFile(ctx, level, txid, txid)) },
+		"list": func(ctx context.Context) error {
+			for _, err := range s.LTXFiles(ctx, f.Level, replica.ListOptions{}) {
+				return err
+			}
+			return nil
+		},
+		"stat": func(ctx context.Context) error { return drop(s.StatLTXFile(ctx, f.Name, replica.StatOptions{})) },
 		"exact": func(ctx context.Context) error {
-			return drop(c.(replica.ExactStater).StatLTXFileExact(ctx, level, txid, txid))
+			return drop(s.StatLTXFile(ctx, f.Name, replica.StatOptions{ExactTime: true}))
 		},
-		"open":          func(ctx context.Context) error { return read(c.OpenLTXFile(ctx, level, txid, txid, 0, 0)) },
-		"open version":  func(ctx context.Context) error { return read(replica.Open(ctx, c, f, 0, 0)) },
-		"open local":    func(ctx context.Context) error { return drop(c.(replica.LocalOpener).OpenLocal(ctx, f)) },
-		"write":         func(ctx context.Context) error { return drop(c.WriteLTXFile(ctx, 1, 2, 2, bytes.NewReader(data))) },
-		"write version": func(ctx context.Context) error { return drop(replica.Write(ctx, c, 1, 3, 3, bytes.NewReader(data))) },
-		"write exclusive": func(ctx context.Context) error {
-			return drop(replica.WriteExclusive(ctx, c, 1, 4, 4, bytes.NewReader(data)))
-		},
-		"delete":     func(ctx context.Context) error { return c.DeleteLTXFiles(ctx, []*ltx.FileInfo{{Level: 5}}) },
-		"delete all": func(ctx context.Context) error { return c.DeleteAll(ctx) },
+		"open":            func(ctx context.Context) error { return read(s.OpenLTXFile(ctx, replica.File{Name: f.Name}, 0, 0)) },
+		"open version":    func(ctx context.Context) error { return read(s.OpenLTXFile(ctx, f, 0, 0)) },
+		"open local":      func(ctx context.Context) error { return drop(s.OpenLocal(ctx, f)) },
+		"write":           func(ctx context.Context) error { return write(ctx, 2, replica.WriteOptions{}) },
+		"write exclusive": func(ctx context.Context) error { return write(ctx, 4, replica.WriteOptions{Exclusive: true}) },
+		"delete":          func(ctx context.Context) error { return s.DeleteLTXFiles(ctx, storetest.Name(5, 0, 0)) },
 	}
 }
 
@@ -167,15 +180,15 @@ func TestInFlight(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := mock.New()
 			f := m.Put(0, 1, 1, []byte("content"))
-			c := limit.NewInFlight(m, 1)
-			op := ops(c, f)[name]
-			held, err := c.OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
+			s := limit.NewInFlight(m, 1)
+			op := ops(s, f)[name]
+			held, err := s.OpenLTXFile(t.Context(), replica.File{Name: one}, 0, 0)
 			require.NoError(t, err)
 			m.ResetCalls()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 			defer cancel()
 			require.ErrorIs(t, op(ctx), context.DeadlineExceeded)
-			for _, o := range []mock.Op{mock.OpInit, mock.OpList, mock.OpStat, mock.OpOpen, mock.OpWrite, mock.OpDelete, mock.OpDeleteAll} {
+			for _, o := range []mock.Op{mock.OpList, mock.OpStat, mock.OpOpen, mock.OpWrite, mock.OpDelete} {
 				assert.Zero(t, m.Calls(o), "it didn't wait")
 			}
 			done := make(chan error)
@@ -197,31 +210,31 @@ func TestInFlight(t *testing.T) {
 // A body holds its place until its end, an error, Close, or the end of its
 // context, whichever comes first, and gives it back once.
 func TestInFlightBodies(t *testing.T) {
-	for name, leave := range map[string]func(t *testing.T, m *mock.ReplicaClient, r io.ReadCloser, cancel func()){
-		"end": func(t *testing.T, _ *mock.ReplicaClient, r io.ReadCloser, _ func()) {
+	for name, leave := range map[string]func(t *testing.T, m *mock.Store, r io.ReadCloser, cancel func()){
+		"end": func(t *testing.T, _ *mock.Store, r io.ReadCloser, _ func()) {
 			_, err := io.ReadAll(r)
 			require.NoError(t, err)
 		},
-		"error": func(t *testing.T, m *mock.ReplicaClient, r io.ReadCloser, _ func()) {
+		"error": func(t *testing.T, m *mock.Store, r io.ReadCloser, _ func()) {
 			m.FailOnce(mock.OpRead, io.ErrClosedPipe)
 			_, err := io.ReadAll(r)
 			require.ErrorIs(t, err, io.ErrClosedPipe)
 		},
-		"close":     func(t *testing.T, _ *mock.ReplicaClient, r io.ReadCloser, _ func()) { require.NoError(t, r.Close()) },
-		"abandoned": func(_ *testing.T, _ *mock.ReplicaClient, _ io.ReadCloser, cancel func()) { cancel() },
+		"close":     func(t *testing.T, _ *mock.Store, r io.ReadCloser, _ func()) { require.NoError(t, r.Close()) },
+		"abandoned": func(_ *testing.T, _ *mock.Store, _ io.ReadCloser, cancel func()) { cancel() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := mock.New()
 				m.Put(0, 1, 1, []byte("content"))
-				c := limit.NewInFlight(m, 1)
+				s := limit.NewInFlight(m, 1)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				first, err := c.OpenLTXFile(ctx, 0, 1, 1, 0, 0)
+				first, err := s.OpenLTXFile(ctx, replica.File{Name: one}, 0, 0)
 				require.NoError(t, err)
 				leave(t, m, first, cancel)
 				synctest.Wait()
-				second, err := c.OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
+				second, err := s.OpenLTXFile(t.Context(), replica.File{Name: one}, 0, 0)
 				require.NoError(t, err)
 
 				// Nothing more that happens to the first frees the second's.
@@ -230,7 +243,7 @@ func TestInFlightBodies(t *testing.T) {
 				synctest.Wait()
 				ctx, stop := context.WithTimeout(t.Context(), time.Second)
 				defer stop()
-				_, err = c.OpenLTXFile(ctx, 0, 1, 1, 0, 0)
+				_, err = s.OpenLTXFile(ctx, replica.File{Name: one}, 0, 0)
 				require.ErrorIs(t, err, context.DeadlineExceeded)
 				require.NoError(t, second.Close())
 			})
@@ -245,37 +258,38 @@ func TestInFlightListings(t *testing.T) {
 	for i := range ltx.TXID(3) {
 		m.Put(0, i, i, []byte("content"))
 	}
-	c := limit.NewInFlight(m, 1)
+	s := limit.NewInFlight(m, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	it, err := c.LTXFiles(ctx, 0, 0, false)
+	next, stop := iter.Pull2(s.LTXFiles(ctx, 0, replica.ListOptions{}))
+	defer stop()
+	_, err, ok := next()
+	require.True(t, ok)
 	require.NoError(t, err)
-	require.True(t, it.Next())
-	r, err := c.OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
+	r, err := s.OpenLTXFile(t.Context(), replica.File{Name: one}, 0, 0)
 	require.NoError(t, err)
 	cancel()
-	require.False(t, it.Next())
-	for range 2 {
-		require.ErrorIs(t, it.Err(), context.Canceled)
-		require.ErrorIs(t, it.Close(), context.Canceled)
-		require.False(t, it.Next())
-		require.Nil(t, it.Item())
-	}
+	f, err, ok := next()
+	require.True(t, ok)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, replica.File{}, f)
+	_, _, ok = next()
+	require.False(t, ok)
 	require.NoError(t, r.Close())
-	assert.Zero(t, m.OpenIterators())
+	assert.Zero(t, m.OpenListings())
 }
 
 // However many come, no more than the limit are under way, and all get through.
 func TestInFlightMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &counting{ReplicaClient: mock.New()}
+		m := &counting{Store: mock.New()}
 		m.Inject(mock.Fault{Delay: time.Second})
-		c := limit.NewInFlight(m, 3)
+		s := limit.NewInFlight(m, 3)
 		done := make(chan error)
 		begin := time.Now()
 		for i := range ltx.TXID(30) {
 			go func() {
-				_, err := c.WriteLTXFile(t.Context(), 0, i, i, bytes.NewReader(nil))
+				_, err := s.WriteLTXFile(t.Context(), storetest.Name(0, i, i), bytes.NewReader(nil), replica.WriteOptions{})
 				done <- err
 			}()
 		}
@@ -289,17 +303,30 @@ func TestInFlightMany(t *testing.T) {
 
 // counting knows how many writes there were at a time.
 type counting struct {
-	*mock.ReplicaClient
+	*mock.Store
 	now, most atomic.Int64
 }
 
-func (c *counting) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
+func (c *counting) WriteLTXFile(ctx context.Context, name replica.Name, content replica.Content, opts replica.WriteOptions) (replica.File, error) {
 	c.most.Store(max(c.most.Load(), c.now.Add(1)))
 	defer c.now.Add(-1)
-	return c.ReplicaClient.WriteLTXFile(ctx, level, minTXID, maxTXID, r)
+	return c.Store.WriteLTXFile(ctx, name, content, opts)
 }
 
-// No limit is no client around the client.
+// A listing that its caller leaves, by a panic even, gives back no place twice.
+func TestInFlightListingPanics(t *testing.T) {
+	m := mock.New()
+	m.Put(0, 1, 1, nil)
+	s := limit.NewInFlight(m, 1)
+	require.PanicsWithValue(t, "oops", func() {
+		for range s.LTXFiles(t.Context(), 0, replica.ListOptions{}) {
+			panic("oops")
+		}
+	})
+	require.Len(t, storetest.List(t, s, 0), 1)
+}
+
+// No limit is no store around the store.
 func TestInFlightWithoutLimit(t *testing.T) {
 	m := mock.New()
 	require.Same(t, m, limit.NewInFlight(m, 0))

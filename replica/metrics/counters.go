@@ -4,35 +4,53 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
-// Counters are Hooks that add everything up, without a lock. A nil one can't be
-// used; NewCounters makes one.
+// Op is a kind of operation.
+type Op int
+
+// The operations that are told apart.
+const (
+	List   Op = iota // a listing, to the end of the loop
+	Stat             // StatLTXFile
+	Exact            // StatLTXFile with ExactTime
+	Read             // a body, from opening to its end or Close
+	Local            // OpenLocal; what the kernel then reads, nobody tells
+	Write            // WriteLTXFile
+	Delete           // DeleteLTXFiles
+	numOps
+)
+
+var opNames = [numOps]string{"list", "stat", "exact", "read", "local", "write", "delete"}
+
+// String is the operation's name: "list", "stat", "exact", "read", "local",
+// "write" or "delete".
+func (op Op) String() string { return opNames[op] }
+
+// Counters add everything up.
 type Counters struct {
-	ops [numOps]struct{ count, missing, errors, files, bytes, nanoseconds atomic.Int64 }
+	mu  sync.Mutex
+	sum Summary
 }
 
 // NewCounters returns counters at zero.
 func NewCounters() *Counters { return &Counters{} }
 
-// Done implements Hooks.
-func (c *Counters) Done(e Event) {
-	if e.Op < 0 || e.Op >= numOps {
-		return
-	}
-	op := &c.ops[e.Op]
-	op.count.Add(1)
-	op.files.Add(e.Files)
-	op.bytes.Add(e.Bytes)
-	op.nanoseconds.Add(int64(e.Took))
-	switch {
-	case e.Err == nil:
-	case errors.Is(e.Err, os.ErrNotExist):
-		op.missing.Add(1)
-	default:
-		op.errors.Add(1)
+// add counts one operation that has ended, with err or well.
+func (c *Counters) add(op Op, t Totals, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sum := &c.sum[op]
+	sum.Count++
+	sum.Files += t.Files
+	sum.Bytes += t.Bytes
+	sum.Took += t.Took
+	if errors.Is(err, os.ErrNotExist) {
+		sum.Missing++
+	} else if err != nil {
+		sum.Errors++
 	}
 }
 
@@ -41,34 +59,19 @@ type Totals struct {
 	Count   int64         // operations, those that failed included
 	Missing int64         // those that found no such file, which is no failure
 	Errors  int64         // those that failed
-	Files   int64         // see Event.Files
-	Bytes   int64         // see Event.Bytes
-	Took    time.Duration // all operations together, which may have run side by side
+	Files   int64         // that were listed, were to be deleted, or 1 an operation
+	Bytes   int64         // of content that was read or written, once if it was sent again
+	Took    time.Duration // the store's time, of all together, which may have run side by side
 }
 
-// Summary is what Counters have counted up to a moment, by operation. What ends
-// just then may be in one number and not yet in another.
+// Summary is what Counters have counted up to a moment, by operation.
 type Summary [numOps]Totals
 
 // Snapshot returns what was counted so far.
 func (c *Counters) Snapshot() Summary {
-	var s Summary
-	for i := range c.ops {
-		op := &c.ops[i]
-		s[i] = Totals{
-			Count: op.count.Load(), Missing: op.missing.Load(), Errors: op.errors.Load(),
-			Files: op.files.Load(), Bytes: op.bytes.Load(), Took: time.Duration(op.nanoseconds.Load()),
-		}
-	}
-	return s
-}
-
-// Of returns the totals of one kind of operation.
-func (s Summary) Of(op Op) Totals {
-	if op < 0 || op >= numOps {
-		return Totals{}
-	}
-	return s[op]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sum
 }
 
 // LogValue implements slog.LogValuer: a group for each kind of operation that

@@ -5,23 +5,16 @@ import (
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/mock"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 func TestConformance(t *testing.T) {
-	replicatest.Run(t, replicatest.Harness{
-		New: func(*testing.T) replica.Client { return mock.New() },
-		Resources: func(c replica.Client) int {
-			m := c.(*mock.ReplicaClient)
-			return m.OpenReaders() + m.OpenIterators()
+	storetest.Run(t, storetest.Harness{
+		New:    func(*testing.T) replica.Store { return mock.New() },
+		Client: func(s replica.Store) replica.Client { return mock.NewReplicaClient(s.(*mock.Store)) },
+		Resources: func(s replica.Store) int {
+			m := s.(*mock.Store)
+			return m.OpenReaders() + m.OpenListings()
 		},
-	})
-}
-
-// A client that can do nothing beside the interface must pass as well.
-func TestConformanceLimited(t *testing.T) {
-	replicatest.Run(t, replicatest.Harness{
-		New:       func(*testing.T) replica.Client { return mock.New().Limit(0) },
-		LargeSize: 1 << 20,
 	})
 }

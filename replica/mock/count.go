@@ -1,52 +1,53 @@
 package mock
 
+import "github.com/ltxfs/ltxfs/replica"
+
 type opKey struct {
-	op  Op
-	key Key
+	op   Op
+	name replica.Name
 }
 
 // Calls is how often an operation was called, those included that failed, but
 // not those whose context was done already.
-func (c *ReplicaClient) Calls(op Op) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.counts[op]
+func (s *Store) Calls(op Op) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counts[op]
 }
 
 // CallsFor is how often an operation was called for one file.
-func (c *ReplicaClient) CallsFor(op Op, key Key) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.files[opKey{op, key}]
+func (s *Store) CallsFor(op Op, name replica.Name) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.files[opKey{op, name}]
 }
 
 // BytesRead is how many bytes readers have handed out.
-func (c *ReplicaClient) BytesRead() int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.bytesRead
+func (s *Store) BytesRead() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bytesRead
 }
 
 // ResetCalls sets the counts of calls and of bytes to zero.
-func (c *ReplicaClient) ResetCalls() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	clear(c.counts)
-	clear(c.files)
-	c.bytesRead = 0
+func (s *Store) ResetCalls() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.counts)
+	clear(s.files)
+	s.bytesRead = 0
 }
 
 // OpenReaders is how many readers have not been closed yet.
-func (c *ReplicaClient) OpenReaders() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.openReaders
+func (s *Store) OpenReaders() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.openReaders
 }
 
-// OpenIterators is how many iterators have neither been closed nor come to
-// their end.
-func (c *ReplicaClient) OpenIterators() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.openIterators
+// OpenListings is how many listings have begun and not ended.
+func (s *Store) OpenListings() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.openListings
 }

@@ -3,6 +3,8 @@ package mock
 import (
 	"context"
 	"time"
+
+	"github.com/ltxfs/ltxfs/replica"
 )
 
 // Op is an operation on the mock.
@@ -10,17 +12,16 @@ type Op string
 
 // The operations that are counted and can meet a fault.
 const (
-	OpInit      Op = "init"      // Init
-	OpList      Op = "list"      // LTXFiles
-	OpNext      Op = "next"      // one Next of an iterator that finds a file
-	OpHead      Op = "head"      // the request for one file's timestamp, with useMetadata
-	OpStat      Op = "stat"      // StatLTXFile
-	OpOpen      Op = "open"      // OpenLTXFile and OpenLTXFileVersion
-	OpRead      Op = "read"      // one Read of a reader
-	OpWrite     Op = "write"     // WriteLTXFile, -Version and -Exclusive, before the content is read
-	OpPublish   Op = "publish"   // the same, after the content was read and before it is stored
-	OpDelete    Op = "delete"    // one file of DeleteLTXFiles
-	OpDeleteAll Op = "deleteall" // DeleteAll
+	OpInit    Op = "init"    // the ReplicaClient's Init
+	OpList    Op = "list"    // LTXFiles, when the loop begins
+	OpNext    Op = "next"    // one file of a listing
+	OpHead    Op = "head"    // the request for one file's exact time
+	OpStat    Op = "stat"    // StatLTXFile
+	OpOpen    Op = "open"    // OpenLTXFile
+	OpRead    Op = "read"    // one Read of a reader
+	OpWrite   Op = "write"   // WriteLTXFile, before the content is read
+	OpPublish Op = "publish" // the same, after the content was read and before it is stored
+	OpDelete  Op = "delete"  // one file of DeleteLTXFiles
 )
 
 // Fault is something that goes wrong. A call that meets it waits for Wait, then
@@ -32,9 +33,9 @@ type Fault struct {
 
 	// File is the file that meets it; nil is every file, and what concerns
 	// none.
-	File *Key
+	File *replica.Name
 
-	// Err is what the operation fails with. The client wraps it as it does
+	// Err is what the operation fails with. The store wraps it as it does
 	// its own errors.
 	Err error
 
@@ -63,17 +64,17 @@ type activeFault struct {
 
 // Inject adds a fault and returns a function that takes it away. Of several
 // faults that a call meets, all are waited for, and the first error counts.
-func (c *ReplicaClient) Inject(f Fault) (remove func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (s *Store) Inject(f Fault) (remove func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	af := &activeFault{Fault: f}
-	c.faults = append(c.faults, af)
+	s.faults = append(s.faults, af)
 	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for i, other := range c.faults {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for i, other := range s.faults {
 			if other == af {
-				c.faults = append(c.faults[:i:i], c.faults[i+1:]...)
+				s.faults = append(s.faults[:i:i], s.faults[i+1:]...)
 				return
 			}
 		}
@@ -82,48 +83,48 @@ func (c *ReplicaClient) Inject(f Fault) (remove func()) {
 
 // Fail makes every call of an operation fail until the function that it returns
 // is called.
-func (c *ReplicaClient) Fail(op Op, err error) (remove func()) {
-	return c.Inject(Fault{Op: op, Err: err})
+func (s *Store) Fail(op Op, err error) (remove func()) {
+	return s.Inject(Fault{Op: op, Err: err})
 }
 
 // FailOnce makes the next call of an operation fail.
-func (c *ReplicaClient) FailOnce(op Op, err error) { c.Inject(Fault{Op: op, Err: err, Times: 1}) }
+func (s *Store) FailOnce(op Op, err error) { s.Inject(Fault{Op: op, Err: err, Times: 1}) }
 
 // FailFile makes every call of an operation on one file fail until the function
 // that it returns is called.
-func (c *ReplicaClient) FailFile(op Op, key Key, err error) (remove func()) {
-	return c.Inject(Fault{Op: op, File: &key, Err: err})
+func (s *Store) FailFile(op Op, name replica.Name, err error) (remove func()) {
+	return s.Inject(Fault{Op: op, File: &name, Err: err})
 }
 
 // ClearFaults takes all faults away.
-func (c *ReplicaClient) ClearFaults() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.faults = nil
+func (s *Store) ClearFaults() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
 }
 
-// begin counts a call of an operation and lets it meet its faults. key may be
-// nil. The client must not be locked.
-func (c *ReplicaClient) begin(ctx context.Context, op Op, key *Key) error {
+// begin counts a call of an operation and lets it meet its faults. name may be
+// nil. The store must not be locked.
+func (s *Store) begin(ctx context.Context, op Op, name *replica.Name) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.counts[op]++
-	if key != nil {
-		c.files[opKey{op, *key}]++
+	s.mu.Lock()
+	s.counts[op]++
+	if name != nil {
+		s.files[opKey{op, *name}]++
 	}
-	faults := c.meet(op, key, 0)
-	c.mu.Unlock()
+	faults := s.meet(op, name, 0)
+	s.mu.Unlock()
 	return suffer(ctx, faults)
 }
 
 // meet returns the faults that a call meets. For OpRead, read is how many bytes
 // the reader has handed out.
-func (c *ReplicaClient) meet(op Op, key *Key, read int64) []Fault {
+func (s *Store) meet(op Op, name *replica.Name, read int64) []Fault {
 	var met []Fault
-	for _, f := range c.faults {
-		if f.Op != "" && f.Op != op || f.File != nil && (key == nil || *f.File != *key) || read < f.AfterBytes {
+	for _, f := range s.faults {
+		if f.Op != "" && f.Op != op || f.File != nil && (name == nil || *f.File != *name) || read < f.AfterBytes {
 			continue
 		}
 		f.met++

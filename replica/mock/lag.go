@@ -1,8 +1,10 @@
 package mock
 
+import "github.com/ltxfs/ltxfs/replica"
+
 // Lag is how late a store shows what was done to it, as stores do that are only
-// eventually consistent. It counts calls that look: LTXFiles, StatLTXFile,
-// OpenLTXFile and OpenLTXFileVersion. With 1, the first of them after the change
+// eventually consistent. It counts calls that look: LTXFiles, StatLTXFile
+// and OpenLTXFile. With 1, the first of them after the change
 // still finds what was there before. A listing finds what was shown when it was
 // begun.
 type Lag struct {
@@ -13,83 +15,83 @@ type Lag struct {
 	Deletes int
 }
 
-// SetLag sets how late writes and deletes from now on show. The client's own
+// SetLag sets how late writes and deletes from now on show. The store's own
 // writes don't wait until they show, although the contract wants that.
-func (c *ReplicaClient) SetLag(lag Lag) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.lag = lag
+func (s *Store) SetLag(lag Lag) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lag = lag
 }
 
-// Settle makes everything show that was done so far.
-func (c *ReplicaClient) Settle() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, ch := range c.pending {
-		c.show(ch)
+// ShowAll makes everything show that was done so far.
+func (s *Store) ShowAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ch := range s.pending {
+		s.show(ch)
 	}
-	c.pending = nil
+	s.pending = nil
 }
 
 // change is a write, or a delete if object is nil, that doesn't show yet.
 type change struct {
-	key    Key
+	name   replica.Name
 	object *object
 	left   int // calls that don't see it
 }
 
 // change does a write or a delete, which shows after the lag.
-func (c *ReplicaClient) change(key Key, o *object) {
-	ch := &change{key: key, object: o, left: c.lag.Writes}
+func (s *Store) change(name replica.Name, o *object) {
+	ch := &change{name: name, object: o, left: s.lag.Writes}
 	if o == nil {
-		delete(c.stored, key)
-		ch.left = c.lag.Deletes
+		delete(s.stored, name)
+		ch.left = s.lag.Deletes
 	} else {
-		c.stored[key] = o
+		s.stored[name] = o
 	}
-	c.pending = append(c.pending, ch)
-	c.showDue()
+	s.pending = append(s.pending, ch)
+	s.showDue()
 }
 
 // look counts a call that looks.
-func (c *ReplicaClient) look() {
-	for _, ch := range c.pending {
+func (s *Store) look() {
+	for _, ch := range s.pending {
 		ch.left--
 	}
-	c.showDue()
+	s.showDue()
 }
 
 // showDue shows the changes whose time has come. Those of one file show in
 // their order.
-func (c *ReplicaClient) showDue() {
-	waiting := make(map[Key]bool)
+func (s *Store) showDue() {
+	waiting := make(map[replica.Name]bool)
 	var rest []*change
-	for _, ch := range c.pending {
-		if ch.left > 0 || waiting[ch.key] {
-			waiting[ch.key] = true
+	for _, ch := range s.pending {
+		if ch.left > 0 || waiting[ch.name] {
+			waiting[ch.name] = true
 			rest = append(rest, ch)
 			continue
 		}
-		c.show(ch)
+		s.show(ch)
 	}
-	c.pending = rest
+	s.pending = rest
 }
 
-func (c *ReplicaClient) show(ch *change) {
+func (s *Store) show(ch *change) {
 	if ch.object == nil {
-		delete(c.shown, ch.key)
+		delete(s.shown, ch.name)
 		return
 	}
-	c.shown[ch.key] = ch.object
+	s.shown[ch.name] = ch.object
 }
 
-// settle drops the pending changes of a file, since it changes for good.
-func (c *ReplicaClient) settle(key Key) {
+// forget drops the pending changes of a file, since it changes for good.
+func (s *Store) forget(name replica.Name) {
 	var rest []*change
-	for _, ch := range c.pending {
-		if ch.key != key {
+	for _, ch := range s.pending {
+		if ch.name != name {
 			rest = append(rest, ch)
 		}
 	}
-	c.pending = rest
+	s.pending = rest
 }

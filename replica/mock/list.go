@@ -1,122 +1,86 @@
 package mock
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
-
-	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// LTXFiles lists the files of a level as the store shows them when it is called.
-// With useMetadata, each file costs one OpHead.
-func (c *ReplicaClient) LTXFiles(ctx context.Context, level int, seek ltx.TXID, useMetadata bool) (ltx.FileIterator, error) {
+// LTXFiles lists the files of a level as the store shows them when the loop
+// begins. With ExactTimes, each file that isn't Known costs one OpHead. With
+// NamesOnly, nothing else is told.
+func (s *Store) LTXFiles(ctx context.Context, level int, opts replica.ListOptions) iter.Seq2[replica.File, error] {
+	return func(yield func(replica.File, error) bool) {
+		if err := s.list(ctx, level, opts, yield); err != nil {
+			yield(replica.File{}, fmt.Errorf("list level %d: %w", level, err))
+		}
+	}
+}
+
+func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, yield func(replica.File, error) bool) error {
 	if err := replica.CheckLevel(level); err != nil {
-		return nil, fmt.Errorf("list files: %w", err)
+		return err
 	}
-	if err := c.begin(ctx, OpList, nil); err != nil {
-		return nil, fmt.Errorf("list level %d: %w", level, err)
+	if err := s.begin(ctx, OpList, nil); err != nil {
+		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.look()
-	it := &iterator{client: c, ctx: ctx, level: level, useMetadata: useMetadata}
-	for key, o := range c.shown {
-		if key.Level == level && key.MinTXID >= seek {
-			it.entries = append(it.entries, entry{key, o})
+	objects := s.startListing(level, opts)
+	defer s.endListing()
+	for _, name := range slices.SortedFunc(maps.Keys(objects), replica.Name.Compare) {
+		if err := s.begin(ctx, OpNext, &name); err != nil {
+			return err
 		}
-	}
-	slices.SortFunc(it.entries, func(a, b entry) int {
-		return cmp.Or(cmp.Compare(a.key.MinTXID, b.key.MinTXID), cmp.Compare(a.key.MaxTXID, b.key.MaxTXID))
-	})
-	c.openIterators++
-	return it, nil
-}
-
-var _ replica.VersionIterator = (*iterator)(nil)
-
-type entry struct {
-	key    Key
-	object *object
-}
-
-// iterator lists files. It is not for use by many goroutines at once.
-type iterator struct {
-	client      *ReplicaClient
-	ctx         context.Context
-	level       int
-	useMetadata bool
-	entries     []entry // not reached yet
-	ended       bool
-
-	version replica.Version
-	item    *ltx.FileInfo
-	err     error
-}
-
-func (it *iterator) Next() bool {
-	it.item, it.version = nil, ""
-	if it.ended {
-		return false
-	}
-	ok, err := it.next()
-	if err != nil {
-		it.err = fmt.Errorf("list level %d: %w", it.level, err)
-	}
-	if !ok {
-		it.end()
-	}
-	return ok
-}
-
-func (it *iterator) next() (bool, error) {
-	c := it.client
-	for len(it.entries) > 0 {
-		e := it.entries[0]
-		it.entries = it.entries[1:]
-		if err := c.begin(it.ctx, OpNext, &e.key); err != nil {
-			return false, err
-		}
-		if it.useMetadata {
-			if err := c.begin(it.ctx, OpHead, &e.key); err != nil {
-				return false, err
-			}
-		}
-		c.mu.Lock()
-		_, there := c.shown[e.key]
-		f := c.file(e.key, e.object)
-		c.mu.Unlock()
+		s.mu.Lock()
+		_, there := s.shown[name]
+		f := s.file(name, objects[name])
+		s.mu.Unlock()
 		if !there {
 			continue // it vanished
 		}
-		if it.useMetadata {
-			f.ModTime = e.object.created
+		if opts.NamesOnly {
+			f = replica.File{Name: name}
+		} else if opts.ExactTimes {
+			if err := s.exact(ctx, &f, objects[name], opts); err != nil {
+				return err
+			}
 		}
-		it.item, it.version = f.Info(), f.Version
-		return true, nil
+		if !yield(f, nil) {
+			return nil
+		}
 	}
-	return false, it.ctx.Err()
+	return ctx.Err()
 }
 
-func (it *iterator) Item() *ltx.FileInfo      { return it.item }
-func (it *iterator) Version() replica.Version { return it.version }
-func (it *iterator) Err() error               { return it.err }
-
-func (it *iterator) Close() error {
-	it.item, it.version = nil, ""
-	it.end()
-	return it.err
+// startListing returns what a listing finds.
+func (s *Store) startListing(level int, opts replica.ListOptions) map[replica.Name]*object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.look()
+	s.openListings++
+	objects := make(map[replica.Name]*object)
+	for name, o := range s.shown {
+		if name.Level == level && name.MinTXID >= opts.From {
+			objects[name] = o
+		}
+	}
+	return objects
 }
 
-func (it *iterator) end() {
-	if it.ended {
-		return
+func (s *Store) endListing() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.openListings--
+}
+
+// exact sets the exact time of f, which is the object o.
+func (s *Store) exact(ctx context.Context, f *replica.File, o *object, opts replica.ListOptions) error {
+	if opts.SetKnownTime(f) {
+		return nil
 	}
-	it.ended, it.entries = true, nil
-	it.client.mu.Lock()
-	defer it.client.mu.Unlock()
-	it.client.openIterators--
+	f.ModTime = o.created
+	return s.begin(ctx, OpHead, &f.Name)
 }

@@ -2,17 +2,17 @@
 // be told to fail, to be slow, and to show writes and deletes late, and it
 // counts what is asked of it.
 //
-//	c := mock.New()
-//	c.Put(0, 1, 1, data)                                // as another writer would
-//	c.Fail(mock.OpOpen, io.ErrClosedPipe)               // every opening fails
-//	c.Inject(mock.Fault{Op: mock.OpRead, Wait: gate})   // reads wait for the test
-//	c.SetLag(mock.Lag{Writes: 3})                       // a write shows late
-//	c.Calls(mock.OpList)                                // how often was it listed?
-//	c.Limit(mock.Stat)                                  // the client as one that can't do more
+//	s := mock.New()
+//	s.Put(0, 1, 1, data)                                // as another writer would
+//	s.Fail(mock.OpOpen, io.ErrClosedPipe)               // every opening fails
+//	s.Inject(mock.Fault{Op: mock.OpRead, Wait: gate})   // reads wait for the test
+//	s.SetLag(mock.Lag{Writes: 3})                       // a write shows late
+//	s.Calls(mock.OpList)                                // how often was it listed?
 package mock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -20,32 +20,23 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxfs/ltxfs/internal/ltxfile"
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// Type is what ReplicaClient.Type returns.
+// Type is what Store.Type returns.
 const Type = "mock"
 
-var (
-	_ replica.Client          = (*ReplicaClient)(nil)
-	_ replica.Stater          = (*ReplicaClient)(nil)
-	_ replica.VersionOpener   = (*ReplicaClient)(nil)
-	_ replica.VersionWriter   = (*ReplicaClient)(nil)
-	_ replica.ExclusiveWriter = (*ReplicaClient)(nil)
-)
-
-// ReplicaClient is a replica in memory. It can do what replica.Stater,
-// replica.VersionOpener, replica.VersionWriter and replica.ExclusiveWriter ask,
-// and its iterators are replica.VersionIterators; see Limit for a client that can
-// do less.
+// Store is a replica in memory. A test that needs more of it, such as other
+// Properties or a Space, embeds it; for one that knows less, see replica.StoreOf.
 //
 // All its methods may be called at once from many goroutines.
-type ReplicaClient struct {
+type Store struct {
 	mu sync.Mutex
 
-	shown   map[Key]*object // what listings and openings find
-	stored  map[Key]*object // what has been written
-	pending []*change       // from stored to shown
+	shown   map[replica.Name]*object // what listings and openings find
+	stored  map[replica.Name]*object // what has been written
+	pending []*change                // from stored to shown
 	lag     Lag
 	version uint64
 	now     func() time.Time
@@ -56,21 +47,12 @@ type ReplicaClient struct {
 	counts map[Op]int
 	files  map[opKey]int
 
-	bytesRead     int64
-	openReaders   int
-	openIterators int
+	bytesRead    int64
+	openReaders  int
+	openListings int
 }
 
-// Key names a file.
-type Key struct {
-	Level   int
-	MinTXID ltx.TXID
-	MaxTXID ltx.TXID
-}
-
-func (k Key) String() string {
-	return fmt.Sprintf("level %d %s", k.Level, ltx.FormatFilename(k.MinTXID, k.MaxTXID))
-}
+var _ replica.Store = (*Store)(nil)
 
 // object is one version of a file. It never changes.
 type object struct {
@@ -80,23 +62,31 @@ type object struct {
 	created  time.Time // in the header, or uploaded
 }
 
-// New returns a client of an empty replica.
-func New() *ReplicaClient {
-	return &ReplicaClient{
-		shown:  make(map[Key]*object),
-		stored: make(map[Key]*object),
+// New returns an empty replica.
+func New() *Store {
+	return &Store{
+		shown:  make(map[replica.Name]*object),
+		stored: make(map[replica.Name]*object),
 		now:    time.Now,
 		counts: make(map[Op]int),
 		files:  make(map[opKey]int),
 	}
 }
 
-// Type returns "mock".
-func (c *ReplicaClient) Type() string { return Type }
+// ReplicaClient is a replica in memory, with the methods of Litestream's guide.
+type ReplicaClient struct {
+	replica.Client
+	store *Store
+}
+
+// NewReplicaClient returns a client of s.
+func NewReplicaClient(s *Store) *ReplicaClient {
+	return &ReplicaClient{Client: replica.ClientOf(s), store: s}
+}
 
 // Init does nothing but count and meet faults.
 func (c *ReplicaClient) Init(ctx context.Context) error {
-	if err := c.begin(ctx, OpInit, nil); err != nil {
+	if err := c.store.begin(ctx, OpInit, nil); err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
 	return nil
@@ -105,51 +95,61 @@ func (c *ReplicaClient) Init(ctx context.Context) error {
 // SetLogger does nothing: a mock has nothing to tell.
 func (c *ReplicaClient) SetLogger(*slog.Logger) {}
 
-// SetClock sets where the times of uploads come from. It is time.Now at first.
-func (c *ReplicaClient) SetClock(now func() time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = now
+// Type returns "mock".
+func (s *Store) Type() string { return Type }
+
+// Properties returns none.
+func (s *Store) Properties() replica.Properties { return replica.Properties{} }
+
+// Space returns an error that wraps errors.ErrUnsupported.
+func (s *Store) Space(context.Context) (replica.Space, error) {
+	return replica.Space{}, fmt.Errorf("the space in memory: %w", errors.ErrUnsupported)
 }
 
-// ListUploadTimes makes the client one of a store like S3: without useMetadata,
-// and from StatLTXFile, the time is that of the upload and not the one in the
-// header.
-func (c *ReplicaClient) ListUploadTimes(on bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.listUploadTimes = on
+// SetClock sets where the times of uploads come from. It is time.Now at first.
+func (s *Store) SetClock(now func() time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = now
+}
+
+// ListUploadTimes makes the store one like S3: without exact times, the time is the
+// upload's and not the header's.
+func (s *Store) ListUploadTimes(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listUploadTimes = on
 }
 
 // Put stores a file as another writer would: at once, without counting and
 // without faults.
-func (c *ReplicaClient) Put(level int, minTXID, maxTXID ltx.TXID, data []byte) replica.File {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	key := Key{level, minTXID, maxTXID}
-	o := c.newObject(append([]byte(nil), data...))
-	c.settle(key)
-	c.stored[key], c.shown[key] = o, o
-	return c.file(key, o)
+func (s *Store) Put(level int, minTXID, maxTXID ltx.TXID, data []byte) replica.File {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := replica.Name{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}
+	o := s.newObject(append([]byte(nil), data...))
+	s.forget(name)
+	s.stored[name], s.shown[name] = o, o
+	return s.file(name, o)
 }
 
 // Remove deletes a file as another writer would: at once, without counting and
 // without faults.
-func (c *ReplicaClient) Remove(level int, minTXID, maxTXID ltx.TXID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	key := Key{level, minTXID, maxTXID}
-	c.settle(key)
-	delete(c.stored, key)
-	delete(c.shown, key)
+func (s *Store) Remove(level int, minTXID, maxTXID ltx.TXID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := replica.Name{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}
+	s.forget(name)
+	delete(s.stored, name)
+	delete(s.shown, name)
 }
 
 // Bytes returns a copy of the content of a file that has been stored, shown or
 // not yet.
-func (c *ReplicaClient) Bytes(level int, minTXID, maxTXID ltx.TXID) (data []byte, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	o, ok := c.stored[Key{level, minTXID, maxTXID}]
+func (s *Store) Bytes(level int, minTXID, maxTXID ltx.TXID) (data []byte, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.stored[replica.Name{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}]
 	if !ok {
 		return nil, false
 	}
@@ -157,31 +157,30 @@ func (c *ReplicaClient) Bytes(level int, minTXID, maxTXID ltx.TXID) (data []byte
 }
 
 // Len is the number of files that have been stored, shown or not yet.
-func (c *ReplicaClient) Len() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.stored)
+func (s *Store) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.stored)
 }
 
 // newObject makes a new version of data, which it keeps.
-func (c *ReplicaClient) newObject(data []byte) *object {
-	c.version++
-	o := &object{data: data, uploaded: c.now().UTC(), version: replica.Version(fmt.Sprintf("%016x", c.version))}
+func (s *Store) newObject(data []byte) *object {
+	s.version++
+	o := &object{data: data, uploaded: s.now().UTC()}
+	o.version = replica.Version{
+		ETag: fmt.Sprintf(`"%016x"`, s.version), Modified: o.uploaded.Unix(), Size: int64(len(data)),
+	}
 	o.created = o.uploaded
-	var h ltx.Header
-	if h.UnmarshalBinary(data) == nil && h.Validate() == nil {
-		o.created = time.UnixMilli(h.Timestamp).UTC()
+	if t, ok := ltxfile.HeaderTime(data); ok {
+		o.created = t
 	}
 	return o
 }
 
 // file is a file as a listing or a stat has it.
-func (c *ReplicaClient) file(key Key, o *object) replica.File {
-	f := replica.File{
-		Level: key.Level, MinTXID: key.MinTXID, MaxTXID: key.MaxTXID,
-		Size: int64(len(o.data)), ModTime: o.created, Version: o.version,
-	}
-	if c.listUploadTimes {
+func (s *Store) file(name replica.Name, o *object) replica.File {
+	f := replica.File{Name: name, Size: int64(len(o.data)), ModTime: o.created, Version: o.version}
+	if s.listUploadTimes {
 		f.ModTime = o.uploaded
 	}
 	return f

@@ -5,120 +5,68 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-
-	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// WriteLTXFile is WriteLTXFileVersion without the version.
-func (c *ReplicaClient) WriteLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (*ltx.FileInfo, error) {
-	f, err := c.WriteLTXFileVersion(ctx, level, minTXID, maxTXID, r)
-	if err != nil {
-		return nil, err
-	}
-	return f.Info(), nil
+// WriteLTXFile stores content. It shows after the lag; see SetLag. An exclusive
+// write fails if a file of that name has been stored, shown or not yet.
+func (s *Store) WriteLTXFile(ctx context.Context, name replica.Name, content replica.Content, opts replica.WriteOptions) (replica.File, error) {
+	f, err := s.write(ctx, name, content, opts)
+	return f, replica.NewFileError("write", name, err)
 }
 
-// WriteLTXFileVersion stores what r holds. It shows after the lag; see SetLag.
-func (c *ReplicaClient) WriteLTXFileVersion(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
-	return c.write(ctx, level, minTXID, maxTXID, r, false)
-}
-
-// WriteLTXFileExclusive stores what r holds unless a file of that name has been
-// stored, shown or not yet.
-func (c *ReplicaClient) WriteLTXFileExclusive(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader) (replica.File, error) {
-	return c.write(ctx, level, minTXID, maxTXID, r, true)
-}
-
-func (c *ReplicaClient) write(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, r io.Reader, exclusive bool) (replica.File, error) {
-	key := Key{level, minTXID, maxTXID}
-	fail := func(err error) (replica.File, error) {
-		return replica.File{}, replica.NewFileError("write", level, minTXID, maxTXID, err)
+func (s *Store) write(ctx context.Context, name replica.Name, content replica.Content, opts replica.WriteOptions) (replica.File, error) {
+	if err := name.Check(); err != nil {
+		return replica.File{}, err
 	}
-	if err := replica.CheckFile(level, minTXID, maxTXID); err != nil {
-		return fail(err)
-	}
-	if err := c.begin(ctx, OpWrite, &key); err != nil {
-		return fail(err)
+	if err := s.begin(ctx, OpWrite, &name); err != nil {
+		return replica.File{}, err
 	}
 	var buf bytes.Buffer
-	if _, err := io.Copy(&buf, &contextReader{ctx: ctx, r: r}); err != nil {
-		return fail(err)
+	if _, err := buf.ReadFrom(opts.Reader(ctx, content)); err != nil {
+		return replica.File{}, err
 	}
-	if err := c.begin(ctx, OpPublish, &key); err != nil {
-		return fail(err)
+	if err := s.begin(ctx, OpPublish, &name); err != nil {
+		return replica.File{}, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if exclusive && c.stored[key] != nil {
-		return fail(os.ErrExist)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if opts.Exclusive && s.stored[name] != nil {
+		return replica.File{}, os.ErrExist
 	}
-	o := c.newObject(buf.Bytes())
-	c.change(key, o)
-	f := c.file(key, o)
+	o := s.newObject(buf.Bytes())
+	s.change(name, o)
+	f := s.file(name, o)
 	f.ModTime = o.created // which the writer knows, whatever a listing tells
 	return f, nil
 }
 
-// contextReader is a reader that ctx can stop, between two reads.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r *contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
-}
-
 // DeleteLTXFiles deletes files. They vanish after the lag; see SetLag.
-func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, files []*ltx.FileInfo) error {
+func (s *Store) DeleteLTXFiles(ctx context.Context, names ...replica.Name) error {
 	var errs []error
-	for i, f := range files {
+	for i, name := range names {
 		if err := ctx.Err(); err != nil {
-			errs = append(errs, fmt.Errorf("delete files: %d of %d are left: %w", len(files)-i, len(files), err))
+			errs = append(errs, fmt.Errorf("delete files: %d of %d are left: %w", len(names)-i, len(names), err))
 			break
 		}
-		if f == nil {
-			errs = append(errs, fmt.Errorf("delete files: number %d of %d is nil: %w", i+1, len(files), os.ErrInvalid))
-			continue
-		}
-		if err := c.delete(ctx, Key{f.Level, f.MinTXID, f.MaxTXID}); err != nil {
-			errs = append(errs, replica.NewFileError("delete", f.Level, f.MinTXID, f.MaxTXID, err))
-		}
+		errs = append(errs, replica.NewFileError("delete", name, s.delete(ctx, name)))
 	}
 	return errors.Join(errs...)
 }
 
-func (c *ReplicaClient) delete(ctx context.Context, key Key) error {
-	if err := replica.CheckFile(key.Level, key.MinTXID, key.MaxTXID); err != nil {
+func (s *Store) delete(ctx context.Context, name replica.Name) error {
+	if err := name.Check(); err != nil {
 		return err
 	}
-	if err := c.begin(ctx, OpDelete, &key); err != nil {
+	if err := s.begin(ctx, OpDelete, &name); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stored[key] != nil {
-		c.change(key, nil)
-	}
-	return nil
-}
-
-// DeleteAll deletes every file. They vanish after the lag; see SetLag.
-func (c *ReplicaClient) DeleteAll(ctx context.Context) error {
-	if err := c.begin(ctx, OpDeleteAll, nil); err != nil {
-		return fmt.Errorf("delete all: %w", err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for key := range c.stored {
-		c.change(key, nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stored[name] != nil {
+		s.change(name, nil)
 	}
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // What can't be aborted is kept for the next failed upload, or for the end.
@@ -74,7 +76,7 @@ func TestAbortGone(t *testing.T) {
 func TestAbortHangs(t *testing.T) {
 	data := bytesOf(2 * testPart)
 	s := serve(t, inParts(data, answers{"PART": refuse(403, "AccessDenied"), "ABORT": hang}))
-	c := smallParts(s.client(t, func(c *Config) { c.Timeouts.CleanUp = 50 * time.Millisecond }))
+	c := smallParts(s.store(t, func(c *config.Config) { c.Timeouts.CleanUp = 50 * time.Millisecond }))
 	began := time.Now()
 	_, err := write(t, c, bytes.NewReader(data))
 	require.ErrorContains(t, err, "AccessDenied")

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // A deadline that passes between two attempts is told with what the attempts
@@ -18,9 +19,9 @@ func TestDeadlineTellsOfAttempts(t *testing.T) {
 	require.NoError(t, err)
 	addr := nobody.Addr().String()
 	require.NoError(t, nobody.Close())
-	c, err := New(Config{
+	c, err := New(config.Config{
 		Bucket: "b", Path: "p", Endpoint: "http://" + addr, AccessKeyID: testKeyID, SecretAccessKey: testSecret,
-		Layout: replica.LitestreamS3, Retry: Retry{MinBackoff: time.Hour},
+		Layout: replica.LitestreamS3, Retry: config.Retry{MinBackoff: time.Hour},
 	})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, c.Close()) }()

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // A body that breaks off is resumed where it stopped, of the same version.
@@ -31,7 +32,7 @@ func TestBodyResumes(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name         string
-		version      replica.Version
+		version      string
 		offset, size int64
 		get          http.HandlerFunc
 		want         []byte
@@ -50,7 +51,7 @@ func TestBodyResumes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"GET": tt.get})
-			c := s.client(t, func(c *Config) { c.Timeouts.Stall = 300 * time.Millisecond })
+			c := s.store(t, func(c *config.Config) { c.Timeouts.Stall = 300 * time.Millisecond })
 			got, err := readRange(t, c, tt.version, tt.offset, tt.size)
 			require.NoError(t, err)
 			require.True(t, string(tt.want) == string(got), "other bytes: %d of %d", len(got), len(tt.want))
@@ -88,13 +89,13 @@ func TestBodyResumeRefused(t *testing.T) {
 		{"revoked", refuse(403, "AccessDenied"), nil, os.ErrPermission, ""},
 		{"ranges ignored", say(200, string(data), "ETag", `"v1"`), nil, nil, "doesn't give ranges"},
 		{"shorter by now", say(http.StatusPartialContent, string(data[1000:2000]),
-			"Content-Range", "bytes 1000-1999/2000", "ETag", `"v1"`), nil, nil, "gives 1000 bytes of a version that has 2000"},
-		{"outside by now", refuse(416, "InvalidRange"), object(data[:1000], "v1"), nil, "of an object of 1000 bytes"},
+			"Content-Range", "bytes 1000-1999/2000", "ETag", `"v1"`), nil, nil, "has 2000 bytes, and said before that it has 3000"},
+		{"outside by now", refuse(416, "InvalidRange"), object(data[:1000], "v1"), nil, "has 1000 bytes, and said before that it has 3000"},
 		{"outside, of another version", refuse(416, "InvalidRange"), object(data[:1000], "v2"), replica.ErrReplaced, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"GET": inTurn(begun, tt.rest), "HEAD": tt.head})
-			got, err := readRange(t, s.client(t), "", 0, 0)
+			got, err := readRange(t, s.store(t), "", 0, 0)
 			require.Error(t, err)
 			require.Equal(t, data[:1000], got)
 			require.ErrorContains(t, err, "read level 0 "+fileName(1))
@@ -116,7 +117,7 @@ func TestBodyResumeWithoutVersion(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}})
-	got, err := readRange(t, s.client(t), "", 0, 0)
+	got, err := readRange(t, s.store(t), "", 0, 0)
 	require.ErrorContains(t, err, "ETag")
 	require.Equal(t, data[:1000], got)
 	require.Equal(t, "GET", s.ops())
@@ -127,8 +128,8 @@ func TestBodyResumeWithoutVersion(t *testing.T) {
 func TestBodyGivesUp(t *testing.T) {
 	data := bytesOf(3000)
 	s := serve(t, answers{"GET": inTurn(cut(data, "v1", 1000, false), cut(data, "v1", 0, false))})
-	c := s.client(t)
-	r, err := c.OpenLTXFile(within(t, 20*time.Second), 0, 1, 1, 0, 0)
+	c := s.store(t)
+	r, err := c.OpenLTXFile(within(t, 20*time.Second), replica.File{Name: nth(1)}, 0, 0)
 	require.NoError(t, err)
 	got, err := io.ReadAll(r)
 	require.Equal(t, data[:1000], got)
@@ -150,7 +151,7 @@ func TestBodyStallsForGood(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		hang(w, r)
 	}})
-	c := s.client(t, func(c *Config) { c.Timeouts.Stall = 30 * time.Millisecond })
+	c := s.store(t, func(c *config.Config) { c.Timeouts.Stall = 30 * time.Millisecond })
 	_, err := readRange(t, c, "v1", 0, 0)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Len(t, s.of("GET"), 1+maxResumes)
@@ -161,14 +162,14 @@ func TestBodyStallsForGood(t *testing.T) {
 func TestFirstByteTimeout(t *testing.T) {
 	data := bytesOf(10)
 	s := serve(t, answers{"GET": inTurn(hang, object(data, "v1"))})
-	c := s.client(t, func(c *Config) { c.Timeouts.FirstByte = 100 * time.Millisecond })
+	c := s.store(t, func(c *config.Config) { c.Timeouts.FirstByte = 100 * time.Millisecond })
 	got, err := readRange(t, c, "", 0, 0)
 	require.NoError(t, err)
 	require.Equal(t, data, got)
 	require.Equal(t, "GET GET", s.ops())
 
 	s = serve(t, answers{"GET": hang})
-	c = s.client(t, func(c *Config) { c.Timeouts.FirstByte = 50 * time.Millisecond })
+	c = s.store(t, func(c *config.Config) { c.Timeouts.FirstByte = 50 * time.Millisecond })
 	_, err = readRange(t, c, "", 0, 0)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Equal(t, "GET GET GET", s.ops())
@@ -188,10 +189,10 @@ func TestBodyContext(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, answers{"GET": get})
-			c := s.client(t, func(c *Config) { c.Retry.MinBackoff, c.Retry.MaxBackoff = time.Hour, time.Hour })
+			c := s.store(t, func(c *config.Config) { c.Retry.MinBackoff, c.Retry.MaxBackoff = time.Hour, time.Hour })
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
-			r, err := c.OpenLTXFile(ctx, 0, 1, 1, 0, 0)
+			r, err := c.OpenLTXFile(ctx, replica.File{Name: nth(1)}, 0, 0)
 			require.NoError(t, err)
 			defer r.Close()
 			began := time.Now()
@@ -205,7 +206,7 @@ func TestBodyContext(t *testing.T) {
 
 func TestBodyClose(t *testing.T) {
 	s := serve(t, answers{"GET": object(bytesOf(3000), "v1")})
-	r, err := s.client(t).OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
+	r, err := s.store(t).OpenLTXFile(t.Context(), replica.File{Name: nth(1)}, 0, 0)
 	require.NoError(t, err)
 	n, err := r.Read(nil)
 	require.Zero(t, n)
@@ -220,7 +221,7 @@ func TestBodyClose(t *testing.T) {
 // At the end, Close leaves io.EOF as it is.
 func TestBodyEnd(t *testing.T) {
 	s := serve(t, answers{"GET": object([]byte("abc"), "v1")})
-	r, err := s.client(t).OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
+	r, err := s.store(t).OpenLTXFile(t.Context(), replica.File{Name: nth(1)}, 0, 0)
 	require.NoError(t, err)
 	var b strings.Builder
 	_, err = io.Copy(&b, r)

@@ -1,26 +1,28 @@
 package s3
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io"
 	"strings"
 	"testing"
-	"testing/iotest"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // The check values of the algorithms' own definitions, in S3's form.
 func TestSumsKnownValues(t *testing.T) {
 	s := serve(t, nil)
-	c := s.client(t, func(c *Config) { c.PutObjectContentMD5 = true })
+	c := s.store(t, func(c *config.Config) { c.PutObjectContentMD5 = true })
 	sums := c.newBodySums()
-	require.NoError(t, sum(strings.NewReader("123456789"), sums))
+	require.NoError(t, sum(strings.NewReader("123456789"), 0, 9, sums))
 	require.Equal(t, int64(9), sums.size)
 	require.Equal(t, "rosUhgp5mIg=", sums.CRC64NVME())
 	require.Equal(t, "4waSgw==", sums.CRC32C())
@@ -32,15 +34,15 @@ func TestSumsKnownValues(t *testing.T) {
 func TestSumsOfBody(t *testing.T) {
 	s := serve(t, nil)
 	for _, tt := range []struct {
-		change func(*Config)
+		change func(*config.Config)
 		hashed bool
 	}{
-		{func(*Config) {}, true},
-		{func(c *Config) { c.SignPayload = no() }, false},
-		{func(c *Config) { c.Endpoint = "https://store.example" }, false},
+		{func(*config.Config) {}, true},
+		{func(c *config.Config) { c.SignPayload = new(false) }, false},
+		{func(c *config.Config) { c.Endpoint = "https://store.example" }, false},
 	} {
-		sums := s.client(t, tt.change).newBodySums()
-		require.NoError(t, sum(strings.NewReader("abc"), sums))
+		sums := s.store(t, tt.change).newBodySums()
+		require.NoError(t, sum(strings.NewReader("abc"), 0, 3, sums))
 		require.Equal(t, tt.hashed, sums.sha256 != nil)
 		var o awss3.Options
 		sums.signed(&o)
@@ -54,7 +56,7 @@ func TestSumsOfBody(t *testing.T) {
 
 func TestSumReadError(t *testing.T) {
 	for _, want := range []error{errors.New("the disk is gone"), io.ErrUnexpectedEOF} {
-		err := sum(io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(want)), newSums())
+		err := sum(failingAt{bytes.NewReader([]byte("abc")), want}, 0, 4, newSums())
 		require.ErrorIs(t, err, want)
 	}
 }
@@ -62,7 +64,7 @@ func TestSumReadError(t *testing.T) {
 // Only a checksum of the whole object is one that can be compared.
 func TestSumsOfStore(t *testing.T) {
 	sums := newSums()
-	require.NoError(t, sum(strings.NewReader("123456789"), sums))
+	require.NoError(t, sum(strings.NewReader("123456789"), 0, 9, sums))
 	right64, right32, wrong := aws.String("rosUhgp5mIg="), aws.String("4waSgw=="), aws.String("AAAAAAAAAAA=")
 	for _, tt := range []struct {
 		name        string

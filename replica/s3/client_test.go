@@ -13,20 +13,21 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 func TestNew(t *testing.T) {
 	s := serve(t, nil)
-	c, _ := s.unready(t, func(c *Config) { c.Layout = replica.Layout{} })
+	c, _ := s.unready(t, func(c *config.Config) { c.Layout = replica.Layout{} })
 	require.Equal(t, "s3", c.Type())
 	require.True(t, c.Layout().IsZero())
 	require.Zero(t, c.Connections())
 	require.NoError(t, c.Close())
 	require.Empty(t, s.ops(), "nothing is asked")
-	_, err := New(Config{})
+	_, err := New(config.Config{})
 	require.ErrorContains(t, err, "no bucket")
 
-	given, _ := s.unready(t, func(c *Config) { c.Layout = replica.Guide })
+	given, _ := s.unready(t, func(c *config.Config) { c.Layout = replica.Guide })
 	require.Equal(t, replica.Guide, given.Layout(), "before Init as well")
 }
 
@@ -37,7 +38,7 @@ func TestInitOnce(t *testing.T) {
 		<-release
 		bucketOf("db/ltx/0000/"+fileName(1))(w, r)
 	}, bucketOf("db/ltx/0000/"+fileName(1)))})
-	c, _ := s.unready(t, func(c *Config) { c.Layout = replica.Layout{} })
+	c, _ := s.unready(t, func(c *config.Config) { c.Layout = replica.Layout{} })
 	require.ErrorIs(t, c.Init(t.Context()), os.ErrPermission)
 	require.Equal(t, "LIST", s.ops())
 	var wg sync.WaitGroup
@@ -64,29 +65,31 @@ func TestInitOnce(t *testing.T) {
 
 // Every method starts the client by itself, and fails as that does.
 func TestMethodsInit(t *testing.T) {
-	for name, call := range map[string]func(context.Context, *ReplicaClient) error{
-		"list": func(ctx context.Context, c *ReplicaClient) error {
-			_, err := c.LTXFiles(ctx, 0, 0, false)
+	for name, call := range map[string]func(context.Context, *Store) error{
+		"list": func(ctx context.Context, c *Store) error {
+			for _, err := range c.LTXFiles(ctx, 0, replica.ListOptions{}) {
+				return err
+			}
+			return nil
+		},
+		"open": func(ctx context.Context, c *Store) error {
+			_, err := c.OpenLTXFile(ctx, replica.File{Name: nth(1)}, 0, 0)
 			return err
 		},
-		"open": func(ctx context.Context, c *ReplicaClient) error {
-			_, err := c.OpenLTXFile(ctx, 0, 1, 1, 0, 0)
+		"stat": func(ctx context.Context, c *Store) error {
+			_, err := c.StatLTXFile(ctx, nth(1), replica.StatOptions{})
 			return err
 		},
-		"stat": func(ctx context.Context, c *ReplicaClient) error {
-			_, err := c.StatLTXFile(ctx, 0, 1, 1)
+		"stat exactly": func(ctx context.Context, c *Store) error {
+			_, err := c.StatLTXFile(ctx, nth(1), replica.StatOptions{ExactTime: true})
 			return err
 		},
-		"stat exactly": func(ctx context.Context, c *ReplicaClient) error {
-			_, err := c.StatLTXFileExact(ctx, 0, 1, 1)
+		"write": func(ctx context.Context, c *Store) error {
+			_, err := c.WriteLTXFile(ctx, nth(1), bytes.NewReader(nil), replica.WriteOptions{})
 			return err
 		},
-		"write": func(ctx context.Context, c *ReplicaClient) error {
-			_, err := c.WriteLTXFile(ctx, 0, 1, 1, bytes.NewReader(nil))
-			return err
-		},
-		"delete":     func(ctx context.Context, c *ReplicaClient) error { return c.DeleteLTXFiles(ctx, infos(1)) },
-		"delete all": func(ctx context.Context, c *ReplicaClient) error { return c.DeleteAll(ctx) },
+		"delete":     func(ctx context.Context, c *Store) error { return c.DeleteLTXFiles(ctx, nths(1)...) },
+		"delete all": func(ctx context.Context, c *Store) error { return replica.ClientOf(c).DeleteAll(ctx) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, answers{"LIST": refuse(404, "NoSuchBucket")})
@@ -110,10 +113,10 @@ func TestClose(t *testing.T) {
 		arrived <- struct{}{}
 		hang(w, r)
 	}})
-	c := s.client(t, func(c *Config) { c.Retry.Attempts = 1 })
+	c := s.store(t, func(c *config.Config) { c.Retry.Attempts = 1 })
 	done := make(chan error, 1)
 	go func() {
-		_, err := c.OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
+		_, err := c.OpenLTXFile(t.Context(), replica.File{Name: nth(1)}, 0, 0)
 		done <- err
 	}()
 	<-arrived

@@ -10,10 +10,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // pipe connects a conn with what a test does on its other end.
-func pipe(t *testing.T, timeouts Timeouts) (*conns, net.Conn, net.Conn) {
+func pipe(t *testing.T, timeouts config.Timeouts) (*conns, net.Conn, net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -48,7 +51,7 @@ func elapsed(t *testing.T, c net.Conn) time.Duration {
 // long as FirstByte, whichever of Read and Write begins first.
 func TestConnDeadlines(t *testing.T) {
 	const short, long = 50 * time.Millisecond, 400 * time.Millisecond
-	_, c, peer := pipe(t, Timeouts{Connect: time.Second, Stall: short, FirstByte: long})
+	_, c, peer := pipe(t, config.Timeouts{Connect: time.Second, Stall: short, FirstByte: long})
 	require.InDelta(t, short.Seconds(), elapsed(t, c).Seconds(), 0.3, "nothing was asked")
 	require.Less(t, elapsed(t, c), long)
 
@@ -64,7 +67,7 @@ func TestConnDeadlines(t *testing.T) {
 }
 
 func TestConnWriteMovesReadDeadline(t *testing.T) {
-	_, c, _ := pipe(t, Timeouts{Connect: time.Second, Stall: 200 * time.Millisecond, FirstByte: 600 * time.Millisecond})
+	_, c, _ := pipe(t, config.Timeouts{Connect: time.Second, Stall: 200 * time.Millisecond, FirstByte: 600 * time.Millisecond})
 	done := make(chan error, 1)
 	began := time.Now()
 	go func() {
@@ -79,7 +82,7 @@ func TestConnWriteMovesReadDeadline(t *testing.T) {
 
 // A peer that takes nothing is a stall as well.
 func TestConnWriteStalls(t *testing.T) {
-	_, c, _ := pipe(t, Timeouts{Connect: time.Second, Stall: 50 * time.Millisecond, FirstByte: time.Hour})
+	_, c, _ := pipe(t, config.Timeouts{Connect: time.Second, Stall: 50 * time.Millisecond, FirstByte: time.Hour})
 	var err error
 	for range 10_000 {
 		if _, err = c.Write(make([]byte, 64<<10)); err != nil {
@@ -90,7 +93,7 @@ func TestConnWriteStalls(t *testing.T) {
 }
 
 func TestConnsCount(t *testing.T) {
-	all, c, peer := pipe(t, Timeouts{Connect: time.Second, Stall: time.Second, FirstByte: time.Second})
+	all, c, peer := pipe(t, config.Timeouts{Connect: time.Second, Stall: time.Second, FirstByte: time.Second})
 	require.Equal(t, 1, all.count())
 	all.close()
 	require.Zero(t, all.count())
@@ -108,7 +111,7 @@ func TestDialRefused(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
-	all := newConns(Timeouts{Connect: time.Second, Stall: time.Second, FirstByte: time.Second})
+	all := newConns(config.Timeouts{Connect: time.Second, Stall: time.Second, FirstByte: time.Second})
 	_, err = all.dial(t.Context(), "tcp", l.Addr().String())
 	require.Error(t, err)
 	require.Zero(t, all.count())
@@ -121,11 +124,11 @@ func TestDialRefused(t *testing.T) {
 // What is idle for too long leaves the pool, and Close ends the rest.
 func TestIdleConnectionsEnd(t *testing.T) {
 	s := serve(t, answers{"HEAD": object(nil, "v1")})
-	c := s.client(t, func(c *Config) { c.Timeouts.Stall = 50 * time.Millisecond })
-	_, err := c.StatLTXFile(t.Context(), 0, 1, 1)
+	c := s.store(t, func(c *config.Config) { c.Timeouts.Stall = 50 * time.Millisecond })
+	_, err := c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return c.Connections() == 0 }, 5*time.Second, 5*time.Millisecond)
-	_, err = c.StatLTXFile(t.Context(), 0, 1, 1)
+	_, err = c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
 	require.NoError(t, err)
 	require.Equal(t, 2, s.connections())
 }
@@ -139,11 +142,11 @@ func TestMaxConnections(t *testing.T) {
 		<-release
 		object(nil, "v1")(w, r)
 	}})
-	c := s.client(t, func(c *Config) { c.MaxConnections = 2 })
+	c := s.store(t, func(c *config.Config) { c.MaxConnections = 2 })
 	done := make(chan error, 5)
 	for range cap(done) {
 		go func() {
-			_, err := c.StatLTXFile(t.Context(), 0, 1, 1)
+			_, err := c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
 			done <- err
 		}()
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // fastPeer is a connection whose every Write returns only after the answer was
@@ -26,8 +28,8 @@ func (f *fastPeer) Write(p []byte) (int, error) {
 // returns later.
 func TestConnAnsweredDuringWrite(t *testing.T) {
 	const short, long = 50 * time.Millisecond, time.Minute
-	all, dialed, peer := pipe(t, Timeouts{Connect: time.Second, Stall: short, FirstByte: long})
-	c := &conn{Conn: dialed.(*conn).Conn, conns: all}
+	all, dialed, peer := pipe(t, config.Timeouts{Connect: time.Second, Stall: short, FirstByte: long})
+	c := &conn{Conn: dialed.(*conn).Conn, conns: all, timeouts: all.timeouts}
 	c.Conn = &fastPeer{Conn: c.Conn, answered: func() {
 		_, err := peer.Write([]byte("!"))
 		require.NoError(t, err)

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +14,6 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxfs/ltxfs/replica"
@@ -35,320 +32,224 @@ const (
 	deleteConcurrency = 10
 )
 
-// DeleteLTXFiles deletes files, 1,000 a request, and makes sure that they are gone:
-// stores exist that say so and do nothing.
-func (c *ReplicaClient) DeleteLTXFiles(ctx context.Context, files []*ltx.FileInfo) (err error) {
-	d := newDeletion(c)
-	for _, f := range files {
-		if f == nil {
-			d.errs = append(d.errs, fmt.Errorf("delete: a file is nil: %w", os.ErrInvalid))
+// DeleteLTXFiles deletes one file with a request, and more with one request for
+// 1,000. Then it makes sure that they are gone: stores exist that say so and do
+// nothing.
+func (s *Store) DeleteLTXFiles(ctx context.Context, names ...replica.Name) (err error) {
+	d := &deletion{store: s, failed: map[replica.Name]error{}}
+	var errs []error
+	var valid []replica.Name
+	for _, name := range names {
+		if err := name.Check(); err != nil {
+			errs = append(errs, replica.NewFileError("delete", name, err))
 			continue
 		}
-		d.add(replica.File{Level: f.Level, MinTXID: f.MinTXID, MaxTXID: f.MaxTXID})
+		valid = append(valid, name)
 	}
-	ctx, leave, err := c.enter(ctx)
+	slices.SortFunc(valid, replica.Name.Compare)
+	valid = slices.Compact(valid)
+	ctx, leave, err := s.enter(ctx)
+	if err == nil {
+		defer func() { err = leave(err) }()
+		err = d.run(ctx, valid)
+	}
 	if err != nil {
-		return d.fail(err)
+		d.fail(err, valid...)
 	}
-	defer func() { err = leave(err) }()
-	s, err := c.init(ctx)
-	if err != nil {
-		return d.fail(err)
+	for _, name := range slices.SortedFunc(maps.Keys(d.failed), replica.Name.Compare) {
+		errs = append(errs, replica.NewFileError("delete", name, d.failed[name]))
 	}
-	d.session = s
-	unlock, err := c.names.lock(ctx, slices.Collect(maps.Values(d.keys()))...)
-	if err != nil {
-		return d.fail(err)
-	}
-	defer unlock()
-	return d.run(ctx)
+	return errors.Join(errs...)
 }
 
-// DeleteAll deletes every file of the replica, and nothing else: what has no LTX
-// name, or is in no directory of the replica's layout, stays.
-func (c *ReplicaClient) DeleteAll(ctx context.Context) (err error) {
-	ctx, leave, err := c.enter(ctx)
-	if err != nil {
-		return fmt.Errorf("delete all files: %w", err)
+// deletion is one call of DeleteLTXFiles.
+type deletion struct {
+	store *Store
+	at    *session
+
+	mu     sync.Mutex
+	failed map[replica.Name]error // the files that are left, and why
+}
+
+func (d *deletion) fail(err error, names ...replica.Name) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, name := range names {
+		d.failed[name] = err
 	}
-	defer func() { err = leave(err) }()
-	s, err := c.init(ctx)
-	if err != nil {
-		return fmt.Errorf("delete all files: %w", err)
+}
+
+// run deletes files, as far as that can be done. Its error is one for which the
+// store wasn't asked.
+func (d *deletion) run(ctx context.Context, names []replica.Name) (err error) {
+	if d.at, err = d.store.init(ctx); err != nil {
+		return err
 	}
-	unlock, err := c.names.lockAll(ctx)
-	if err != nil {
-		return fmt.Errorf("delete all files: %w", err)
-	}
-	defer unlock()
-	var errs []error
-	for level := replica.MinLevel; level <= replica.MaxLevel; level++ {
-		d := newDeletion(c)
-		d.session = s
-		it := c.list(ctx, s, level, 0, false)
-		for it.Next() {
-			d.add(it.file)
-			if len(d.left) == deleteBatch {
-				errs = append(errs, d.run(ctx))
-				d = newDeletion(c)
-				d.session = s
-			}
-		}
-		errs = append(errs, it.Close(), d.run(ctx))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("delete all files: %w", err)
+	for batch := range slices.Chunk(names, deleteBatch) {
+		deleted, when := d.deleteBatch(ctx, batch)
+		d.confirm(ctx, deleted, when)
 	}
 	return nil
 }
 
-// deletion is a set of files to delete.
-type deletion struct {
-	client  *ReplicaClient
-	session *session
-
-	mu   sync.Mutex
-	left map[replica.File]error // and what went wrong with each
-	errs []error
-}
-
-func newDeletion(c *ReplicaClient) *deletion {
-	return &deletion{client: c, left: map[replica.File]error{}}
-}
-
-func (d *deletion) add(f replica.File) {
-	f = replica.File{Level: f.Level, MinTXID: f.MinTXID, MaxTXID: f.MaxTXID}
-	if err := replica.CheckFile(f.Level, f.MinTXID, f.MaxTXID); err != nil {
-		d.errs = append(d.errs, deleteError(f, err))
-		return
+// deleteBatch has the store delete files. It returns those that the store says it
+// has deleted, and when that was by the store's clock.
+func (d *deletion) deleteBatch(ctx context.Context, batch []replica.Name) (deleted []replica.Name, when time.Time) {
+	s := d.store
+	if len(batch) == 1 || s.refusesBatches.Load() {
+		return d.deleteEach(ctx, batch)
 	}
-	d.left[f] = nil
-}
-
-func deleteError(f replica.File, err error) error {
-	return replica.NewFileError("delete", f.Level, f.MinTXID, f.MaxTXID, err)
-}
-
-// keys are those of the files that are left.
-func (d *deletion) keys() map[replica.File]string {
-	keys := make(map[replica.File]string, len(d.left))
-	for f := range d.left {
-		keys[f] = d.session.key(f.Level, f.MinTXID, f.MaxTXID)
+	byKey := map[string]replica.Name{}
+	in := &awss3.DeleteObjectsInput{Bucket: &s.cfg.Bucket, Delete: &types.Delete{Quiet: aws.Bool(true)}}
+	for _, name := range batch {
+		key := d.at.key(name)
+		byKey[key] = name
+		in.Delete.Objects = append(in.Delete.Objects, types.ObjectIdentifier{Key: &key})
 	}
-	return keys
-}
-
-// files are those that are left, by level and TXIDs.
-func (d *deletion) files() []replica.File {
-	return slices.SortedFunc(maps.Keys(d.left), compareFiles)
-}
-
-// fail is the error of a deletion that has not begun.
-func (d *deletion) fail(err error) error {
-	for f := range d.left {
-		d.left[f] = err
+	without, withMD5 := s.refusesChecksums.Load(), s.wantsMD5.Load()
+	out, err := d.at.s3.DeleteObjects(ctx, in, s.deleteChecksum)
+	if err != nil {
+		err = storeError(ctx, "DeleteObjects", err)
+		switch status := answered(err).Status; {
+		case status == http.StatusNotImplemented, status == http.StatusMethodNotAllowed:
+			s.refusesBatches.Store(true)
+		case refusesHeaders(err) && !without:
+			s.refusesChecksums.Store(true)
+		case refusesForm(err) && !without && !withMD5:
+			s.wantsMD5.Store(true)
+		default:
+			d.fail(err, batch...)
+			return nil, time.Time{}
+		}
+		return d.deleteBatch(ctx, batch)
 	}
-	return d.result()
+	s.sawBucket()
+	for _, e := range out.Errors {
+		name, ok := byKey[aws.ToString(e.Key)]
+		code := aws.ToString(e.Code)
+		if !ok || code == "NoSuchKey" {
+			continue // of a strange key, it is looked at below
+		}
+		refusal := &StoreError{Op: "DeleteObjects", Code: code, Status: http.StatusOK, text: clip(aws.ToString(e.Message))}
+		refusal.classify(nil)
+		d.fail(refusal, name)
+		delete(byKey, aws.ToString(e.Key))
+	}
+	when, _ = awsmiddleware.GetServerTime(out.ResultMetadata)
+	return slices.Collect(maps.Values(byKey)), when
 }
 
-// result names every file that is left.
-func (d *deletion) result() error {
-	errs := d.errs
-	for _, f := range d.files() {
-		errs = append(errs, deleteError(f, d.left[f]))
+// deleteEach deletes files with a request for each.
+func (d *deletion) deleteEach(ctx context.Context, batch []replica.Name) (deleted []replica.Name, when time.Time) {
+	s := d.store
+	var g errgroup.Group
+	g.SetLimit(deleteConcurrency)
+	for _, name := range batch {
+		g.Go(func() error {
+			key := d.at.key(name)
+			out, err := d.at.s3.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &s.cfg.Bucket, Key: &key})
+			if err = storeError(ctx, "DeleteObject", err); err != nil && !isNotFound(err) {
+				d.fail(err, name)
+				return nil
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if err == nil {
+				s.sawBucket()
+				if t, ok := awsmiddleware.GetServerTime(out.ResultMetadata); ok && (when.IsZero() || t.Before(when)) {
+					when = t
+				}
+			}
+			deleted = append(deleted, name)
+			return nil
+		})
 	}
-	return errors.Join(errs...)
+	_ = g.Wait() // its errors are in d.failed
+	return deleted, when
 }
 
 // errStillThere means that a store has what it says it has deleted.
 var errStillThere = errors.New("the store says that it has deleted the file, and still has it, or another writer has written it again")
 
-// run deletes what is left, as far as that can be done.
-func (d *deletion) run(ctx context.Context) error {
-	for batch := range slices.Chunk(d.files(), deleteBatch) {
-		deleted, when := d.deleteBatch(ctx, batch)
-		d.confirm(ctx, deleted, when)
-	}
-	return d.result()
-}
-
-// deleteBatch has the store delete files. It returns those that the store says it
-// has deleted, and when that was by the store's clock.
-func (d *deletion) deleteBatch(ctx context.Context, batch []replica.File) ([]replica.File, time.Time) {
-	if len(batch) == 1 || d.client.deletesOneByOne.Load() {
-		return d.deleteEach(ctx, batch)
-	}
-	c := d.client
-	byKey := map[string]replica.File{}
-	in := &awss3.DeleteObjectsInput{Bucket: &c.cfg.Bucket, Delete: &types.Delete{Quiet: aws.Bool(true)}, RequestPayer: c.payer()}
-	for _, f := range batch {
-		key := d.session.key(f.Level, f.MinTXID, f.MaxTXID)
-		byKey[key] = f
-		in.Delete.Objects = append(in.Delete.Objects, types.ObjectIdentifier{Key: &key})
-	}
-	without, withMD5 := c.refusesChecksums.Load(), c.wantsMD5.Load()
-	out, err := d.session.s3.DeleteObjects(ctx, in, c.deleteChecksum)
-	if err != nil {
-		err = storeError(ctx, "DeleteObjects", err)
-		var e *StoreError
-		if errors.As(err, &e) && (e.Status == http.StatusNotImplemented || e.Status == http.StatusMethodNotAllowed) {
-			c.deletesOneByOne.Store(true)
-			return d.deleteEach(ctx, batch)
-		}
-		if isMissingMD5(err) && !withMD5 {
-			c.wantsMD5.Store(true)
-			return d.deleteBatch(ctx, batch)
-		}
-		if refusesHeaders(err) && !without {
-			c.refusesChecksums.Store(true)
-			return d.deleteBatch(ctx, batch)
-		}
-		for _, f := range batch {
-			d.left[f] = err
-		}
-		return nil, time.Time{}
-	}
-	c.sawBucket()
-	for _, e := range out.Errors {
-		f, ok := byKey[aws.ToString(e.Key)]
-		if !ok {
-			continue // the check below finds out
-		}
-		code := aws.ToString(e.Code)
-		if code == "NoSuchKey" {
-			continue
-		}
-		d.left[f] = &StoreError{Op: "DeleteObjects", Code: code, Status: http.StatusOK, text: clip(aws.ToString(e.Message)), is: kindOf(code)}
-		delete(byKey, aws.ToString(e.Key))
-	}
-	when, _ := awsmiddleware.GetServerTime(out.ResultMetadata)
-	return slices.Collect(maps.Values(byKey)), when
-}
-
-// deleteEach deletes files with a request for each.
-func (d *deletion) deleteEach(ctx context.Context, batch []replica.File) (deleted []replica.File, when time.Time) {
-	c := d.client
-	var g errgroup.Group
-	g.SetLimit(deleteConcurrency)
-	for _, f := range batch {
-		g.Go(func() error {
-			key := d.session.key(f.Level, f.MinTXID, f.MaxTXID)
-			out, err := d.session.s3.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &c.cfg.Bucket, Key: &key, RequestPayer: c.payer()})
-			err = storeError(ctx, "DeleteObject", err)
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			if err != nil && !isNotFound(err) {
-				d.left[f] = err
-				return nil
-			}
-			if err == nil {
-				c.sawBucket()
-				if t, ok := awsmiddleware.GetServerTime(out.ResultMetadata); ok && (when.IsZero() || t.Before(when)) {
-					when = t
-				}
-			}
-			deleted = append(deleted, f)
-			return nil
-		})
-	}
-	_ = g.Wait() // its errors are in d.left
-	return deleted, when
-}
-
-// confirm makes sure that files are gone. A store that is late is given time. A
-// file that was written after the deletion counts as deleted.
-func (d *deletion) confirm(ctx context.Context, deleted []replica.File, when time.Time) {
-	until := time.Now().Add(d.client.cfg.Timeouts.Verify)
-	for attempt := 1; len(deleted) > 0; attempt++ {
-		there, err := d.stillThere(ctx, deleted, when)
-		if err != nil {
-			for _, f := range deleted {
-				d.left[f] = fmt.Errorf("make sure that it is deleted: %w", err)
-			}
-			return
-		}
-		for _, f := range deleted {
-			if !there[f] {
-				delete(d.left, f)
-			}
-		}
-		deleted = slices.DeleteFunc(deleted, func(f replica.File) bool { return !there[f] })
-		if len(deleted) == 0 {
-			return
-		}
-		err = sleep(ctx, d.client.cfg.Retry.delay(attempt))
-		if err == nil && time.Now().Before(until) {
-			continue
-		}
-		for _, f := range deleted {
-			d.left[f] = errors.Join(errStillThere, err)
-		}
-		return
-	}
-}
-
-// stillThere returns which files the store still has: by asking for each of a few,
-// and else by listing where they would be.
-func (d *deletion) stillThere(ctx context.Context, files []replica.File, when time.Time) (map[replica.File]bool, error) {
-	there := map[replica.File]bool{}
-	// Within the second of the deletion, nothing tells old from new.
-	old := func(modified time.Time) bool {
+// confirm makes sure that files are gone, which the store deleted when its clock
+// said so. One that is late is given time. A file that was written after the
+// deletion counts as deleted.
+func (d *deletion) confirm(ctx context.Context, deleted []replica.Name, when time.Time) {
+	isOld := func(modified time.Time) bool {
+		// Within the second of the deletion, nothing tells old from new.
 		return when.IsZero() || modified.Before(when.Truncate(time.Second).Add(time.Second))
 	}
-	if len(files) <= lookBatch {
-		return there, d.lookForEach(ctx, files, func(f replica.File, modified time.Time) { there[f] = old(modified) })
+	slices.SortFunc(deleted, replica.Name.Compare)
+	until := time.Now().Add(d.store.cfg.Timeouts.Verify)
+	for attempt := 1; len(deleted) > 0; attempt++ {
+		find := d.findByListing
+		if len(deleted) <= lookBatch {
+			find = d.findEach
+		}
+		there, err := find(ctx, deleted, isOld)
+		if err != nil {
+			d.fail(fmt.Errorf("make sure that it is deleted: %w", err), deleted...)
+			return
+		}
+		if deleted = there; len(deleted) == 0 {
+			return
+		}
+		err = d.store.pause(ctx, attempt)
+		if err != nil || time.Now().After(until) {
+			d.fail(errors.Join(errStillThere, err), deleted...)
+			return
+		}
 	}
-	files = slices.SortedFunc(slices.Values(files), compareFiles)
-	for start := 0; start < len(files); {
-		level := files[start].Level
-		end := start
-		wanted := map[replica.File]bool{}
-		for ; end < len(files) && files[end].Level == level; end++ {
-			wanted[files[end]] = true
-		}
-		last := files[end-1]
-		it := d.client.list(ctx, d.session, level, files[start].MinTXID, false)
-		for it.Next() && compareFiles(it.file, last) <= 0 {
-			f := replica.File{Level: level, MinTXID: it.file.MinTXID, MaxTXID: it.file.MaxTXID}
-			if wanted[f] && old(it.file.ModTime) {
-				there[f] = true
-			}
-		}
-		if err := it.Close(); err != nil {
-			return nil, err
-		}
-		start = end
-	}
-	return there, nil
 }
 
-// lookForEach calls found for each file that the store has.
-func (d *deletion) lookForEach(ctx context.Context, files []replica.File, found func(f replica.File, modified time.Time)) error {
+// findEach returns those of the files that the store has, by asking for each.
+func (d *deletion) findEach(ctx context.Context, names []replica.Name, isOld func(time.Time) bool) ([]replica.Name, error) {
+	there := make([]bool, len(names))
 	var g errgroup.Group
-	g.SetLimit(deleteConcurrency)
-	for _, f := range files {
+	for i, name := range names {
 		g.Go(func() error {
-			out, err := d.client.head(ctx, d.session, d.session.key(f.Level, f.MinTXID, f.MaxTXID), false)
+			out, err := d.store.head(ctx, d.at, d.at.key(name), false)
 			if err != nil {
 				// A store that finds nothing at all has not deleted anything.
-				if err = d.client.whyMissing(ctx, d.session, err); isNotFound(err) {
+				if err = d.store.whyMissing(ctx, d.at, err); isNotFound(err) {
 					return nil
 				}
 				return err
 			}
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			found(f, *out.LastModified)
+			there[i] = isOld(*out.LastModified)
 			return nil
 		})
 	}
-	return g.Wait()
+	err := g.Wait()
+	var found []replica.Name
+	for i, name := range names {
+		if there[i] {
+			found = append(found, name)
+		}
+	}
+	return found, err
 }
 
-// isMissingMD5 reports whether a store wants Content-MD5 with a request that had
-// none.
-func isMissingMD5(err error) bool {
-	var e *StoreError
-	return errors.As(err, &e) && e.Status == http.StatusBadRequest &&
-		strings.Contains(strings.ToLower(e.text), "content-md5")
+// findByListing returns those of the files that the store has, by listing where
+// they would be. The names are in order.
+func (d *deletion) findByListing(ctx context.Context, names []replica.Name, isOld func(time.Time) bool) (found []replica.Name, err error) {
+	for len(names) > 0 {
+		level := names[0].Level
+		n := slices.IndexFunc(names, func(name replica.Name) bool { return name.Level != level })
+		if n < 0 {
+			n = len(names)
+		}
+		wanted := names[:n]
+		names = names[n:]
+		err := d.store.listAt(ctx, d.at, level, wanted[0].MinTXID, func(f replica.File) bool {
+			if _, ok := slices.BinarySearchFunc(wanted, f.Name, replica.Name.Compare); ok && isOld(f.ModTime) {
+				found = append(found, f.Name)
+			}
+			return f.Compare(wanted[n-1]) < 0
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }

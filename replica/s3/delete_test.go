@@ -16,6 +16,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 var deletedAll = say(200, "<DeleteResult></DeleteResult>")
@@ -47,8 +48,8 @@ func to(n int) (all []int) {
 func TestDeleteBatches(t *testing.T) {
 	for files, sizes := range map[int][]int{2: {2}, 999: {999}, 1000: {1000}, 1002: {1000, 2}, 2001: {1000, 1000, 1}} {
 		t.Run(fmt.Sprint(files), func(t *testing.T) {
-			s := serve(t, answers{"BATCH": deletedAll, "LIST": say(200, listing("")), "HEAD": refuse(404, ""), "DELETE": say(204, "")})
-			require.NoError(t, s.client(t, func(c *Config) { c.RequesterPays = true }).DeleteLTXFiles(t.Context(), infos(to(files)...)))
+			s := serve(t, answers{"BATCH": deletedAll, "LIST": say(200, pageOf("")), "HEAD": refuse(404, ""), "DELETE": say(204, "")})
+			require.NoError(t, s.store(t, func(c *config.Config) { c.RequesterPays = true }).DeleteLTXFiles(t.Context(), nths(to(files)...)...))
 			var got []int
 			var all []string
 			for _, c := range s.seen() {
@@ -57,7 +58,7 @@ func TestDeleteBatches(t *testing.T) {
 				case "BATCH":
 					b, keys := batchOf(t, c)
 					require.True(t, b.Quiet)
-					require.Equal(t, md5Of(c.body), c.get("Content-Md5"))
+					require.NotEmpty(t, c.get("X-Amz-Checksum-Crc32"), "the protocol wants one")
 					got, all = append(got, len(keys)), append(all, keys...)
 				case "DELETE":
 					got, all = append(got, 1), append(all, c.key)
@@ -86,41 +87,70 @@ func TestDeleteBatches(t *testing.T) {
 // One file is one DELETE and one HEAD, none is nothing, and twice is once.
 func TestDeleteFew(t *testing.T) {
 	s := serve(t, answers{"DELETE": say(204, ""), "HEAD": refuse(404, ""), "BATCH": deletedAll})
-	c := s.client(t)
-	require.NoError(t, c.DeleteLTXFiles(t.Context(), nil))
+	c := s.store(t)
+	require.NoError(t, c.DeleteLTXFiles(t.Context()))
 	require.Empty(t, s.ops())
-	require.NoError(t, c.DeleteLTXFiles(t.Context(), infos(1)))
+	require.NoError(t, c.DeleteLTXFiles(t.Context(), nths(1)...))
 	require.Equal(t, "DELETE HEAD", s.ops())
 	require.Equal(t, fileKey(1), s.seen()[0].key)
-	require.NoError(t, c.DeleteLTXFiles(t.Context(), infos(1, 1)))
+	require.NoError(t, c.DeleteLTXFiles(t.Context(), nths(1, 1)...))
 	require.Equal(t, "DELETE HEAD DELETE HEAD", s.ops())
-	require.NoError(t, c.DeleteLTXFiles(t.Context(), infos(1, 2)))
+	require.NoError(t, c.DeleteLTXFiles(t.Context(), nths(1, 2)...))
 	require.Equal(t, "DELETE HEAD DELETE HEAD BATCH HEAD HEAD", s.ops())
-	requireNoEntries(t, &c.names)
 }
 
-func TestDeleteContentMD5(t *testing.T) {
-	for _, tt := range []struct {
-		change   func(*Config)
-		md5, sum bool
-	}{
-		{func(*Config) {}, true, true},
-		{func(c *Config) { c.RequireContentMD5 = no() }, false, true},
-		{func(c *Config) { c.NoChecksums = true }, true, false},
-	} {
-		s := serve(t, answers{"BATCH": deletedAll, "HEAD": refuse(404, "")})
-		require.NoError(t, s.client(t, tt.change).DeleteLTXFiles(t.Context(), infos(1, 2)))
-		b := s.of("BATCH")[0]
-		require.Equal(t, tt.md5, b.get("Content-Md5") != "")
-		sums := 0
-		for name := range b.header {
-			if strings.HasPrefix(name, "X-Amz-Checksum-") {
-				sums++
+// The request has the checksum that the protocol wants: the newer one, or where the
+// store refuses that or asks for it, Content-MD5.
+func TestDeleteChecksums(t *testing.T) {
+	const sum = "X-Amz-Checksum-Crc32"
+	wanting := func(text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Content-Md5") == "" {
+				say(400, "<Error><Code>InvalidRequest</Code><Message>"+text+"</Message></Error>")(w, r)
+				return
 			}
+			deletedAll(w, r)
 		}
-		require.Equal(t, tt.sum, sums > 0)
-		require.Empty(t, b.get("X-Amz-Trailer"))
-		require.Empty(t, b.coding)
+	}
+	for _, tt := range []struct {
+		name        string
+		change      func(*config.Config)
+		batch       http.HandlerFunc
+		first, last string // the headers, of the first request and from then on
+		batches     int
+	}{
+		{"by default", func(*config.Config) {}, deletedAll, "sum", "sum", 2},
+		{"without", func(c *config.Config) { c.NoChecksums = true }, deletedAll, "md5", "md5", 2},
+		{"wanted", func(*config.Config) {}, wanting("Missing required header for this request: Content-MD5"), "sum", "md5 sum", 3},
+		{"wanted, in other words", func(*config.Config) {}, wanting("It is so."), "sum", "md5 sum", 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, answers{"BATCH": tt.batch, "HEAD": refuse(404, "")})
+			c := s.store(t, tt.change)
+			for range 2 {
+				require.NoError(t, c.DeleteLTXFiles(t.Context(), nths(1, 2)...))
+			}
+			var headers []string
+			for _, b := range s.of("BATCH") {
+				var all []string
+				if md5 := b.get("Content-Md5"); md5 != "" {
+					require.Equal(t, md5Of(b.body), md5)
+					all = append(all, "md5")
+				}
+				for name := range b.header {
+					if strings.HasPrefix(name, "X-Amz-Checksum-") {
+						require.Equal(t, sum, name)
+						all = append(all, "sum")
+					}
+				}
+				headers = append(headers, strings.Join(all, " "))
+				require.Empty(t, b.get("X-Amz-Trailer"))
+				require.Empty(t, b.coding)
+			}
+			want := slices.Repeat([]string{tt.last}, tt.batches)
+			want[0] = tt.first
+			require.Equal(t, want, headers)
+		})
 	}
 }
 
@@ -134,7 +164,7 @@ func TestDeleteErrorsByKey(t *testing.T) {
 			result("db/0000/strange", "AccessDenied")+"</DeleteResult>"),
 		"HEAD": refuse(404, ""),
 	})
-	err := s.client(t).DeleteLTXFiles(t.Context(), infos(1, 2, 3, 4))
+	err := s.store(t).DeleteLTXFiles(t.Context(), nths(1, 2, 3, 4)...)
 	require.ErrorIs(t, err, os.ErrPermission)
 	require.NotErrorIs(t, err, os.ErrNotExist)
 	require.ErrorContains(t, err, "delete level 0 "+fileName(2)+": DeleteObjects: Not now. (AccessDenied, HTTP status 200)")
@@ -151,7 +181,7 @@ func TestDeleteErrorsByKey(t *testing.T) {
 	for i, each := range joined.Unwrap() {
 		var file *replica.FileError
 		require.ErrorAs(t, each, &file)
-		require.Equal(t, ltx.TXID(2+i), file.MinTXID)
+		require.Equal(t, ltx.TXID(2+i), file.Name.MinTXID)
 		require.Equal(t, i == 0, os.IsPermission(file.Err) || slices.Contains(file.Err.(*StoreError).is, os.ErrPermission))
 	}
 }
@@ -164,12 +194,12 @@ func TestDeleteDoesNothing(t *testing.T) {
 	}{
 		"one":  {[]int{1}, answers{"DELETE": say(204, ""), "HEAD": object(nil, "v1")}},
 		"few":  {[]int{1, 2}, answers{"BATCH": deletedAll, "HEAD": object(nil, "v1")}},
-		"many": {to(9), answers{"BATCH": deletedAll, "LIST": say(200, listing("", to(9)...))}},
+		"many": {to(9), answers{"BATCH": deletedAll, "LIST": say(200, pageOf("", to(9)...))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, tt.a)
-			c := s.client(t, func(c *Config) { c.Timeouts.Verify = 30 * time.Millisecond })
-			err := c.DeleteLTXFiles(within(t, 10*time.Second), infos(tt.files...))
+			c := s.store(t, func(c *config.Config) { c.Timeouts.Verify = 30 * time.Millisecond })
+			err := c.DeleteLTXFiles(within(t, 10*time.Second), nths(tt.files...)...)
 			require.ErrorIs(t, err, errStillThere)
 			for _, n := range tt.files {
 				require.ErrorContains(t, err, "delete level 0 "+fileName(n))
@@ -181,11 +211,11 @@ func TestDeleteDoesNothing(t *testing.T) {
 // A store that is late is given time.
 func TestDeleteLate(t *testing.T) {
 	s := serve(t, answers{"DELETE": say(204, ""), "HEAD": inTurn(object(nil, "v1"), object(nil, "v1"), refuse(404, ""))})
-	require.NoError(t, s.client(t).DeleteLTXFiles(t.Context(), infos(1)))
+	require.NoError(t, s.store(t).DeleteLTXFiles(t.Context(), nths(1)...))
 	require.Equal(t, "DELETE HEAD HEAD HEAD", s.ops())
 
-	s = serve(t, answers{"BATCH": deletedAll, "LIST": inTurn(say(200, listing("", to(9)...)), say(200, listing("", 3, 4))), "HEAD": refuse(404, "")})
-	require.NoError(t, s.client(t).DeleteLTXFiles(t.Context(), infos(to(9)...)))
+	s = serve(t, answers{"BATCH": deletedAll, "LIST": inTurn(say(200, pageOf("", to(9)...)), say(200, pageOf("", 3, 4))), "HEAD": refuse(404, "")})
+	require.NoError(t, s.store(t).DeleteLTXFiles(t.Context(), nths(to(9)...)...))
 	require.Equal(t, "BATCH LIST LIST HEAD HEAD", s.ops())
 }
 
@@ -193,27 +223,27 @@ func TestDeleteLate(t *testing.T) {
 func TestDeleteWrittenAgain(t *testing.T) {
 	before := modified.Add(-time.Minute).Format(http.TimeFormat)
 	s := serve(t, answers{"DELETE": say(204, "", "Date", before), "HEAD": object(nil, "v2")})
-	require.NoError(t, s.client(t).DeleteLTXFiles(t.Context(), infos(1)))
+	require.NoError(t, s.store(t).DeleteLTXFiles(t.Context(), nths(1)...))
 	require.Equal(t, "DELETE HEAD", s.ops())
 
-	s = serve(t, answers{"BATCH": say(200, "<DeleteResult/>", "Date", before), "LIST": say(200, listing("", to(9)...))})
-	require.NoError(t, s.client(t).DeleteLTXFiles(t.Context(), infos(to(9)...)))
+	s = serve(t, answers{"BATCH": say(200, "<DeleteResult/>", "Date", before), "LIST": say(200, pageOf("", to(9)...))})
+	require.NoError(t, s.store(t).DeleteLTXFiles(t.Context(), nths(to(9)...)...))
 	require.Equal(t, "BATCH LIST", s.ops())
 
 	// Within the same second, nothing tells: it is not said to be deleted.
 	s = serve(t, answers{"DELETE": say(204, "", "Date", modified.Format(http.TimeFormat)), "HEAD": object(nil, "v2")})
-	c := s.client(t, func(c *Config) { c.Timeouts.Verify = 20 * time.Millisecond })
-	require.ErrorIs(t, c.DeleteLTXFiles(t.Context(), infos(1)), errStillThere)
+	c := s.store(t, func(c *config.Config) { c.Timeouts.Verify = 20 * time.Millisecond })
+	require.ErrorIs(t, c.DeleteLTXFiles(t.Context(), nths(1)...), errStillThere)
 }
 
 // A store that can't delete many at once deletes one by one, from then on.
 func TestDeleteOneByOne(t *testing.T) {
 	for _, status := range []int{501, 405} {
-		s := serve(t, answers{"BATCH": refuse(status, "NotImplemented"), "DELETE": say(204, ""), "LIST": say(200, listing(""))})
-		c := s.client(t)
-		require.NoError(t, c.DeleteLTXFiles(t.Context(), infos(to(7)...)))
+		s := serve(t, answers{"BATCH": refuse(status, "NotImplemented"), "DELETE": say(204, ""), "LIST": say(200, pageOf(""))})
+		c := s.store(t)
+		require.NoError(t, c.DeleteLTXFiles(t.Context(), nths(to(7)...)...))
 		require.Equal(t, map[string]int{"BATCH": 1, "DELETE": 7, "LIST": 1}, counts(s))
-		require.NoError(t, c.DeleteLTXFiles(t.Context(), infos(to(7)...)))
+		require.NoError(t, c.DeleteLTXFiles(t.Context(), nths(to(7)...)...))
 		require.Equal(t, map[string]int{"BATCH": 1, "DELETE": 14, "LIST": 2}, counts(s))
 	}
 	// One that fails leaves the others deleted; one that is missing is.
@@ -227,7 +257,7 @@ func TestDeleteOneByOne(t *testing.T) {
 			say(204, "")(w, r)
 		}
 	}})
-	err := s.client(t).DeleteLTXFiles(t.Context(), infos(1, 2, 3))
+	err := s.store(t).DeleteLTXFiles(t.Context(), nths(1, 2, 3)...)
 	require.ErrorIs(t, err, os.ErrPermission)
 	require.ErrorContains(t, err, fileName(2))
 	require.NotContains(t, err.Error(), fileName(1))
@@ -244,8 +274,8 @@ func TestDeleteChecksumsRefused(t *testing.T) {
 		}
 		deletedAll(w, r)
 	}, "HEAD": refuse(404, "")})
-	c := s.client(t, func(c *Config) { c.RequireContentMD5 = no() })
-	require.NoError(t, c.DeleteLTXFiles(t.Context(), infos(1, 2)))
+	c := s.store(t)
+	require.NoError(t, c.DeleteLTXFiles(t.Context(), nths(1, 2)...))
 	require.Equal(t, "BATCH BATCH HEAD HEAD", s.ops())
 	require.NotEmpty(t, s.seen()[1].get("Content-Md5"), "one of them the protocol wants")
 }
@@ -263,14 +293,13 @@ func TestDeleteErrors(t *testing.T) {
 		for _, files := range [][]int{to(2), to(9)} {
 			t.Run(fmt.Sprint(tt.name, " of ", len(files)), func(t *testing.T) {
 				s := serve(t, tt.a)
-				c := s.client(t)
-				err := c.DeleteLTXFiles(t.Context(), infos(files...))
+				c := s.store(t)
+				err := c.DeleteLTXFiles(t.Context(), nths(files...)...)
 				require.ErrorIs(t, err, tt.is)
 				require.NotErrorIs(t, err, os.ErrNotExist)
 				for _, n := range files {
 					require.ErrorContains(t, err, "delete level 0 "+fileName(n))
 				}
-				requireNoEntries(t, &c.names)
 			})
 		}
 	}
@@ -278,23 +307,17 @@ func TestDeleteErrors(t *testing.T) {
 
 func TestDeleteArguments(t *testing.T) {
 	s := serve(t, answers{"DELETE": say(204, ""), "HEAD": refuse(404, "")})
-	c := s.client(t)
-	err := c.DeleteLTXFiles(t.Context(), []*ltx.FileInfo{nil, {Level: 10}, {MinTXID: 2, MaxTXID: 1}, {MinTXID: 1, MaxTXID: 1}})
+	c := s.store(t)
+	err := c.DeleteLTXFiles(t.Context(), replica.Name{Level: -1}, replica.Name{Level: 10}, replica.Name{MinTXID: 2, MaxTXID: 1}, nth(1))
 	require.ErrorIs(t, err, os.ErrInvalid)
 	require.Equal(t, "DELETE HEAD", s.ops(), "the others are deleted")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err = c.DeleteLTXFiles(ctx, infos(1, 2))
+	err = c.DeleteLTXFiles(ctx, nths(1, 2)...)
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorContains(t, err, fileName(2))
-	require.ErrorIs(t, c.DeleteAll(ctx), context.Canceled)
-
-	defer take(t, &c.names, fileKey(1))()
-	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	require.ErrorIs(t, c.DeleteLTXFiles(ctx, infos(1)), context.DeadlineExceeded)
-	require.ErrorIs(t, c.DeleteAll(ctx), context.DeadlineExceeded)
+	require.ErrorIs(t, replica.ClientOf(c).DeleteAll(ctx), context.Canceled)
 	require.Equal(t, "DELETE HEAD", s.ops())
 }
 
@@ -335,7 +358,7 @@ func TestDeleteAll(t *testing.T) {
 		},
 		"HEAD": refuse(404, ""),
 	})
-	require.NoError(t, s.client(t).DeleteAll(t.Context()))
+	require.NoError(t, replica.ClientOf(s.store(t)).DeleteAll(t.Context()))
 	require.Equal(t, map[string]bool{"db/0000/" + fileName(1): true, "db/0000/" + fileName(2): true, "db/0009/" + fileName(1): true}, deleted)
 	require.Equal(t, map[string]int{"LIST": 10, "BATCH": 1, "DELETE": 1, "HEAD": 3}, counts(s))
 }
@@ -355,9 +378,9 @@ func TestDeleteAllErrors(t *testing.T) {
 		},
 		"DELETE": say(204, ""), "HEAD": refuse(404, ""),
 	})
-	err := s.client(t).DeleteAll(t.Context())
+	err := replica.ClientOf(s.store(t)).DeleteAll(t.Context())
 	require.ErrorIs(t, err, os.ErrPermission)
-	require.ErrorContains(t, err, "delete all files: list level 1")
+	require.ErrorContains(t, err, "delete all: list level 1")
 	require.Equal(t, map[string]int{"LIST": 10, "DELETE": 1, "HEAD": 1}, counts(s))
 }
 
@@ -371,14 +394,14 @@ func TestDeleteAllPages(t *testing.T) {
 			case q.Get("prefix") != testLevel0 || q.Get("start-after") != "":
 				say(200, page(""))(w, r)
 			case q.Get("continuation-token") == "":
-				say(200, listing("next", all[:1000]...))(w, r)
+				say(200, pageOf("next", all[:1000]...))(w, r)
 			default:
-				say(200, listing("", all[1000:]...))(w, r)
+				say(200, pageOf("", all[1000:]...))(w, r)
 			}
 		},
 		"BATCH": deletedAll, "DELETE": say(204, ""), "HEAD": refuse(404, ""),
 	})
-	require.NoError(t, s.client(t).DeleteAll(t.Context()))
+	require.NoError(t, replica.ClientOf(s.store(t)).DeleteAll(t.Context()))
 	require.Equal(t, map[string]int{"LIST": 12, "BATCH": 1, "DELETE": 1, "HEAD": 1}, counts(s))
 	_, keys := batchOf(t, s.of("BATCH")[0])
 	require.Len(t, keys, 1000)

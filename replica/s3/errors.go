@@ -3,7 +3,6 @@ package s3
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -101,8 +100,13 @@ var kinds = struct {
 		"InvalidRange":                errRange,
 		"BadDigest":                   errDigest,
 		"XAmzContentChecksumMismatch": errDigest,
+
+		"PermanentRedirect":                  ErrRegion,
+		"AuthorizationHeaderMalformed":       ErrRegion,
+		"IllegalLocationConstraintException": ErrRegion,
 	},
 	status: map[int]error{
+		http.StatusMovedPermanently:             ErrRegion,
 		http.StatusUnauthorized:                 os.ErrPermission,
 		http.StatusForbidden:                    os.ErrPermission,
 		http.StatusNotFound:                     os.ErrNotExist,
@@ -125,9 +129,8 @@ func storeError(ctx context.Context, op string, err error) error {
 		}
 		return e
 	}
-	var source *sourceError
-	if errors.As(err, &source) {
-		return source.err // the store has no part in it
+	if content, ok := errors.AsType[*contentError](err); ok {
+		return content.err // the store has no part in it
 	}
 	if lacksIdentity(err) {
 		// Before there was a request. An answer in the chain is not the store's. A
@@ -143,15 +146,15 @@ func storeError(ctx context.Context, op string, err error) error {
 	if answer := answerOf(err); answer != nil {
 		e.Status = answer.StatusCode
 	}
-	var api smithy.APIError
-	if errors.As(err, &api) {
+	api, ok := errors.AsType[smithy.APIError](err)
+	if ok {
 		e.Code, e.text = clip(api.ErrorCode()), clip(api.ErrorMessage())
 	}
 	e.classify(err)
 	if e.text == "" {
 		e.text = http.StatusText(e.Status)
 	}
-	if e.text == "" || e.Status == 0 && api == nil {
+	if e.text == "" || e.Status == 0 && !ok {
 		e.text = rootText(err)
 	}
 	e.advise()
@@ -161,8 +164,8 @@ func storeError(ctx context.Context, op string, err error) error {
 // lacksIdentity reports whether a request wasn't made for want of credentials. The
 // SDK says so in words alone; those of a store don't stand at their beginning.
 func lacksIdentity(err error) bool {
-	var op *smithy.OperationError
-	return errors.As(err, &op) && strings.HasPrefix(op.Err.Error(), "get identity: ")
+	op, ok := errors.AsType[*smithy.OperationError](err)
+	return ok && strings.HasPrefix(op.Err.Error(), "get identity: ")
 }
 
 // classify sets what the error counts as.
@@ -180,14 +183,6 @@ func (e *StoreError) classify(err error) {
 	if e.Status == 0 {
 		e.is = append(e.is, connectionKind(err)...)
 	}
-	if elsewhere[e.Code] || e.Status == http.StatusMovedPermanently {
-		e.is = append(e.is, ErrRegion)
-	}
-}
-
-// elsewhere are the codes that say that a bucket is in another region.
-var elsewhere = map[string]bool{
-	"PermanentRedirect": true, "AuthorizationHeaderMalformed": true, "IllegalLocationConstraintException": true,
 }
 
 // asksForObject are the requests whose 404 means that what they are about is
@@ -199,32 +194,18 @@ var asksForObject = map[string]bool{
 
 // connectionKind is what an error counts as that is no answer of the store.
 func connectionKind(err error) []error {
-	var (
-		timeout   net.Error
-		dns       *net.DNSError
-		op        *net.OpError
-		authority x509.UnknownAuthorityError
-		host      x509.HostnameError
-		invalid   x509.CertificateInvalidError
-		record    tls.RecordHeaderError
-		verify    *tls.CertificateVerificationError
-	)
+	timeout, isNet := errors.AsType[net.Error](err)
+	_, noName := errors.AsType[*net.DNSError](err)
+	op, isOp := errors.AsType[*net.OpError](err)
+	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
+	_, distrust := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
-	case errors.As(err, &authority), errors.As(err, &host), errors.As(err, &invalid), errors.As(err, &record), errors.As(err, &verify),
-		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+	case noTLS, distrust, strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return []error{ErrTLS}
-	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
+	case isNet && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
 		return []error{context.DeadlineExceeded}
-	case errors.As(err, &dns), errors.As(err, &op) && op.Op == "dial":
+	case noName, isOp && op.Op == "dial":
 		return []error{ErrUnreachable}
-	}
-	return nil
-}
-
-// kindOf is what an error code alone counts as.
-func kindOf(code string) []error {
-	if kind := kinds.code[code]; kind != nil {
-		return []error{kind}
 	}
 	return nil
 }
@@ -258,37 +239,58 @@ func clip(s string) string {
 // rootText is the text of the error at the end of the chain, without the SDK's
 // prefixes. It names an address or a file, never a credential.
 func rootText(err error) string {
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return clip(op.Error())
 	}
-	var file *fs.PathError
-	if errors.As(err, &file) {
+	if file, ok := errors.AsType[*fs.PathError](err); ok {
 		return clip(file.Error())
 	}
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return clip(err.Error())
-		}
+	for next := err; next != nil; next = errors.Unwrap(next) {
 		err = next
 	}
+	return clip(err.Error())
 }
 
 // lastAttempt is what the last attempt failed with, if that was more than the
 // end of the context.
 func lastAttempt(err error) string {
-	var attempts *attemptError
-	if errors.As(err, &attempts) {
+	if attempts, ok := errors.AsType[*attemptError](err); ok {
 		return rootText(attempts.last)
 	}
-	for _, end := range []error{context.DeadlineExceeded, context.Canceled} {
-		if errors.Is(err, end) {
-			return ""
-		}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return ""
 	}
 	return rootText(err)
 }
 
+// strange is an answer that no good store gives.
+func strange(op string, status int, format string, args ...any) error {
+	return &StoreError{Op: op, Status: status, text: fmt.Sprintf(format, args...)}
+}
+
+// answered is the answer of the store that an error is, or else an empty one.
+func answered(err error) *StoreError {
+	if e, ok := errors.AsType[*StoreError](err); ok {
+		return e
+	}
+	return &StoreError{}
+}
+
 // isNotFound reports whether the store says that there is no such object.
 func isNotFound(err error) bool { return errors.Is(err, os.ErrNotExist) }
+
+// refusesHeaders reports whether a store refused a request because of headers
+// that it doesn't know.
+func refusesHeaders(err error) bool {
+	e := answered(err)
+	text := strings.ToLower(e.text)
+	return e.Status == http.StatusNotImplemented || e.Status == http.StatusBadRequest && !errors.Is(err, errDigest) &&
+		(strings.Contains(text, "checksum") || strings.Contains(text, "header")) && !strings.Contains(text, "missing")
+}
+
+// refusesForm reports whether a store refused a request as such: for its key or
+// prefix, or for what it lacks.
+func refusesForm(err error) bool {
+	e := answered(err)
+	return e.Status == http.StatusBadRequest && len(e.is) == 0 && !retryable.code[e.Code]
+}

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // sentinels are all that an error of a store may count as.
@@ -77,7 +78,7 @@ func TestErrorKinds(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d %s", tt.status, tt.code), func(t *testing.T) {
 			s := serve(t, answers{"GET": refuse(tt.status, tt.code)})
-			_, err := readRange(t, s.client(t), "", 0, 0)
+			_, err := readRange(t, s.store(t), "", 0, 0)
 			requireKinds(t, err, tt.kinds...)
 			require.ErrorContains(t, err, tt.text)
 			require.ErrorContains(t, err, "open level 0 "+fileName(1)+": ")
@@ -91,7 +92,7 @@ func TestErrorKinds(t *testing.T) {
 	// The answer to HEAD has no body that could hold a code.
 	for status, kind := range map[int]error{401: os.ErrPermission, 403: os.ErrPermission, 404: os.ErrNotExist} {
 		s := serve(t, answers{"HEAD": refuse(status, "")})
-		_, err := s.client(t).StatLTXFile(t.Context(), 0, 1, 1)
+		_, err := s.store(t).StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
 		requireKinds(t, err, kind)
 		require.ErrorContains(t, err, "stat level 0 "+fileName(1))
 	}
@@ -117,7 +118,7 @@ func TestErrorText(t *testing.T) {
 		{404, "<Error><Code>NoSuchKey</Code><Message>can't get identity: none</Message></Error>", []error{os.ErrNotExist}},
 	} {
 		s := serve(t, answers{"GET": say(tt.status, tt.body)})
-		_, err := readRange(t, s.client(t), "", 0, 0)
+		_, err := readRange(t, s.store(t), "", 0, 0)
 		requireKinds(t, err, tt.kinds...)
 		requireOneLine(t, err)
 	}
@@ -145,22 +146,22 @@ func TestErrorWhichIsMissing(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"HEAD": refuse(404, ""), "GET": refuse(404, ""), "BUCKET": tt.bucket})
-			c := s.client(t)
+			c := s.store(t)
 			c.alive.Store(0)
-			_, err := c.StatLTXFile(t.Context(), 0, 1, 1)
+			_, err := c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
 			requireKinds(t, err, tt.kind)
 			require.Equal(t, "HEAD BUCKET", s.ops())
 			c.alive.Store(0)
-			_, err = c.OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
+			_, err = c.OpenLTXFile(t.Context(), replica.File{Name: nth(1)}, 0, 0)
 			requireKinds(t, err, tt.kind)
 			require.Equal(t, "HEAD BUCKET GET BUCKET", s.ops())
 		})
 	}
 	s := serve(t, answers{"HEAD": refuse(404, ""), "BUCKET": say(200, "")})
-	c := s.client(t)
+	c := s.store(t)
 	c.alive.Store(0)
 	for range 3 {
-		_, err := c.StatLTXFile(t.Context(), 0, 1, 1)
+		_, err := c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
 		requireKinds(t, err, os.ErrNotExist)
 	}
 	require.Equal(t, "HEAD BUCKET HEAD HEAD", s.ops())
@@ -168,7 +169,7 @@ func TestErrorWhichIsMissing(t *testing.T) {
 
 func TestErrorUnreachable(t *testing.T) {
 	s := serve(t, nil)
-	c := s.client(t)
+	c := s.store(t)
 	s.stop()
 	_, err := readRange(t, c, "", 0, 0)
 	requireKinds(t, err, ErrUnreachable)
@@ -209,7 +210,7 @@ func TestErrorNoCredentials(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, nil)
-			c, _ := s.unready(t, func(c *Config) { c.AccessKeyID, c.SecretAccessKey, c.SessionToken = "", "", "" })
+			c, _ := s.unready(t, func(c *config.Config) { c.AccessKeyID, c.SecretAccessKey, c.SessionToken = "", "", "" })
 			for name, value := range tt.env {
 				t.Setenv(name, value)
 			}
@@ -225,7 +226,7 @@ func TestErrorNoCredentials(t *testing.T) {
 
 func TestErrorMissingProfile(t *testing.T) {
 	s := serve(t, nil)
-	c, _ := s.unready(t, func(c *Config) {
+	c, _ := s.unready(t, func(c *config.Config) {
 		c.AccessKeyID, c.SecretAccessKey, c.SessionToken, c.Profile = "", "", "", "nowhere"
 	})
 	err := c.Init(t.Context())
@@ -237,15 +238,15 @@ func TestErrorMissingProfile(t *testing.T) {
 // An error of the context comes first, with what it interrupted.
 func TestErrorContext(t *testing.T) {
 	s := serve(t, answers{"GET": refuse(503, "SlowDown"), "HEAD": hang})
-	c := s.client(t, func(c *Config) { c.Retry.MinBackoff, c.Retry.MaxBackoff = time.Minute, time.Minute })
+	c := s.store(t, func(c *config.Config) { c.Retry.MinBackoff, c.Retry.MaxBackoff = time.Minute, time.Minute })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err := c.StatLTXFile(ctx, 0, 1, 1)
+	_, err := c.StatLTXFile(ctx, nth(1), replica.StatOptions{})
 	requireKinds(t, err, context.DeadlineExceeded)
 
 	cancelled, stop := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, stop)
-	_, err = c.StatLTXFile(cancelled, 0, 1, 1)
+	_, err = c.StatLTXFile(cancelled, nth(1), replica.StatOptions{})
 	requireKinds(t, err, context.Canceled)
 
 	err = storeError(cancelled, "GetObject", errors.New("connection reset"))
@@ -266,8 +267,11 @@ func TestStoreErrorText(t *testing.T) {
 	require.Equal(t, "a b c", clip(" a\n\tb\r\nc "))
 	require.Equal(t, strings.Repeat("x", maxText)+"…", clip(strings.Repeat("x", maxText+1)))
 	require.True(t, utf8.ValidString(clip(strings.Repeat("ü", maxText))))
-	require.Nil(t, kindOf("Unknown"))
-	require.Equal(t, []error{os.ErrPermission}, kindOf("AccessDenied"))
+	for code, want := range map[string][]error{"Unknown": nil, "AccessDenied": {os.ErrPermission}} {
+		e := &StoreError{Op: "DeleteObjects", Code: code, Status: 200}
+		e.classify(nil)
+		require.Equal(t, want, e.is)
+	}
 }
 
 // FuzzErrorAnswer: every answer that is an error gives one, which counts as what
@@ -292,14 +296,14 @@ func FuzzErrorAnswer(f *testing.F) {
 		"GET":  func(w http.ResponseWriter, r *http.Request) { say(next.Load().status, next.Load().body)(w, r) },
 		"HEAD": object(nil, "v1"),
 	})
-	c := s.client(f, func(c *Config) { c.Retry.Attempts = 1 })
+	c := s.store(f, func(c *config.Config) { c.Retry.Attempts = 1 })
 	f.Fuzz(func(t *testing.T, status int, body string) {
 		if status < 300 || status > 599 || status == http.StatusNotModified || len(body) > 1<<16 {
 			return // no error, or not to be sent
 		}
 		next.Store(&reply{status, body})
 		c.sawBucket()
-		r, err := c.OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
+		r, err := c.OpenLTXFile(t.Context(), replica.File{Name: nth(1)}, 0, 0)
 		if err == nil {
 			// The empty object has nothing where the range begins.
 			require.True(t, status == http.StatusRequestedRangeNotSatisfiable || strings.Contains(body, "InvalidRange"))

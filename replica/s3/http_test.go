@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // secureServer serves over TLS, with a certificate that is in a file alone.
@@ -31,21 +34,21 @@ func TestTLSTrust(t *testing.T) {
 	s, caFile := secureServer(t)
 	for _, tt := range []struct {
 		name    string
-		change  func(*Config)
+		change  func(*config.Config)
 		bundle  string
 		trusted bool
 	}{
-		{"unknown", func(*Config) {}, "", false},
-		{"AWS_CA_BUNDLE", func(*Config) {}, caFile, true},
-		{"a file", func(c *Config) { c.CAFile = caFile }, "", true},
-		{"both", func(c *Config) { c.CAFile = caFile }, caFile, true},
-		{"skipped", func(c *Config) { c.SkipVerify = true }, "", true},
+		{"unknown", func(*config.Config) {}, "", false},
+		{"AWS_CA_BUNDLE", func(*config.Config) {}, caFile, true},
+		{"a file", func(c *config.Config) { c.CAFile = caFile }, "", true},
+		{"both", func(c *config.Config) { c.CAFile = caFile }, caFile, true},
+		{"skipped", func(c *config.Config) { c.SkipVerify = true }, "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := len(s.seen())
 			c, _ := s.unready(t, tt.change)
 			t.Setenv("AWS_CA_BUNDLE", tt.bundle)
-			ready(t, c, defaultRegion)
+			ready(t, c, config.DefaultRegion)
 			got, err := readRange(t, c, "", 0, 0)
 			if !tt.trusted {
 				requireKinds(t, err, ErrTLS)
@@ -65,7 +68,7 @@ func TestTLSFileWithComments(t *testing.T) {
 	certificate, err := os.ReadFile(caFile)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(caFile, append([]byte("# Our own authority\n"), certificate...), 0o600))
-	_, err = readRange(t, s.client(t, func(c *Config) { c.CAFile = caFile }), "", 0, 0)
+	_, err = readRange(t, s.store(t, func(c *config.Config) { c.CAFile = caFile }), "", 0, 0)
 	require.NoError(t, err)
 }
 
@@ -85,13 +88,13 @@ func TestTLSFiles(t *testing.T) {
 // A store that speaks no TLS, at an https endpoint, and the reverse.
 func TestTLSWrongScheme(t *testing.T) {
 	plain := serve(t, nil)
-	c := plain.client(t, func(c *Config) { c.Endpoint = "https" + plain.URL[len("http"):] })
-	_, err := c.OpenLTXFile(within(t, 10*time.Second), 0, 1, 1, 0, 0)
+	c := plain.store(t, func(c *config.Config) { c.Endpoint = "https" + plain.URL[len("http"):] })
+	_, err := c.OpenLTXFile(within(t, 10*time.Second), replica.File{Name: nth(1)}, 0, 0)
 	requireKinds(t, err, ErrTLS)
 
 	secure, _ := secureServer(t)
-	c = secure.client(t, func(c *Config) { c.Endpoint = "http" + secure.URL[len("https"):] })
-	_, err = c.OpenLTXFile(within(t, 10*time.Second), 0, 1, 1, 0, 0)
+	c = secure.store(t, func(c *config.Config) { c.Endpoint = "http" + secure.URL[len("https"):] })
+	_, err = c.OpenLTXFile(within(t, 10*time.Second), replica.File{Name: nth(1)}, 0, 0)
 	require.Error(t, err)
 	require.Empty(t, secure.seen())
 }
@@ -100,7 +103,7 @@ func TestTLSWrongScheme(t *testing.T) {
 // makes of this one keeps its settings.
 func TestHTTPClient(t *testing.T) {
 	s := serve(t, nil)
-	c := s.client(t, func(c *Config) { c.MaxConnections = 7 })
+	c := s.store(t, func(c *config.Config) { c.MaxConnections = 7 })
 	client, err := newHTTPClient(c.cfg, c.conns)
 	require.NoError(t, err)
 	tr := client.GetTransport()
@@ -119,6 +122,6 @@ func TestHugeHeader(t *testing.T) {
 		}
 		object([]byte("x"), "v1")(w, r)
 	}})
-	_, err := readRange(t, s.client(t, func(c *Config) { c.Retry.Attempts = 1 }), "", 0, 0)
+	_, err := readRange(t, s.store(t, func(c *config.Config) { c.Retry.Attempts = 1 }), "", 0, 0)
 	require.ErrorContains(t, err, "exceeded")
 }

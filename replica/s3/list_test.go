@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"html"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // noToken is for a page that says that there is more, and not where.
@@ -48,7 +50,7 @@ func below(prefix string) string {
 }
 
 // listing is a page of level 0's files, the n-th of n bytes.
-func listing(token string, files ...int) string {
+func pageOf(token string, files ...int) string {
 	items := make([]string, len(files))
 	for i, n := range files {
 		items[i] = entry(fileKey(n), int64(n))
@@ -57,71 +59,80 @@ func listing(token string, files ...int) string {
 }
 
 // listed are the min TXIDs that a client lists in level 0.
-func listed(t *testing.T, c *ReplicaClient, seek ltx.TXID) (files []int) {
+func listed(t *testing.T, c *Store, from ltx.TXID) (files []int) {
 	t.Helper()
-	it, err := c.LTXFiles(within(t, 10*time.Second), 0, seek, false)
+	all, err := list(within(t, 10*time.Second), c, replica.ListOptions{From: from})
 	require.NoError(t, err)
-	for it.Next() {
-		files = append(files, int(it.Item().MinTXID))
+	for _, f := range all {
+		files = append(files, int(f.MinTXID))
 	}
-	require.NoError(t, it.Err())
-	require.NoError(t, it.Close())
 	return files
 }
 
-// listError is the error of listing level 0 to its end.
-func listError(t *testing.T, c *ReplicaClient, exact bool) error {
-	t.Helper()
-	it, err := c.LTXFiles(within(t, 10*time.Second), 0, 0, exact)
-	require.NoError(t, err)
-	for it.Next() {
-		require.NotNil(t, it.Item())
+// list lists level 0 to its end. An error comes last, and with no file.
+func list(ctx context.Context, c *Store, opts replica.ListOptions) (files []replica.File, err error) {
+	for f, ferr := range c.LTXFiles(ctx, 0, opts) {
+		switch {
+		case err != nil:
+			return nil, errors.New("the listing goes on after an error")
+		case ferr != nil && f != replica.File{}:
+			return nil, errors.New("there is a file beside the error")
+		case ferr != nil:
+			err = ferr
+		default:
+			files = append(files, f)
+		}
 	}
-	err = it.Err()
-	require.Equal(t, err, it.Close())
-	require.False(t, it.Next())
+	return files, err
+}
+
+// listError is the error of listing level 0 to its end.
+func listError(t *testing.T, c *Store, exact bool) error {
+	t.Helper()
+	_, err := list(within(t, 10*time.Second), c, replica.ListOptions{ExactTimes: exact})
 	return err
 }
 
 func TestListRequest(t *testing.T) {
-	s := serve(t, answers{"LIST": say(200, listing("", 7, 8))})
-	c := s.client(t, func(c *Config) { c.RequesterPays = true })
-	it, err := c.LTXFiles(t.Context(), 0, 7, false)
-	require.NoError(t, err)
+	s := serve(t, answers{"LIST": say(200, pageOf("", 7, 8))})
+	c := s.store(t, func(c *config.Config) { c.RequesterPays = true })
+	files := c.LTXFiles(t.Context(), 0, replica.ListOptions{From: 7})
 	require.Empty(t, s.ops(), "nothing was asked for yet")
-	require.Nil(t, it.Item())
-	require.True(t, it.Next())
-	require.Equal(t, &ltx.FileInfo{MinTXID: 7, MaxTXID: 7, Size: 7, CreatedAt: modified}, it.Item())
-	require.Equal(t, replica.Version("v7"), it.(replica.VersionIterator).Version())
-	require.True(t, it.Next())
-	require.False(t, it.Next())
-	require.Nil(t, it.Item())
-	require.NoError(t, it.Close())
-	require.False(t, it.Next())
+	var all []replica.File
+	for f, err := range files {
+		require.NoError(t, err)
+		all = append(all, f)
+	}
+	require.Equal(t, []replica.File{
+		{Name: nth(7), Size: 7, ModTime: modified, Version: replica.Version{ETag: `"v7"`, Modified: modified.Unix(), Size: 7}},
+		{Name: nth(8), Size: 8, ModTime: modified, Version: replica.Version{ETag: `"v8"`, Modified: modified.Unix(), Size: 8}},
+	}, all)
 	require.Equal(t, "LIST", s.ops())
-	list := s.seen()[0]
-	require.Equal(t, testLevel0, list.param("prefix"))
-	require.Equal(t, "/", list.param("delimiter"))
-	require.Equal(t, "1000", list.param("max-keys"))
-	require.Equal(t, testLevel0+"0000000000000007", list.param("start-after"))
-	require.NotContains(t, list.query, "continuation-token")
-	require.Equal(t, "requester", list.get("X-Amz-Request-Payer"))
+	call := s.seen()[0]
+	require.Equal(t, testLevel0, call.param("prefix"))
+	require.Equal(t, "/", call.param("delimiter"))
+	require.Equal(t, "1000", call.param("max-keys"))
+	require.Equal(t, testLevel0+"0000000000000007", call.param("start-after"))
+	require.NotContains(t, call.query, "continuation-token")
+	require.Equal(t, "requester", call.get("X-Amz-Request-Payer"))
 }
 
 // A caller that stops early has cost one request, and pages come one by one.
 func TestListPages(t *testing.T) {
-	s := serve(t, answers{"LIST": inTurn(say(200, listing("a", 1, 2)), say(200, listing("b", 3)), say(200, listing("", 4)))})
-	c := s.client(t)
-	it, err := c.LTXFiles(t.Context(), 0, 0, false)
-	require.NoError(t, err)
-	require.True(t, it.Next())
-	require.True(t, it.Next())
-	require.NoError(t, it.Close())
-	require.False(t, it.Next())
+	s := serve(t, answers{"LIST": inTurn(say(200, pageOf("a", 1, 2)), say(200, pageOf("b", 3)), say(200, pageOf("", 4)))})
+	c := s.store(t)
+	n := 0
+	for _, err := range c.LTXFiles(t.Context(), 0, replica.ListOptions{}) {
+		require.NoError(t, err)
+		if n++; n == 2 {
+			break
+		}
+	}
+	require.Equal(t, 2, n)
 	require.Equal(t, "LIST", s.ops())
 
-	s = serve(t, answers{"LIST": inTurn(say(200, listing("a", 1, 2)), say(200, listing("b", 3)), say(200, listing("", 4)))})
-	require.Equal(t, []int{1, 2, 3, 4}, listed(t, s.client(t), 0))
+	s = serve(t, answers{"LIST": inTurn(say(200, pageOf("a", 1, 2)), say(200, pageOf("b", 3)), say(200, pageOf("", 4)))})
+	require.Equal(t, []int{1, 2, 3, 4}, listed(t, s.store(t), 0))
 	calls := s.of("LIST")
 	require.Len(t, calls, 3)
 	for i, token := range []string{"", "a", "b"} {
@@ -132,8 +143,8 @@ func TestListPages(t *testing.T) {
 
 // A store that knows no tokens is asked for what comes after its last key.
 func TestListWithoutTokens(t *testing.T) {
-	s := serve(t, answers{"LIST": inTurn(say(200, listing(noToken, 1, 2)), say(200, listing(noToken, 3)), say(200, listing("", 4)))})
-	require.Equal(t, []int{1, 2, 3, 4}, listed(t, s.client(t), 0))
+	s := serve(t, answers{"LIST": inTurn(say(200, pageOf(noToken, 1, 2)), say(200, pageOf(noToken, 3)), say(200, pageOf("", 4)))})
+	require.Equal(t, []int{1, 2, 3, 4}, listed(t, s.store(t), 0))
 	calls := s.of("LIST")
 	require.Len(t, calls, 3)
 	for i, after := range []string{"", fileKey(2), fileKey(3)} {
@@ -143,18 +154,18 @@ func TestListWithoutTokens(t *testing.T) {
 
 // A token that comes again is no token; nor is a listing without an end.
 func TestListRepeatedToken(t *testing.T) {
-	s := serve(t, answers{"LIST": inTurn(say(200, listing("a", 1)), say(200, listing("a", 2)), say(200, listing("", 3)))})
-	require.Equal(t, []int{1, 2, 3}, listed(t, s.client(t), 0))
+	s := serve(t, answers{"LIST": inTurn(say(200, pageOf("a", 1)), say(200, pageOf("a", 2)), say(200, pageOf("", 3)))})
+	require.Equal(t, []int{1, 2, 3}, listed(t, s.store(t), 0))
 	require.Equal(t, fileKey(2), s.of("LIST")[2].param("start-after"))
 
 	for name, pages := range map[string]http.HandlerFunc{
-		"empty pages":     say(200, listing(noToken)),
-		"the same page":   say(200, listing("a", 1)),
-		"a key that back": inTurn(say(200, listing(noToken, 5)), say(200, page(noToken, entry(testLevel0+"0", 1)))),
+		"empty pages":     say(200, pageOf(noToken)),
+		"the same page":   say(200, pageOf("a", 1)),
+		"a key that back": inTurn(say(200, pageOf(noToken, 5)), say(200, page(noToken, entry(testLevel0+"0", 1)))),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, answers{"LIST": pages})
-			require.Error(t, listError(t, s.client(t), false))
+			require.Error(t, listError(t, s.store(t), false))
 			require.LessOrEqual(t, len(s.of("LIST")), 3)
 		})
 	}
@@ -175,13 +186,13 @@ func TestListStrangers(t *testing.T) {
 		entry(fileKey(11), 7),
 		below(testLevel0+"sub/"),
 	))})
-	require.Equal(t, []int{1, 11}, listed(t, s.client(t), 0))
+	require.Equal(t, []int{1, 11}, listed(t, s.store(t), 0))
 }
 
 // A store that ignores where to begin gives what wasn't asked for.
 func TestListSeekIgnored(t *testing.T) {
-	s := serve(t, answers{"LIST": say(200, listing("", 1, 2, 3, 4))})
-	require.Equal(t, []int{3, 4}, listed(t, s.client(t), 3))
+	s := serve(t, answers{"LIST": say(200, pageOf("", 1, 2, 3, 4))})
+	require.Equal(t, []int{3, 4}, listed(t, s.store(t), 3))
 }
 
 func TestListErrors(t *testing.T) {
@@ -191,9 +202,9 @@ func TestListErrors(t *testing.T) {
 		is     error
 		text   string
 	}{
-		{"out of order", say(200, listing("", 2, 1)), nil, "order of keys: " + fileName(1) + " after " + fileName(2)},
-		{"twice", say(200, listing("", 1, 1)), nil, "order of keys"},
-		{"out of order on the next page", inTurn(say(200, listing("a", 5)), say(200, listing("", 4))), nil, "order of keys"},
+		{"out of order", say(200, pageOf("", 2, 1)), nil, "order of keys: " + fileName(1) + " after " + fileName(2)},
+		{"twice", say(200, pageOf("", 1, 1)), nil, "order of keys"},
+		{"out of order on the next page", inTurn(say(200, pageOf("a", 5)), say(200, pageOf("", 4))), nil, "order of keys"},
 		{"not below the prefix", say(200, page("", entry("other/"+fileName(1), 1))), nil, `lists "other/` + fileName(1) + `", which isn't below "db/0000/"`},
 		{"no size", say(200, page("", "<Contents><Key>"+fileKey(1)+"</Key><LastModified>2026-05-04T03:02:01Z</LastModified></Contents>")), nil, "without its size or time"},
 		{"no time", say(200, page("", "<Contents><Key>"+fileKey(1)+"</Key><Size>1</Size></Contents>")), nil, "without its size or time"},
@@ -202,11 +213,11 @@ func TestListErrors(t *testing.T) {
 		{"404", refuse(404, ""), ErrNoSuchBucket, "bucket bucket"},
 		{"404 of no S3", say(404, "<html>nginx</html>"), ErrNoSuchBucket, ""},
 		{"403", refuse(403, "AccessDenied"), os.ErrPermission, "ListObjectsV2"},
-		{"a second page that fails", inTurn(say(200, listing("a", 1)), refuse(403, "AccessDenied")), os.ErrPermission, ""},
+		{"a second page that fails", inTurn(say(200, pageOf("a", 1)), refuse(403, "AccessDenied")), os.ErrPermission, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"LIST": tt.answer})
-			err := listError(t, s.client(t), false)
+			err := listError(t, s.store(t), false)
 			require.ErrorContains(t, err, tt.text)
 			require.ErrorContains(t, err, "list level 0")
 			require.NotErrorIs(t, err, os.ErrNotExist)
@@ -219,17 +230,24 @@ func TestListErrors(t *testing.T) {
 
 func TestListArguments(t *testing.T) {
 	s := serve(t, nil)
-	c := s.client(t)
-	_, err := c.LTXFiles(t.Context(), 10, 0, false)
-	require.ErrorIs(t, err, os.ErrInvalid)
+	c := s.store(t)
+	for _, err := range c.LTXFiles(t.Context(), 10, replica.ListOptions{}) {
+		require.ErrorIs(t, err, os.ErrInvalid)
+		require.ErrorContains(t, err, "list level 10")
+	}
 	ctx, cancel := context.WithCancel(t.Context())
-	it, err := c.LTXFiles(ctx, 0, 0, false)
-	require.NoError(t, err)
+	files := c.LTXFiles(ctx, 0, replica.ListOptions{})
 	cancel()
-	require.False(t, it.Next())
-	require.ErrorIs(t, it.Err(), context.Canceled)
-	_, err = c.LTXFiles(ctx, 0, 0, false)
-	require.ErrorIs(t, err, context.Canceled)
+	n := 0
+	for _, err := range files {
+		require.ErrorIs(t, err, context.Canceled)
+		n++
+	}
+	require.Equal(t, 1, n)
+	for _, exact := range []bool{false, true} {
+		_, err := list(ctx, c, replica.ListOptions{ExactTimes: exact})
+		require.ErrorIs(t, err, context.Canceled)
+	}
 	require.Empty(t, s.ops())
 }
 
@@ -238,22 +256,19 @@ func TestListMetadata(t *testing.T) {
 	const most = 4
 	heads := newAtOnce(most)
 	s := serve(t, answers{
-		"LIST": inTurn(say(200, listing("a", 1, 2, 3, 4, 5, 6, 7, 8, 9)), say(200, listing("", 10))),
+		"LIST": inTurn(say(200, pageOf("a", 1, 2, 3, 4, 5, 6, 7, 8, 9)), say(200, pageOf("", 10))),
 		"HEAD": heads.answer(object(nil, "new", "X-Amz-Meta-Litestream-Timestamp", "2025-01-02T03:04:05.123456789Z")),
 	})
-	c := s.client(t, func(c *Config) { c.MetadataConcurrency = most })
-	it, err := c.LTXFiles(within(t, 10*time.Second), 0, 0, true)
-	require.NoError(t, err)
-	for n := 1; n <= 10; n++ {
-		require.True(t, it.Next())
-		require.Equal(t, time.Date(2025, 1, 2, 3, 4, 5, 123456789, time.UTC), it.Item().CreatedAt)
-		require.Equal(t, replica.Version("new"), it.(replica.VersionIterator).Version(), "what the HEAD found")
-		if n == 1 {
-			require.Len(t, s.of("HEAD"), 9, "those of the first page")
-		}
+	c := s.store(t, func(c *config.Config) { c.MetadataConcurrency = most })
+	n := 0
+	for f, err := range c.LTXFiles(within(t, 10*time.Second), 0, replica.ListOptions{ExactTimes: true}) {
+		require.NoError(t, err)
+		n++
+		require.Equal(t, nth(n), f.Name)
+		require.Equal(t, time.Date(2025, 1, 2, 3, 4, 5, 123456789, time.UTC), f.ModTime)
+		require.Equal(t, replica.Version{ETag: `"new"`, Modified: modified.Unix()}, f.Version, "what the HEAD found")
 	}
-	require.False(t, it.Next())
-	require.NoError(t, it.Close())
+	require.Equal(t, 10, n)
 	require.Equal(t, int32(most), heads.peak.Load())
 	require.Len(t, s.of("HEAD"), 10)
 	require.Len(t, s.of("LIST"), 2)
@@ -271,80 +286,144 @@ func TestListMetadataErrors(t *testing.T) {
 			good(w, r)
 		}
 	}
-	list := say(200, listing("", 1, 2, 3))
-	s := serve(t, answers{"LIST": list, "HEAD": headOf(fileName(2), refuse(404, ""))})
-	it, err := s.client(t).LTXFiles(t.Context(), 0, 0, true)
+	three := say(200, pageOf("", 1, 2, 3))
+	s := serve(t, answers{"LIST": three, "HEAD": headOf(fileName(2), refuse(404, ""))})
+	exact := replica.ListOptions{ExactTimes: true}
+	files, err := list(t.Context(), s.store(t), exact)
 	require.NoError(t, err)
-	infos, err := ltx.SliceFileIterator(it)
+	require.Len(t, files, 2)
+	require.Equal(t, nths(1, 3), []replica.Name{files[0].Name, files[1].Name})
+
+	s = serve(t, answers{"LIST": three, "HEAD": refuse(404, "")})
+	files, err = list(t.Context(), s.store(t), exact)
 	require.NoError(t, err)
-	require.Equal(t, []ltx.TXID{1, 3}, []ltx.TXID{infos[0].MinTXID, infos[1].MinTXID})
-	require.Len(t, infos, 2)
+	require.Empty(t, files, "all are gone")
 
-	s = serve(t, answers{"LIST": list, "HEAD": refuse(404, "")})
-	it, err = s.client(t).LTXFiles(t.Context(), 0, 0, true)
-	require.NoError(t, err)
-	require.False(t, it.Next(), "all are gone")
-	require.NoError(t, it.Close())
+	s = serve(t, answers{"LIST": three, "HEAD": headOf(fileName(2), refuse(403, ""))})
+	files, err = list(t.Context(), s.store(t), exact)
+	require.ErrorIs(t, err, os.ErrPermission)
+	require.ErrorContains(t, err, "list level 0: stat level 0 "+fileName(2))
+	require.Len(t, files, 1, "those before it")
 
-	s = serve(t, answers{"LIST": list, "HEAD": headOf(fileName(2), refuse(403, ""))})
-	require.ErrorIs(t, listError(t, s.client(t), true), os.ErrPermission)
+	s = serve(t, answers{"LIST": inTurn(say(200, pageOf("a", 1, 2, 3)), refuse(403, "AccessDenied")), "HEAD": headOf("none", hang)})
+	files, err = list(t.Context(), s.store(t), exact)
+	require.ErrorIs(t, err, os.ErrPermission, "of the second page")
+	require.Len(t, files, 3)
 
-	s = serve(t, answers{"LIST": list, "HEAD": hang})
+	s = serve(t, answers{"LIST": three, "HEAD": hang})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	it, err = s.client(t).LTXFiles(ctx, 0, 0, true)
-	require.NoError(t, err)
-	require.False(t, it.Next())
-	require.ErrorIs(t, it.Err(), context.DeadlineExceeded)
+	files, err = list(ctx, s.store(t), exact)
+	require.Empty(t, files)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
-func TestVersionOfETag(t *testing.T) {
-	for tag, want := range map[string]replica.Version{`"abc"`: "abc", `abc`: "abc", `W/"abc"`: `W/"abc"`, `""`: "", `"`: `"`, "": ""} {
-		got := version(&tag)
-		require.Equal(t, want, got)
-		switch back := etag(got); {
-		case want == "":
-			require.Nil(t, back)
-		case strings.HasPrefix(tag, "W/"):
-			require.Equal(t, tag, *back)
-		default:
-			require.Equal(t, `"`+string(want)+`"`, *back)
+// A version whose exact time is known costs nothing, and the others keep its place.
+func TestListMetadataKnown(t *testing.T) {
+	s := serve(t, answers{
+		"LIST": say(200, pageOf("", 1, 2, 3)),
+		"HEAD": object(nil, "new", "X-Amz-Meta-Litestream-Timestamp", "2025-01-02T03:04:05Z"),
+	})
+	exact := time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC)
+	known := exact.Add(-time.Hour)
+	files, err := list(t.Context(), s.store(t), replica.ListOptions{ExactTimes: true, Known: func(f replica.File) (time.Time, bool) {
+		return known, f.Name == nth(2) && f.Version == replica.Version{ETag: `"v2"`, Modified: modified.Unix(), Size: 2}
+	}})
+	require.NoError(t, err)
+	require.Len(t, files, 3)
+	for i, f := range files {
+		require.Equal(t, nth(i+1), f.Name)
+		require.Equal(t, f.Name == nth(2), f.ModTime.Equal(known))
+		require.Equal(t, f.Name != nth(2), f.ModTime.Equal(exact))
+	}
+	require.Len(t, s.of("HEAD"), 2)
+}
+
+// The next page is asked for while HEADs of the one before are under way, and no
+// more than so many files are ahead of the loop.
+func TestListMetadataAhead(t *testing.T) {
+	const most = 2
+	second := newMeeting(1)
+	head := object(nil, "new", "X-Amz-Meta-Litestream-Timestamp", "2025-01-02T03:04:05Z")
+	slow := func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, fileName(1)) {
+			second.wait(r)
+		}
+		head(w, r)
+	}
+	s := serve(t, answers{"HEAD": slow, "LIST": inTurn(say(200, pageOf("a", 1, 2)), func(w http.ResponseWriter, r *http.Request) {
+		second.join()
+		say(200, pageOf("", 3))(w, r)
+	})})
+	few := func(c *config.Config) { c.MetadataConcurrency = most }
+	files, err := list(within(t, 10*time.Second), s.store(t, few), replica.ListOptions{ExactTimes: true})
+	require.NoError(t, err)
+	require.Len(t, files, 3)
+	require.Equal(t, nths(1, 2, 3), []replica.Name{files[0].Name, files[1].Name, files[2].Name})
+
+	s = serve(t, answers{"HEAD": head, "LIST": say(200, pageOf("", to(1000)...))})
+	n := 0
+	for _, err := range s.store(t, few).LTXFiles(within(t, 10*time.Second), 0, replica.ListOptions{ExactTimes: true}) {
+		require.NoError(t, err)
+		if n++; n == 3 {
+			break
 		}
 	}
-	require.Empty(t, version(nil))
+	// Those in the queue, those that wait to be put there, and those in the loop.
+	require.LessOrEqual(t, len(s.of("HEAD")), 3+exactWindow*most+most+2)
+
+	// A loop that ends early waits for nothing.
+	s = serve(t, answers{"HEAD": hang, "LIST": say(200, pageOf("", to(1000)...))})
+	first := func(f replica.File) (time.Time, bool) { return modified, f.Name == nth(1) }
+	for f, err := range s.store(t, few).LTXFiles(t.Context(), 0, replica.ListOptions{ExactTimes: true, Known: first}) {
+		require.NoError(t, err)
+		require.Equal(t, nth(1), f.Name)
+		break
+	}
+}
+
+// An ETag has its quotes, whether the store gives them or not, and is none if it is
+// empty. The time is in whole seconds.
+func TestVersionOf(t *testing.T) {
+	for tag, want := range map[string]string{`"abc"`: `"abc"`, `abc`: `"abc"`, `W/"abc"`: `W/"abc"`, `""`: "", `"`: `"""`, "": ""} {
+		require.Equal(t, replica.Version{ETag: want, Size: 7}, versionOf(&tag, nil, 7))
+	}
+	late := modified.Add(999 * time.Millisecond).In(time.FixedZone("somewhere", 3600))
+	require.Equal(t, replica.Version{Modified: modified.Unix()}, versionOf(nil, &late, 0))
 }
 
 // FuzzListPage: whatever a page holds, what is listed are LTX files of that
 // level, in order and once, with a size that can be.
 func FuzzListPage(f *testing.F) {
 	for _, seed := range []string{
-		listing("", 1, 2, 3), listing(noToken, 1), page("", entry(testLevel0, 0), entry(fileKey(1), 5)), page("", entry(fileKey(1), -1)),
-		listing("", 2, 1), "", "<", "hello", "<Error><Code>SlowDown</Code></Error>", page("", entry("other", 1)),
-		strings.Replace(listing("", 1), "<Size>1", "<Size>9223372036854775808", 1), strings.Replace(listing("", 1), "2026", "10000", 1),
+		pageOf("", 1, 2, 3), pageOf(noToken, 1), page("", entry(testLevel0, 0), entry(fileKey(1), 5)), page("", entry(fileKey(1), -1)),
+		pageOf("", 2, 1), "", "<", "hello", "<Error><Code>SlowDown</Code></Error>", page("", entry("other", 1)),
+		strings.Replace(pageOf("", 1), "<Size>1", "<Size>9223372036854775808", 1), strings.Replace(pageOf("", 1), "2026", "10000", 1),
 		page("", entry(testLevel0+"ffffffffffffffff-ffffffffffffffff.ltx", 1)), page("", below(testLevel0+"x/"), entry(fileKey(9), 9)),
 	} {
 		f.Add(seed)
 	}
 	var answer atomic.Pointer[string]
 	s := serve(f, answers{"LIST": func(w http.ResponseWriter, r *http.Request) { say(200, *answer.Load())(w, r) }})
-	c := s.client(f, func(c *Config) { c.Retry.Attempts = 1 })
+	c := s.store(f, func(c *config.Config) { c.Retry.Attempts = 1 })
 	f.Fuzz(func(t *testing.T, body string) {
 		answer.Store(&body)
-		it := c.list(t.Context(), c.ready.Load(), 0, 2, false)
 		var files []replica.File
-		for len(files) < 2*pageSize && it.Next() {
-			files = append(files, it.file)
-		}
-		require.True(t, slices.IsSortedFunc(files, compareFiles))
-		require.Len(t, slices.CompactFunc(slices.Clone(files), func(a, b replica.File) bool { return compareFiles(a, b) == 0 }), len(files))
+		err := c.list(t.Context(), 0, replica.ListOptions{From: 2}, func(f replica.File) bool {
+			files = append(files, f)
+			return len(files) < 2*pageSize
+		})
+		compare := func(a, b replica.File) int { return a.Compare(b.Name) }
+		require.True(t, slices.IsSortedFunc(files, compare))
+		require.Len(t, slices.CompactFunc(slices.Clone(files), func(a, b replica.File) bool { return a.Name == b.Name }), len(files))
 		for _, file := range files {
-			require.Contains(t, html.UnescapeString(body), testLevel0+file.Name())
+			require.Contains(t, html.UnescapeString(body), testLevel0+file.Base())
 			require.GreaterOrEqual(t, file.Size, int64(0))
 			require.GreaterOrEqual(t, file.MinTXID, ltx.TXID(2))
 			require.LessOrEqual(t, file.MinTXID, file.MaxTXID)
 			require.Zero(t, file.ModTime.Nanosecond())
 		}
-		if err := it.Close(); err != nil {
+		if err != nil {
 			require.NotErrorIs(t, err, os.ErrNotExist)
 			require.NotContains(t, err.Error(), "\n")
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // bucketOf lists keys by prefix and delimiter, 1,000 names at a time.
@@ -103,9 +104,9 @@ func TestLocate(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"LIST": bucketOf(tt.keys...)})
-			c, _ := s.unready(t, func(c *Config) { c.Path, c.Layout, c.RequesterPays = tt.path, tt.layout, true })
+			c, _ := s.unready(t, func(c *config.Config) { c.Path, c.Layout, c.RequesterPays = tt.path, tt.layout, true })
 			require.NoError(t, c.Init(within(t, 10*time.Second)))
-			require.Equal(t, tt.root, *c.ready.Load().root.Load())
+			require.Equal(t, tt.root, c.ready.Load().root)
 			require.Equal(t, tt.found, c.Layout())
 			require.Equal(t, tt.requests, prefixes(s))
 			require.Len(t, s.seen(), len(tt.requests))
@@ -137,7 +138,7 @@ func TestLocateMixed(t *testing.T) {
 		{"db", []string{"db/0000/" + file, "db/snapshots/" + file}, []string{`guide at "db/"`, `litestream-s3 at "db/"`}},
 	} {
 		s := serve(t, answers{"LIST": bucketOf(tt.keys...)})
-		c, _ := s.unready(t, func(c *Config) { c.Path, c.Layout = tt.path, replica.Layout{} })
+		c, _ := s.unready(t, func(c *config.Config) { c.Path, c.Layout = tt.path, replica.Layout{} })
 		err := c.Init(t.Context())
 		require.ErrorIs(t, err, replica.ErrMixedLayouts)
 		for _, name := range append(tt.names, "choose one with --layout") {
@@ -155,7 +156,7 @@ func TestLocateElsewhere(t *testing.T) {
 		"db/0000": "s3://bucket/db", "db/ltx/0": "s3://bucket/db", "0000": "s3://bucket", "ltx/0000": "s3://bucket", "a/b/snapshots": "s3://bucket/a/b",
 	} {
 		s := serve(t, answers{"LIST": bucketOf(path + "/" + file)})
-		c, _ := s.unready(t, func(c *Config) { c.Path, c.Layout = path, replica.Layout{} })
+		c, _ := s.unready(t, func(c *config.Config) { c.Path, c.Layout = path, replica.Layout{} })
 		err := c.Init(t.Context())
 		require.ErrorIs(t, err, ErrInside)
 		require.True(t, strings.HasSuffix(err.Error(), "did you mean "+want), err.Error())
@@ -163,7 +164,7 @@ func TestLocateElsewhere(t *testing.T) {
 	}
 
 	s := serve(t, answers{"LIST": bucketOf("dbs/a/0000/"+file, "dbs/b/0000/"+file, "dbs/c/0000/"+file, "dbs/d/0000/"+file)})
-	c, log := s.unready(t, func(c *Config) { c.Path = "dbs" })
+	c, log := s.unready(t, func(c *config.Config) { c.Path = "dbs" })
 	require.NoError(t, c.Init(t.Context()))
 	require.Contains(t, log.String(), "level=WARN")
 	require.Contains(t, log.String(), `below="a, b, c"`)
@@ -201,7 +202,7 @@ func TestLocateErrors(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"LIST": tt.list})
-			c, _ := s.unready(t, func(c *Config) { c.Path, c.Layout = tt.path, replica.Layout{} })
+			c, _ := s.unready(t, func(c *config.Config) { c.Path, c.Layout = tt.path, replica.Layout{} })
 			err := c.Init(within(t, 10*time.Second))
 			require.ErrorIs(t, err, tt.is)
 			require.NotErrorIs(t, err, os.ErrNotExist)
@@ -219,9 +220,9 @@ func TestLocateRefusesKeys(t *testing.T) {
 		}
 		say(200, page(""))(w, r)
 	}})
-	c, _ := s.unready(t, func(c *Config) { c.Path, c.Layout = "", replica.Layout{} })
+	c, _ := s.unready(t, func(c *config.Config) { c.Path, c.Layout = "", replica.Layout{} })
 	require.NoError(t, c.Init(t.Context()))
-	require.Equal(t, "", *c.ready.Load().root.Load())
+	require.Equal(t, "", c.ready.Load().root)
 }
 
 // The region of a bucket at AWS is asked for, be the answer a refusal, and then
@@ -244,7 +245,7 @@ func TestRegion(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"BUCKET": tt.bucket, "LIST": bucketOf("db/0000/" + fileName(1))})
-			c, _ := s.unready(t, func(c *Config) { c.Endpoint, c.ForcePathStyle, c.Layout = "", yes(), replica.Layout{} })
+			c, _ := s.unready(t, func(c *config.Config) { c.Endpoint, c.ForcePathStyle, c.Layout = "", new(true), replica.Layout{} })
 			t.Setenv("AWS_ENDPOINT_URL_S3", s.URL)
 			err := c.Init(within(t, 10*time.Second))
 			if tt.is != nil {
@@ -266,13 +267,15 @@ func TestRegion(t *testing.T) {
 func TestRegionGiven(t *testing.T) {
 	s := serve(t, nil)
 	for _, tt := range []struct {
-		change func(*Config)
+		change func(*config.Config)
 		want   string
 	}{
-		{func(c *Config) { c.Region = "eu-north-1" }, "eu-north-1"},
-		{func(*Config) {}, "us-east-1"},
-		{func(c *Config) { c.Endpoint, c.Bucket = "", accessPoint }, "eu-west-1"},
-		{func(c *Config) { c.Endpoint, c.Region = "", "eu-north-1" }, "eu-north-1"},
+		{func(c *config.Config) { c.Region = "eu-north-1" }, "eu-north-1"},
+		{func(*config.Config) {}, "us-east-1"},
+		{func(c *config.Config) {
+			c.Endpoint, c.Bucket = "", "arn:aws:s3:eu-west-1:123456789012:accesspoint/backups"
+		}, "eu-west-1"},
+		{func(c *config.Config) { c.Endpoint, c.Region = "", "eu-north-1" }, "eu-north-1"},
 	} {
 		c, _ := s.unready(t, tt.change)
 		region, err := c.region(t.Context())

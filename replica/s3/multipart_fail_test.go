@@ -11,12 +11,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // What fails leaves no parts: it is aborted, once and at the end.
@@ -33,22 +33,21 @@ func TestMultipartFails(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		changes answers
-		r       io.Reader
+		r       replica.Content
 		is      error
 		text    string
 	}{
 		{"a part", answers{"PART": second}, bytes.NewReader(data), os.ErrPermission, "part 2: UploadPart"},
-		{"a part of a stream", answers{"PART": second}, stream(data), os.ErrPermission, "part 2: UploadPart"},
 		{"the end", answers{"COMPLETE": refuse(403, "AccessDenied")}, bytes.NewReader(data), os.ErrPermission, "CompleteMultipartUpload"},
 		{"the end, with 200", answers{"COMPLETE": say(200, "<Error><Code>AccessDenied</Code></Error>")}, bytes.NewReader(data), os.ErrPermission, "CompleteMultipartUpload"},
-		{"the reader", nil, io.MultiReader(bytes.NewReader(data), iotest.ErrReader(odd)), odd, ""},
-		{"a reader that is cut", nil, io.MultiReader(bytes.NewReader(data), iotest.ErrReader(io.ErrUnexpectedEOF)), io.ErrUnexpectedEOF, ""},
+		{"a file that can't be read", nil, &changing{Reader: bytes.NewReader(data), reads: 3, err: odd}, odd, ""},
+		{"a file that is cut", nil, &changing{Reader: bytes.NewReader(data), reads: 3, err: io.ErrUnexpectedEOF}, io.ErrUnexpectedEOF, ""},
 		{"a file that is shorter", nil, &changing{Reader: bytes.NewReader(data), reads: 1, err: io.EOF}, io.ErrUnexpectedEOF, "shorter"},
 		{"a file that is shorter when it is sent", nil, &onceReadable{Reader: bytes.NewReader(data)}, io.ErrUnexpectedEOF, "shorter"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, inParts(data, tt.changes))
-			c := smallParts(s.client(t, func(c *Config) { c.SignPayload = no() }))
+			c := smallParts(s.store(t, func(c *config.Config) { c.SignPayload = new(false) }))
 			_, err := write(t, c, tt.r)
 			require.ErrorIs(t, err, tt.is)
 			require.ErrorContains(t, err, tt.text)
@@ -58,7 +57,6 @@ func TestMultipartFails(t *testing.T) {
 			require.Equal(t, fileKey(1), s.of("ABORT")[0].key)
 			require.NoError(t, c.Close())
 			require.Len(t, s.of("ABORT"), 1)
-			requireNoEntries(t, &c.names)
 		})
 	}
 }
@@ -105,7 +103,7 @@ func TestMultipartAbortsLast(t *testing.T) {
 			w.WriteHeader(http.StatusNoContent)
 		},
 	}))
-	_, err := write(t, smallParts(s.client(t, func(c *Config) { c.Concurrency = 4 })), source)
+	_, err := write(t, smallParts(s.store(t, func(c *config.Config) { c.Concurrency = 4 })), source)
 	require.ErrorIs(t, err, os.ErrPermission)
 	require.Len(t, s.of("ABORT"), 1)
 	require.Less(t, len(s.of("PART")), 20)
@@ -135,18 +133,16 @@ func (r *onceReadable) ReadAt(p []byte, off int64) (int, error) {
 func TestMultipartCancelled(t *testing.T) {
 	data := bytesOf(6 * testPart)
 	for name, op := range map[string]string{"in a part": "PART", "at the end": "COMPLETE"} {
-		for kind, r := range map[string]io.Reader{"file": bytes.NewReader(data), "stream": stream(data)} {
-			t.Run(name+" of a "+kind, func(t *testing.T) {
-				ctx, cancel := context.WithCancel(t.Context())
-				s := serve(t, inParts(data, answers{op: func(w http.ResponseWriter, r *http.Request) {
-					cancel()
-					hang(w, r)
-				}}))
-				_, err := smallParts(s.client(t)).WriteLTXFile(ctx, 0, 1, 1, r)
-				require.ErrorIs(t, err, context.Canceled)
-				require.Len(t, s.of("ABORT"), 2, "once more for a part that was on its way")
-			})
-		}
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			s := serve(t, inParts(data, answers{op: func(w http.ResponseWriter, r *http.Request) {
+				cancel()
+				hang(w, r)
+			}}))
+			_, err := smallParts(s.store(t)).WriteLTXFile(ctx, nth(1), bytes.NewReader(data), replica.WriteOptions{})
+			require.ErrorIs(t, err, context.Canceled)
+			require.Len(t, s.of("ABORT"), 2, "once more for a part that was on its way")
+		})
 	}
 }
 
@@ -159,20 +155,20 @@ func TestMultipartLostAnswer(t *testing.T) {
 	}
 	mine := o.own(verified(data, "v1-4"))
 	s := serve(t, changes(inTurn(reset, refuse(404, "NoSuchUpload")), mine))
-	f, err := write(t, smallParts(s.client(t)), bytes.NewReader(data))
+	f, err := write(t, smallParts(s.store(t)), bytes.NewReader(data))
 	require.NoError(t, err)
-	require.Equal(t, replica.Version("v1-4"), f.Version)
+	require.Equal(t, `"v1-4"`, f.Version.ETag)
 	require.Equal(t, map[string]int{"CREATE": 1, "PART": 2, "COMPLETE": 2, "HEAD": 2}, counts(s))
 
 	// The store has another file: no such upload, and not ours.
 	s = serve(t, changes(refuse(404, "NoSuchUpload"), verified([]byte("old"), "v0")))
-	_, err = write(t, smallParts(s.client(t)), bytes.NewReader(data))
+	_, err = write(t, smallParts(s.store(t)), bytes.NewReader(data))
 	requireKinds(t, err, errNoSuchUpload)
 	require.Empty(t, s.of("DELETE"))
 
 	// An end that fails in a way that may pass is tried again, though it says 200.
 	s = serve(t, changes(inTurn(say(200, "<Error><Code>InternalError</Code></Error>"), inParts(data, nil)["COMPLETE"]), mine))
-	_, err = write(t, smallParts(s.client(t)), bytes.NewReader(data))
+	_, err = write(t, smallParts(s.store(t)), bytes.NewReader(data))
 	require.NoError(t, err)
 	require.Equal(t, map[string]int{"CREATE": 1, "PART": 2, "COMPLETE": 2, "HEAD": 1}, counts(s))
 }
@@ -196,7 +192,7 @@ func TestMultipartExclusive(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, inParts(data, answers{"CREATE": o.upload(inParts(data, nil)["CREATE"]), "COMPLETE": tt.complete, "HEAD": tt.head}))
-			_, err := smallParts(s.client(t)).WriteLTXFileExclusive(within(t, 10*time.Second), 0, 1, 1, bytes.NewReader(data))
+			_, err := smallParts(s.store(t)).WriteLTXFile(within(t, 10*time.Second), nth(1), bytes.NewReader(data), replica.WriteOptions{Exclusive: true})
 			for _, complete := range s.of("COMPLETE") {
 				require.Equal(t, "*", complete.get("If-None-Match"))
 			}
@@ -224,7 +220,7 @@ func TestMultipartCompletedByNobody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, inParts(data, answers{"COMPLETE": answer, "HEAD": refuse(404, "")}))
-			_, err := write(t, smallParts(s.client(t)), bytes.NewReader(data))
+			_, err := write(t, smallParts(s.store(t)), bytes.NewReader(data))
 			require.ErrorContains(t, err, "CompleteMultipartUpload")
 			require.NotErrorIs(t, err, os.ErrNotExist)
 			require.Len(t, s.of("ABORT"), 1)

@@ -8,13 +8,11 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -23,137 +21,149 @@ import (
 // there where none should be.
 var errPrecondition = errors.New("the precondition doesn't hold")
 
-// OpenLTXFile reads a file as it is when it is opened, with one GET. What breaks
-// on the way is asked for again, of the same version.
-func (c *ReplicaClient) OpenLTXFile(ctx context.Context, level int, minTXID, maxTXID ltx.TXID, offset, size int64) (io.ReadCloser, error) {
-	return c.openFile(ctx, replica.File{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}, offset, size)
-}
+// anySize is the size in a version that is known by its ETag alone.
+const anySize = -1
 
-// OpenLTXFileVersion reads one version of a file, by If-Match on its ETag.
-func (c *ReplicaClient) OpenLTXFileVersion(ctx context.Context, f replica.File, offset, size int64) (io.ReadCloser, error) {
-	if f.Version == "" {
-		err := fmt.Errorf("the version is empty: %w", os.ErrInvalid)
-		return nil, replica.NewFileError("open", f.Level, f.MinTXID, f.MaxTXID, err)
-	}
-	return c.openFile(ctx, f, offset, size)
-}
-
-func (c *ReplicaClient) openFile(ctx context.Context, f replica.File, offset, size int64) (io.ReadCloser, error) {
-	r, err := c.open(ctx, f, offset, size)
+// OpenLTXFile reads a range with one GET, and one version by If-Match on its ETag.
+// Without a version it reads the file as it is when it is opened. What breaks on
+// the way is asked for again, of the same version.
+//
+// A version without an ETag is one of a store that gives none. Its size and its
+// time of modification must be those that it had; within a second, they don't
+// tell two files of one size apart.
+func (s *Store) OpenLTXFile(ctx context.Context, f replica.File, offset, size int64) (io.ReadCloser, error) {
+	r, err := s.open(ctx, f, offset, size)
 	if err != nil {
-		return nil, replica.NewFileError("open", f.Level, f.MinTXID, f.MaxTXID, err)
+		return nil, replica.NewFileError("open", f.Name, err)
 	}
 	return r, nil
 }
 
-// open opens a range of a file, of the version in f unless that is empty.
-func (c *ReplicaClient) open(ctx context.Context, f replica.File, offset, size int64) (io.ReadCloser, error) {
+func (s *Store) open(ctx context.Context, f replica.File, offset, size int64) (*reader, error) {
 	if err := replica.CheckRange(offset, size); err != nil {
-		return nil, err
-	}
-	s, key, err := c.fileSession(ctx, f.Level, f.MinTXID, f.MaxTXID)
-	if err != nil {
 		return nil, err
 	}
 	// A range that no number can name the end of has none.
 	toEnd := size == 0 || size > math.MaxInt64-offset
-	b := &body{client: c, session: s, ctx: ctx, key: key, file: f, off: offset, left: size, toEnd: toEnd}
-	err = b.get()
-	if moved, merr := c.rootMoved(ctx, s, f.Level, err); merr != nil {
-		return nil, merr
-	} else if moved {
-		b.key = s.key(f.Level, f.MinTXID, f.MaxTXID)
-		err = b.get()
+	r := &reader{store: s, ctx: ctx, name: f.Name, version: f.Version, off: offset, left: size, toEnd: toEnd}
+	return r, s.find(ctx, f.Name, func(at *session, key string) error {
+		r.at, r.key = at, key
+		return r.get()
+	})
+}
+
+// find asks for a file, and once more under its new key if the root has moved.
+func (s *Store) find(ctx context.Context, name replica.Name, ask func(at *session, key string) error) error {
+	if err := name.Check(); err != nil {
+		return err
 	}
+	at, err := s.init(ctx)
 	if err != nil {
-		return nil, c.whyMissing(ctx, s, err)
+		return err
 	}
-	return b, nil
+	if err = ask(at, at.key(name)); isNotFound(err) {
+		if moved, merr := s.rootByListing(ctx, at, name.Level); merr != nil {
+			return merr
+		} else if moved {
+			err = ask(at, at.key(name))
+		}
+	}
+	return s.whyMissing(ctx, at, err)
 }
 
 // get asks for what is left of the range.
-func (b *body) get() error {
-	c := b.client
-	in := &awss3.GetObjectInput{
-		Bucket: &c.cfg.Bucket, Key: &b.key, IfMatch: etag(b.file.Version), RequestPayer: c.payer(),
+func (r *reader) get() error {
+	in := &awss3.GetObjectInput{Bucket: &r.store.cfg.Bucket, Key: &r.key}
+	if r.version.ETag != "" {
+		in.IfMatch = &r.version.ETag
 	}
-	in.SSECustomerAlgorithm, in.SSECustomerKey, in.SSECustomerKeyMD5 = c.customerKey()
 	// The whole file is asked for without a range: of an empty one, there is
 	// none that a store would give.
-	ranged := b.off > 0 || !b.toEnd
+	ranged := r.off > 0 || !r.toEnd
 	if ranged {
-		in.Range = aws.String(rangeHeader(b.off, b.left, b.toEnd))
+		in.Range = aws.String(r.rangeHeader())
 	}
-	out, err := b.session.s3.GetObject(b.ctx, in)
+	out, err := r.at.s3.GetObject(r.ctx, in)
 	if err != nil {
-		err = storeError(b.ctx, "GetObject", err)
+		err = storeError(r.ctx, "GetObject", err)
 		switch {
 		case errors.Is(err, errRange):
-			return b.pastEnd()
+			return r.pastEnd()
 		case errors.Is(err, errPrecondition):
 			return fmt.Errorf("%w: %w", replica.ErrReplaced, err)
 		}
 		return err
 	}
-	c.sawBucket()
-	if err := b.accept(out, ranged); err != nil {
+	r.store.sawBucket()
+	if err := r.accept(out, ranged); err != nil {
 		_ = out.Body.Close() // it has an error already
 		return err
 	}
 	return nil
 }
 
-// rangeHeader is the Range header of size bytes from off on, or all from there.
-func rangeHeader(off, size int64, toEnd bool) string {
-	if toEnd {
-		return fmt.Sprintf("bytes=%d-", off)
+// rangeHeader is the Range header of what is left.
+func (r *reader) rangeHeader() string {
+	if r.toEnd {
+		return fmt.Sprintf("bytes=%d-", r.off)
 	}
-	return fmt.Sprintf("bytes=%d-%d", off, off+size-1)
+	return fmt.Sprintf("bytes=%d-%d", r.off, r.off+r.left-1)
 }
 
 // accept checks that an answer is what was asked for, and takes its body. A store
 // that ignores a header must not lead to wrong bytes.
-func (b *body) accept(out *awss3.GetObjectOutput, ranged bool) error {
-	got := version(out.ETag)
-	switch {
-	case b.file.Version != "" && got == "":
-		return &StoreError{Op: "GetObject", Status: http.StatusOK, text: "the answer has no ETag, and may be no object"}
-	case b.file.Version != "" && got != b.file.Version:
-		return replica.ErrReplaced
-	case out.ContentLength == nil || *out.ContentLength < 0:
-		return &StoreError{Op: "GetObject", text: "the store doesn't say how long its answer is"}
+func (r *reader) accept(out *awss3.GetObjectOutput, ranged bool) error {
+	if out.ContentLength == nil || *out.ContentLength < 0 {
+		return strange("GetObject", 0, "the store doesn't say how long its answer is")
 	}
 	length := *out.ContentLength
-	switch contentRange := aws.ToString(out.ContentRange); {
+	got := versionOf(out.ETag, out.LastModified, length)
+	contentRange := aws.ToString(out.ContentRange)
+	var first, last int64
+	if contentRange != "" {
+		var err error
+		if first, last, got.Size, err = parseContentRange(contentRange); err != nil {
+			return strange("GetObject", 0, "%v", err)
+		}
+	}
+	if err := r.checkVersion("GetObject", got); err != nil {
+		return err
+	}
+	switch {
 	case contentRange != "":
-		first, last, total, err := parseContentRange(contentRange)
-		if err != nil {
-			return &StoreError{Op: "GetObject", text: err.Error()}
+		want := got.Size - r.off
+		if !r.toEnd {
+			want = min(want, r.left)
 		}
-		want := total - b.off
-		if !b.toEnd {
-			want = min(want, b.left)
+		if first != r.off || last-first+1 != length || length != want {
+			return strange("GetObject", http.StatusPartialContent, "the store gives the range %q in %d bytes for %q",
+				clip(contentRange), length, r.rangeHeader())
 		}
-		if first != b.off || last-first+1 != length || length != want {
-			return &StoreError{Op: "GetObject", Status: http.StatusPartialContent, text: fmt.Sprintf(
-				"the store gives the range %q in %d bytes for %q", clip(contentRange), length, rangeHeader(b.off, b.left, b.toEnd))}
-		}
-		if size := b.file.Size; size > 0 && total != size {
-			return &StoreError{Op: "GetObject", Status: http.StatusPartialContent, text: fmt.Sprintf(
-				"the store says that the object has %d bytes, and said before that it has %d", total, size)}
-		}
-	case ranged && b.off > 0:
-		return &StoreError{Op: "GetObject", Status: http.StatusOK, text: "the store doesn't give ranges of objects"}
-	case !b.toEnd:
+	case ranged && r.off > 0:
+		return strange("GetObject", http.StatusOK, "the store doesn't give ranges of objects")
+	case !r.toEnd:
 		// The whole object, of which the beginning was asked for.
-		length = min(length, b.left)
+		length = min(length, r.left)
 	}
-	b.file.Version = got
-	if b.known && length != b.left {
-		return &StoreError{Op: "GetObject", Status: http.StatusOK, text: fmt.Sprintf(
-			"the store gives %d bytes of a version that has %d", length, b.left)}
+	r.version, r.body, r.left, r.toEnd = got, out.Body, length, false
+	return nil
+}
+
+// checkVersion returns an error unless what the store shows may be of the version
+// that is read. By the ETag, it is that one whenever it was last modified.
+func (r *reader) checkVersion(op string, got replica.Version) error {
+	want := r.version
+	switch {
+	case want.IsZero(): // it is being found out
+	case want.ETag != "" && got.ETag == "":
+		return strange(op, http.StatusOK, "the answer has no ETag, and may be no object")
+	case want.ETag != "" && got.ETag != want.ETag,
+		want.ETag == "" && got.Size != want.Size,
+		want.ETag == "" && got.Modified != want.Modified && got.Modified != 0 && want.Modified != 0:
+		return replica.ErrReplaced
+	case want.Size != anySize && got.Size != want.Size:
+		return strange(op, http.StatusOK, "the store says that the object has %d bytes, and said before that it has %d", got.Size, want.Size)
 	}
-	b.body, b.left, b.toEnd, b.known = out.Body, length, false, true
 	return nil
 }
 
@@ -182,18 +192,19 @@ func parseNumber(s string) (int64, error) {
 
 // pastEnd is for a range that the store says is outside of the object. That is an
 // empty answer if it is, and else a mistake of the store.
-func (b *body) pastEnd() error {
-	out, err := b.client.head(b.ctx, b.session, b.key, false)
+func (r *reader) pastEnd() error {
+	out, err := r.store.head(r.ctx, r.at, r.key, false)
 	if err != nil {
 		return err
 	}
-	if v := version(out.ETag); b.file.Version != "" && v != b.file.Version {
-		return replica.ErrReplaced
+	got := versionOf(out.ETag, out.LastModified, *out.ContentLength)
+	if err := r.checkVersion("HeadObject", got); err != nil {
+		return err
 	}
-	if b.known || *out.ContentLength > b.off {
-		return &StoreError{Op: "GetObject", Status: http.StatusRequestedRangeNotSatisfiable, text: fmt.Sprintf(
-			"the store refuses a range from %d on of an object of %d bytes", b.off, *out.ContentLength)}
+	if got.Size > r.off {
+		return strange("GetObject", http.StatusRequestedRangeNotSatisfiable,
+			"the store refuses a range from %d on of an object of %d bytes", r.off, got.Size)
 	}
-	b.body, b.left, b.toEnd = io.NopCloser(bytes.NewReader(nil)), 0, false
+	r.version, r.body, r.left, r.toEnd = got, io.NopCloser(bytes.NewReader(nil)), 0, false
 	return nil
 }

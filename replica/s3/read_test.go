@@ -14,19 +14,22 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
-// readRange opens a range of the first file, and reads it to its end.
-func readRange(t *testing.T, c *ReplicaClient, version replica.Version, offset, size int64) ([]byte, error) {
-	t.Helper()
-	ctx := within(t, 20*time.Second)
-	open := func() (io.ReadCloser, error) {
-		if version == "" {
-			return c.OpenLTXFile(ctx, 0, 1, 1, offset, size)
-		}
-		return c.OpenLTXFileVersion(ctx, replica.File{MinTXID: 1, MaxTXID: 1, Version: version}, offset, size)
+// versioned is the first file, of the version with an ETag, if one is given.
+func versioned(etag string) replica.File {
+	f := replica.File{Name: nth(1)}
+	if etag != "" {
+		f.Version = replica.Version{ETag: `"` + etag + `"`, Size: anySize}
 	}
-	r, err := open()
+	return f
+}
+
+// readRange opens a range of the first file, and reads it to its end.
+func readRange(t *testing.T, s *Store, etag string, offset, size int64) ([]byte, error) {
+	t.Helper()
+	r, err := s.OpenLTXFile(within(t, 20*time.Second), versioned(etag), offset, size)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +43,7 @@ func TestReadRange(t *testing.T) {
 	data := bytesOf(1000)
 	for _, tt := range []struct {
 		name         string
-		version      replica.Version
+		version      string
 		offset, size int64
 		header       string
 		want         []byte
@@ -59,7 +62,7 @@ func TestReadRange(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"GET": object(data, "v1")})
-			got, err := readRange(t, s.client(t), tt.version, tt.offset, tt.size)
+			got, err := readRange(t, s.store(t), tt.version, tt.offset, tt.size)
 			require.NoError(t, err)
 			require.Equal(t, tt.want, got)
 			require.Equal(t, "GET", s.ops())
@@ -78,10 +81,10 @@ func TestReadRange(t *testing.T) {
 
 func TestReadHeaders(t *testing.T) {
 	s := serve(t, answers{"GET": object(nil, "v1"), "HEAD": object(nil, "v1")})
-	c := s.client(t, func(c *Config) { c.RequesterPays, c.SSECustomerKey = true, testSSEKey })
+	c := s.store(t, func(c *config.Config) { c.RequesterPays, c.SSECustomerKey = true, testSSEKey })
 	_, err := readRange(t, c, "", 0, 0)
 	require.NoError(t, err)
-	_, err = c.StatLTXFile(t.Context(), 0, 1, 1)
+	_, err = c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
 	require.NoError(t, err)
 	require.Equal(t, "GET HEAD", s.ops())
 	for _, r := range s.seen() {
@@ -96,14 +99,15 @@ func TestReadHeaders(t *testing.T) {
 
 func TestReadBadArguments(t *testing.T) {
 	s := serve(t, nil)
-	c := s.client(t)
+	c := s.store(t)
 	for _, open := range []func() (io.ReadCloser, error){
-		func() (io.ReadCloser, error) { return c.OpenLTXFile(t.Context(), 0, 1, 1, -1, 0) },
-		func() (io.ReadCloser, error) { return c.OpenLTXFile(t.Context(), 0, 1, 1, 0, -1) },
-		func() (io.ReadCloser, error) { return c.OpenLTXFile(t.Context(), 10, 1, 1, 0, 0) },
-		func() (io.ReadCloser, error) { return c.OpenLTXFile(t.Context(), 0, 2, 1, 0, 0) },
+		func() (io.ReadCloser, error) { return c.OpenLTXFile(t.Context(), replica.File{Name: nth(1)}, -1, 0) },
+		func() (io.ReadCloser, error) { return c.OpenLTXFile(t.Context(), replica.File{Name: nth(1)}, 0, -1) },
 		func() (io.ReadCloser, error) {
-			return c.OpenLTXFileVersion(t.Context(), replica.File{MinTXID: 1, MaxTXID: 1}, 0, 0)
+			return c.OpenLTXFile(t.Context(), replica.File{Name: replica.Name{Level: 10, MinTXID: 1, MaxTXID: 1}}, 0, 0)
+		},
+		func() (io.ReadCloser, error) {
+			return c.OpenLTXFile(t.Context(), replica.File{Name: replica.Name{Level: 0, MinTXID: 2, MaxTXID: 1}}, 0, 0)
 		},
 	} {
 		_, err := open()
@@ -120,7 +124,7 @@ func TestReadMistrust(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name         string
-		version      replica.Version
+		version      string
 		offset, size int64
 		answer       http.HandlerFunc
 		is           error
@@ -145,7 +149,7 @@ func TestReadMistrust(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"GET": tt.answer})
-			got, err := readRange(t, s.client(t), tt.version, tt.offset, tt.size)
+			got, err := readRange(t, s.store(t), tt.version, tt.offset, tt.size)
 			require.Error(t, err)
 			require.Empty(t, got)
 			require.ErrorContains(t, err, tt.text)
@@ -165,7 +169,7 @@ func TestReadMistrust(t *testing.T) {
 func TestReadBeginningOfWhole(t *testing.T) {
 	data := bytesOf(1000)
 	s := serve(t, answers{"GET": say(200, string(data), "ETag", `"v1"`)})
-	got, err := readRange(t, s.client(t), "v1", 0, 20)
+	got, err := readRange(t, s.store(t), "v1", 0, 20)
 	require.NoError(t, err)
 	require.Equal(t, data[:20], got)
 	require.Equal(t, "GET", s.ops())
@@ -176,7 +180,7 @@ func TestReadPastEnd(t *testing.T) {
 	outside := refuse(http.StatusRequestedRangeNotSatisfiable, "InvalidRange")
 	for _, tt := range []struct {
 		name         string
-		version      replica.Version
+		version      string
 		offset, size int64
 		length       int
 		head         http.HandlerFunc
@@ -194,7 +198,7 @@ func TestReadPastEnd(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"GET": outside, "HEAD": tt.head})
-			got, err := readRange(t, s.client(t), tt.version, tt.offset, tt.size)
+			got, err := readRange(t, s.store(t), tt.version, tt.offset, tt.size)
 			require.Empty(t, got)
 			require.Equal(t, "GET HEAD", s.ops())
 			switch {
@@ -212,11 +216,11 @@ func TestReadPastEnd(t *testing.T) {
 // Connections are kept: many reads in a row need one.
 func TestReadReusesConnection(t *testing.T) {
 	s := serve(t, answers{"GET": object(bytesOf(100_000), "v1"), "HEAD": object(bytesOf(100_000), "v1")})
-	c := s.client(t)
+	c := s.store(t)
 	for range 20 {
 		_, err := readRange(t, c, "v1", 10, 70_000)
 		require.NoError(t, err)
-		_, err = c.StatLTXFile(t.Context(), 0, 1, 1)
+		_, err = c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
 		require.NoError(t, err)
 	}
 	require.Equal(t, 40, len(s.seen()))
@@ -227,9 +231,9 @@ func TestReadReusesConnection(t *testing.T) {
 func TestReadContext(t *testing.T) {
 	data := bytesOf(1000)
 	s := serve(t, answers{"GET": object(data, "v1")})
-	c := s.client(t)
+	c := s.store(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	r, err := c.OpenLTXFile(ctx, 0, 1, 1, 0, 0)
+	r, err := c.OpenLTXFile(ctx, replica.File{Name: nth(1)}, 0, 0)
 	require.NoError(t, err)
 	n, err := r.Read(make([]byte, 10))
 	require.NoError(t, err)
@@ -239,7 +243,7 @@ func TestReadContext(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorContains(t, err, "read level 0 "+fileName(1))
 	require.NoError(t, r.Close())
-	_, err = c.OpenLTXFile(ctx, 0, 1, 1, 0, 0)
+	_, err = c.OpenLTXFile(ctx, replica.File{Name: nth(1)}, 0, 0)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, "GET", s.ops())
 }
@@ -298,13 +302,66 @@ func FuzzContentRange(f *testing.F) {
 func TestReadAnotherSize(t *testing.T) {
 	data := bytesOf(1000)
 	s := serve(t, answers{"GET": object(data, "v1")})
-	c := s.client(t)
-	f := replica.File{MinTXID: 1, MaxTXID: 1, Version: "v1", Size: 1000}
-	r, err := c.OpenLTXFileVersion(t.Context(), f, 10, 20)
-	require.NoError(t, err)
+	c := s.store(t)
+	f := replica.File{Name: nth(1), Version: replica.Version{ETag: `"v1"`, Modified: 1, Size: 1000}}
+	r, err := c.OpenLTXFile(t.Context(), f, 10, 20)
+	require.NoError(t, err, "its time of modification has no say")
 	require.NoError(t, r.Close())
-	f.Size = 1001
-	_, err = c.OpenLTXFileVersion(t.Context(), f, 10, 20)
+	f.Version.Size = 1001
+	_, err = c.OpenLTXFile(t.Context(), f, 10, 20)
 	require.ErrorContains(t, err, "the object has 1000 bytes, and said before that it has 1001")
 	require.NotErrorIs(t, err, replica.ErrReplaced)
+}
+
+// A store without ETags has versions by size and time, of what each answer tells.
+func TestReadVersionWithoutETag(t *testing.T) {
+	data := bytesOf(1000)
+	answer := func(size int, at time.Time) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			http.ServeContent(w, r, "", at, strings.NewReader(string(data[:size])))
+		}
+	}
+	at := func(size int64, modified time.Time) replica.Version {
+		return replica.Version{Modified: modified.Unix(), Size: size}
+	}
+	for _, tt := range []struct {
+		name    string
+		version replica.Version
+		offset  int64
+		get     http.HandlerFunc
+		is      error
+	}{
+		{"the same", at(1000, modified), 0, answer(1000, modified), nil},
+		{"a range of it", at(1000, modified), 10, answer(1000, modified), nil},
+		{"at its end", at(1000, modified), 1000, answer(1000, modified), nil},
+		{"no time", at(1000, modified), 10, answer(1000, time.Time{}), nil},
+		{"another size", at(999, modified), 0, answer(1000, modified), replica.ErrReplaced},
+		{"another size of a range", at(999, modified), 10, answer(1000, modified), replica.ErrReplaced},
+		{"another size, past its end", at(1000, modified), 1000, answer(900, modified), replica.ErrReplaced},
+		{"another time", at(1000, modified), 0, answer(1000, modified.Add(time.Second)), replica.ErrReplaced},
+		{"another time of a range", at(1000, modified), 10, answer(1000, modified.Add(-time.Second)), replica.ErrReplaced},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := serve(t, answers{"GET": tt.get, "HEAD": tt.get})
+			c := s.store(t)
+			r, err := c.OpenLTXFile(t.Context(), replica.File{Name: nth(1), Version: tt.version}, tt.offset, 0)
+			require.Empty(t, s.of("GET")[0].get("If-Match"))
+			if tt.is != nil {
+				require.ErrorIs(t, err, tt.is)
+				return
+			}
+			require.NoError(t, err)
+			got, err := io.ReadAll(r)
+			require.NoError(t, err)
+			require.NoError(t, r.Close())
+			require.Equal(t, data[tt.offset:], got)
+
+			// What it tells itself, it gives back.
+			f, err := c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
+			if tt.name != "no time" {
+				require.NoError(t, err)
+				require.Equal(t, tt.version, f.Version)
+			}
+		})
+	}
 }

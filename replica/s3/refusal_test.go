@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // refusing is an answer of a store that doesn't know some headers.
@@ -57,11 +60,11 @@ func TestRefusedConditions(t *testing.T) {
 					o.own(verified(data, "v1"))(w, r)
 				},
 			})
-			c := s.client(t)
+			c := s.store(t)
 			for _, want := range []string{tt.first, tt.second} {
 				there = false
 				before := len(s.ops())
-				_, err := c.WriteLTXFileExclusive(t.Context(), 0, 1, 1, bytes.NewReader(data))
+				_, err := c.WriteLTXFile(t.Context(), nth(1), bytes.NewReader(data), replica.WriteOptions{Exclusive: true})
 				require.NoError(t, err)
 				require.Equal(t, want, trimmed(s.ops()[before:]))
 				require.Equal(t, tt.conditions, c.refusesConditions.Load())
@@ -70,7 +73,7 @@ func TestRefusedConditions(t *testing.T) {
 
 			// What is there is not replaced.
 			before := len(s.ops())
-			_, err := c.WriteLTXFileExclusive(t.Context(), 0, 1, 1, bytes.NewReader(flipped(data)))
+			_, err := c.WriteLTXFile(t.Context(), nth(1), bytes.NewReader(flipped(data)), replica.WriteOptions{Exclusive: true})
 			require.ErrorIs(t, err, os.ErrExist)
 			require.Equal(t, tt.another, trimmed(s.ops()[before:]))
 		})
@@ -88,8 +91,8 @@ func trimmed(ops string) string {
 // A refusal that has another reason leaves no header out afterwards.
 func TestRefusedForAnotherReason(t *testing.T) {
 	s := serve(t, answers{"PUT": refuse(501, "NotImplemented"), "HEAD": refuse(404, "")})
-	c := s.client(t)
-	_, err := c.WriteLTXFileExclusive(t.Context(), 0, 1, 1, bytes.NewReader(bytesOf(10)))
+	c := s.store(t)
+	_, err := c.WriteLTXFile(t.Context(), nth(1), bytes.NewReader(bytesOf(10)), replica.WriteOptions{Exclusive: true})
 	require.ErrorContains(t, err, "NotImplemented")
 	require.Equal(t, "PUT PUT HEAD PUT", s.ops())
 	require.False(t, c.refusesChecksums.Load())
@@ -97,7 +100,7 @@ func TestRefusedForAnotherReason(t *testing.T) {
 
 	// Where nothing is left to leave out, nothing is tried again.
 	s = serve(t, answers{"PUT": refuse(501, "NotImplemented")})
-	_, err = write(t, s.client(t, func(c *Config) { c.NoChecksums = true }), bytes.NewReader(bytesOf(10)))
+	_, err = write(t, s.store(t, func(c *config.Config) { c.NoChecksums = true }), bytes.NewReader(bytesOf(10)))
 	require.ErrorContains(t, err, "NotImplemented")
 	require.Equal(t, "PUT", s.ops())
 }

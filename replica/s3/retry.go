@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -12,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
+
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // retryable is what may pass if a request is made again, beside connections that
@@ -48,12 +51,11 @@ var retryable = struct {
 // isRetryable looks an answer up in the table. What isn't an answer it leaves to
 // others, but for what comes again for certain.
 func isRetryable(err error) aws.Ternary {
-	var api smithy.APIError
-	if errors.As(err, &api) && retryable.code[api.ErrorCode()] {
+	api, isAPI := errors.AsType[smithy.APIError](err)
+	if isAPI && retryable.code[api.ErrorCode()] {
 		return aws.TrueTernary
 	}
-	var source *sourceError
-	if errors.As(err, &source) || slices.Contains(connectionKind(err), ErrTLS) {
+	if _, ok := errors.AsType[*contentError](err); ok || slices.Contains(connectionKind(err), ErrTLS) {
 		return aws.FalseTernary
 	}
 	// Without an answer, the SDK makes one of status 0.
@@ -61,7 +63,7 @@ func isRetryable(err error) aws.Ternary {
 	if answer == nil || answer.StatusCode == 0 {
 		return aws.UnknownTernary
 	}
-	if api == nil && answer.StatusCode < http.StatusMultipleChoices {
+	if !isAPI && answer.StatusCode < http.StatusMultipleChoices {
 		// It broke off, or is none of S3's.
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return aws.TrueTernary
@@ -73,18 +75,18 @@ func isRetryable(err error) aws.Ternary {
 
 // newRetryer repeats requests as r says. The SDK's own token bucket is left out:
 // it is empty after some failures, and then fails what a patient client would
-// get. A client that was closed repeats nothing.
-func (c *ReplicaClient) newRetryer() aws.Retryer {
-	r := c.cfg.Retry
+// get. A store that was closed repeats nothing.
+func (s *Store) newRetryer() aws.Retryer {
+	r := s.cfg.Retry
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = r.Attempts
 		o.RateLimiter = ratelimit.None
 		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) {
-			return r.delay(attempt), nil
+			return delay(r, attempt), nil
 		})
 		o.Retryables = []retry.IsErrorRetryable{
 			retry.IsErrorRetryableFunc(func(error) aws.Ternary {
-				if c.life.Err() != nil {
+				if s.life.Err() != nil {
 					return aws.FalseTernary
 				}
 				return aws.UnknownTernary
@@ -99,10 +101,22 @@ func (c *ReplicaClient) newRetryer() aws.Retryer {
 
 // delay is how long to wait after the given attempt, counted from 1: any time up
 // to a limit that doubles, so that many clients don't come back at once.
-func (r Retry) delay(attempt int) time.Duration {
+func delay(r config.Retry, attempt int) time.Duration {
 	limit := r.MaxBackoff
 	if shift := attempt - 1; shift < 63 && r.MinBackoff <= limit>>shift {
 		limit = r.MinBackoff << shift
 	}
 	return rand.N(limit + 1)
+}
+
+// pause waits before another attempt, or returns the context's error.
+func (s *Store) pause(ctx context.Context, attempt int) error {
+	timer := time.NewTimer(delay(s.cfg.Retry, attempt))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -11,18 +11,21 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // The wait is any time up to a limit that doubles.
 func TestDelay(t *testing.T) {
-	r := Retry{MinBackoff: 100 * time.Millisecond, MaxBackoff: 5 * time.Second}
+	r := config.Retry{MinBackoff: 100 * time.Millisecond, MaxBackoff: 5 * time.Second}
 	for attempt, limit := range map[int]time.Duration{
 		1: 100 * time.Millisecond, 2: 200 * time.Millisecond, 3: 400 * time.Millisecond, 6: 3200 * time.Millisecond,
 		7: 5 * time.Second, 8: 5 * time.Second, 30: 5 * time.Second, 64: 5 * time.Second, math.MaxInt32: 5 * time.Second,
 	} {
 		least, most := time.Duration(math.MaxInt64), time.Duration(0)
 		for range 2000 {
-			d := r.delay(attempt)
+			d := delay(r, attempt)
 			least, most = min(least, d), max(most, d)
 		}
 		require.GreaterOrEqual(t, least, time.Duration(0))
@@ -35,12 +38,12 @@ func TestDelay(t *testing.T) {
 
 // No setting makes a wait negative, which no random number can be below.
 func TestDelayExtremes(t *testing.T) {
-	for _, r := range []Retry{
+	for _, r := range []config.Retry{
 		{}, {MinBackoff: 1}, {MinBackoff: time.Hour, MaxBackoff: time.Hour}, {MinBackoff: 20 * time.Second, MaxBackoff: math.MaxInt64 - 1},
 		{MinBackoff: time.Hour, MaxBackoff: time.Millisecond},
 	} {
 		for attempt := 1; attempt < 100; attempt++ {
-			d := r.delay(attempt)
+			d := delay(r, attempt)
 			require.GreaterOrEqual(t, d, time.Duration(0))
 			require.LessOrEqual(t, d, max(r.MaxBackoff, r.MinBackoff))
 		}
@@ -94,7 +97,7 @@ func TestRetried(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"GET": tt.answer})
-			_, err := readRange(t, s.client(t), "", 0, 0)
+			_, err := readRange(t, s.store(t), "", 0, 0)
 			require.Error(t, err)
 			want := 1
 			if tt.again {
@@ -104,7 +107,7 @@ func TestRetried(t *testing.T) {
 
 			if tt.again {
 				s = serve(t, answers{"GET": inTurn(tt.answer, object([]byte("x"), "v1"))})
-				got, err := readRange(t, s.client(t), "", 0, 0)
+				got, err := readRange(t, s.store(t), "", 0, 0)
 				require.NoError(t, err)
 				require.Equal(t, "x", string(got))
 				require.Equal(t, "GET GET", s.ops())
@@ -116,7 +119,7 @@ func TestRetried(t *testing.T) {
 // An answer that breaks off is asked for again as well, where it is no body that
 // can be resumed.
 func TestRetriesBrokenListing(t *testing.T) {
-	page := listing("", 1, 2, 3)
+	page := pageOf("", 1, 2, 3)
 	half := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(page)))
 		_, _ = w.Write([]byte(page[:len(page)/2]))
@@ -138,16 +141,13 @@ func TestRetriesBrokenListing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, answers{"LIST": inTurn(broken, say(200, page))})
-			c := s.client(t, func(c *Config) { c.Timeouts.Stall = 200 * time.Millisecond })
+			c := s.store(t, func(c *config.Config) { c.Timeouts.Stall = 200 * time.Millisecond })
 			require.Equal(t, []int{1, 2, 3}, listed(t, c, 0))
 			require.Equal(t, "LIST LIST", s.ops())
 
 			s = serve(t, answers{"LIST": broken})
-			c = s.client(t, func(c *Config) { c.Timeouts.Stall = 50 * time.Millisecond })
-			it, err := c.LTXFiles(within(t, 10*time.Second), 0, 0, false)
-			require.NoError(t, err)
-			require.False(t, it.Next())
-			require.Error(t, it.Close())
+			c = s.store(t, func(c *config.Config) { c.Timeouts.Stall = 50 * time.Millisecond })
+			require.Error(t, listError(t, c, false))
 			require.Equal(t, "LIST LIST LIST", s.ops())
 		})
 	}
@@ -161,10 +161,7 @@ func TestListingIsNoXML(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, answers{"LIST": answer})
-			it, err := s.client(t).LTXFiles(within(t, 10*time.Second), 0, 0, false)
-			require.NoError(t, err)
-			require.False(t, it.Next())
-			require.ErrorContains(t, it.Close(), "ListObjectsV2")
+			require.ErrorContains(t, listError(t, s.store(t), false), "ListObjectsV2")
 			require.Equal(t, "LIST", s.ops())
 		})
 	}
@@ -178,7 +175,7 @@ func TestRetryCorrectsClock(t *testing.T) {
 		refuse(http.StatusForbidden, "RequestTimeTooSkewed")(w, r)
 	}
 	s := serve(t, answers{"GET": inTurn(skewed, object([]byte("x"), "v1"))})
-	_, err := readRange(t, s.client(t), "", 0, 0)
+	_, err := readRange(t, s.store(t), "", 0, 0)
 	require.NoError(t, err)
 	calls := s.of("GET")
 	require.Len(t, calls, 2)
@@ -190,8 +187,8 @@ func TestRetryCorrectsClock(t *testing.T) {
 // A deadline or the end of the context beats attempts and waits.
 func TestRetryEndsWithContext(t *testing.T) {
 	s := serve(t, answers{"GET": refuse(503, "SlowDown")})
-	c := s.client(t, func(c *Config) {
-		c.Retry = Retry{Attempts: 1000, MinBackoff: 10 * time.Second, MaxBackoff: 10 * time.Second}
+	c := s.store(t, func(c *config.Config) {
+		c.Retry = config.Retry{Attempts: 1000, MinBackoff: 10 * time.Second, MaxBackoff: 10 * time.Second}
 	})
 	for name, want := range map[string]error{"deadline": context.DeadlineExceeded, "cancelled": context.Canceled} {
 		t.Run(name, func(t *testing.T) {
@@ -202,7 +199,7 @@ func TestRetryEndsWithContext(t *testing.T) {
 				time.AfterFunc(100*time.Millisecond, cancel)
 			}
 			began := time.Now()
-			_, err := c.OpenLTXFile(ctx, 0, 1, 1, 0, 0)
+			_, err := c.OpenLTXFile(ctx, replica.File{Name: nth(1)}, 0, 0)
 			require.ErrorIs(t, err, want)
 			require.Less(t, time.Since(began), 2*time.Second)
 			require.ErrorContains(t, err, "GetObject")
@@ -217,7 +214,7 @@ func TestRetrySendsBodyAgain(t *testing.T) {
 		"PUT":  inTurn(refuse(503, "SlowDown"), reset, stored("v1")),
 		"HEAD": object(data, "v1", "X-Amz-Checksum-Crc64nvme", checksumOf(data)),
 	})
-	_, err := s.client(t).WriteLTXFile(within(t, 10*time.Second), 0, 1, 1, strings.NewReader(string(data)))
+	_, err := s.store(t).WriteLTXFile(within(t, 10*time.Second), nth(1), strings.NewReader(string(data)), replica.WriteOptions{})
 	require.NoError(t, err)
 	puts := s.of("PUT")
 	require.Len(t, puts, 3)
@@ -232,8 +229,8 @@ func TestNotRetriedForGood(t *testing.T) {
 	s := newServer(nil)
 	s.StartTLS()
 	t.Cleanup(s.stop)
-	c := s.client(t)
-	_, err := c.OpenLTXFile(within(t, 10*time.Second), 0, 1, 1, 0, 0)
+	c := s.store(t)
+	_, err := c.OpenLTXFile(within(t, 10*time.Second), replica.File{Name: nth(1)}, 0, 0)
 	require.ErrorIs(t, err, ErrTLS)
 	require.Equal(t, 1, s.connections())
 	require.NotErrorIs(t, err, os.ErrNotExist)

@@ -2,15 +2,56 @@ package s3
 
 import (
 	"context"
-	"errors"
-	"net/http"
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/ltxfs/ltxfs/replica"
 )
+
+// session is what is known of a store once it is ready.
+type session struct {
+	s3     *awss3.Client
+	layout replica.Layout
+
+	mu   sync.Mutex // guards the rest
+	root string     // what stands before a layout's directories in keys
+
+	// doubtful is set while root is one that some stores change, and nothing
+	// has shown yet what this store does. written is set once this store has
+	// begun to write under it.
+	doubtful, written bool
+}
+
+// levelPrefix is what the keys of a level's files begin with.
+func (at *session) levelPrefix(level int) string {
+	root, _ := at.rootNow()
+	return root + at.layout.LevelDir(level) + "/"
+}
+
+// key is the key of a file.
+func (at *session) key(name replica.Name) string { return at.levelPrefix(name.Level) + name.Base() }
+
+// keyToWrite is the key of a file that is to be written. The root stays what it is
+// then, until it is seen where the file has come to be.
+func (at *session) keyToWrite(name replica.Name) string {
+	at.mu.Lock()
+	at.written = true
+	at.mu.Unlock()
+	return at.key(name)
+}
+
+// rootNow is the root as it is now.
+func (at *session) rootNow() (root string, doubtful bool) {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	return at.root, at.doubtful
+}
 
 // roots are what may stand before a layout's directories in keys. Litestream joins
 // its path, as it is written, and its directories with a slash, so that the path
@@ -37,114 +78,86 @@ func cleanRoot(p string) string {
 	return p + "/"
 }
 
-// chooseRoot chooses the root of a replica that has no files yet: Litestream's, so
+// emptyReplica is a replica that has no files yet. Its root is Litestream's, so
 // that Litestream finds what is written, unless the store refuses such keys.
-func (c *ReplicaClient) chooseRoot(ctx context.Context, s *session) error {
-	root, clean := litestreamRoot(c.cfg.Path), cleanRoot(c.cfg.Path)
-	if root != clean {
-		_, err := c.below(ctx, s, root)
-		switch {
-		case refusesKey(err):
-			root = clean
-		case err != nil:
-			return err
-		default:
-			s.doubtful.Store(true)
-		}
+func (s *Store) emptyReplica(ctx context.Context, client *awss3.Client) (*session, error) {
+	at := &session{s3: client, layout: s.cfg.Layout, root: litestreamRoot(s.cfg.Path)}
+	if at.layout.IsZero() {
+		at.layout = replica.LitestreamS3
 	}
-	s.root.Store(&root)
-	return nil
+	clean := cleanRoot(s.cfg.Path)
+	if at.root == clean {
+		return at, nil
+	}
+	_, err := s.below(ctx, client, at.root)
+	if refusesForm(err) {
+		at.root, err = clean, nil
+	} else {
+		at.doubtful = true
+	}
+	return at, err
 }
 
-// refusesKey reports whether a store refused a key or a prefix as such.
-func refusesKey(err error) bool {
-	var e *StoreError
-	return errors.As(err, &e) && e.Status == http.StatusBadRequest && len(e.is) == 0 && !retryable.code[e.Code]
-}
-
-// settleRoot looks, after a write to a doubtful root, under which key the store
+// rootByWrite looks, after a write to a doubtful root, under which key the store
 // lists the file. Where it lists the clean one, it has cleaned the key, and the
 // clean root is the one to use. A store that lists neither yet is asked again next
 // time.
-func (c *ReplicaClient) settleRoot(ctx context.Context, s *session, level int, name string) error {
-	if !s.doubtful.Load() {
+func (s *Store) rootByWrite(ctx context.Context, at *session, name replica.Name) error {
+	root, doubtful := at.rootNow()
+	if !doubtful {
 		return nil
 	}
-	dir := s.layout.LevelDir(level) + "/"
-	for _, root := range []string{*s.root.Load(), cleanRoot(c.cfg.Path)} {
-		ok, err := c.lists(ctx, s, root+dir, root+dir+name)
-		if err != nil {
+	for _, root := range []string{root, cleanRoot(s.cfg.Path)} {
+		key := root + at.layout.LevelDir(name.Level) + "/" + name.Base()
+		// Not one key at most: MinIO then answers by looking the key up, which
+		// tells nothing of how it lists it.
+		in := &awss3.ListObjectsV2Input{Bucket: &s.cfg.Bucket, Prefix: &key, MaxKeys: aws.Int32(2)}
+		out, err := s.listPage(ctx, at.s3, in)
+		if refusesForm(err) {
+			continue
+		} else if err != nil {
 			return err
 		}
-		if ok {
-			c.settle(s, root)
+		if slices.ContainsFunc(out.Contents, func(o types.Object) bool { return aws.ToString(o.Key) == key }) {
+			at.mu.Lock()
+			defer at.mu.Unlock()
+			s.endDoubt(at, root)
 			return nil
 		}
 	}
 	return nil
 }
 
-// settleByListing looks, where a listing under a doubtful root has nothing, whether
-// there are files under the clean one: another writer's, which the store has
-// cleaned the keys of.
-func (c *ReplicaClient) settleByListing(ctx context.Context, s *session, level int) (changed bool, err error) {
-	if !s.doubtful.Load() {
+// rootByListing looks, where there is nothing under a doubtful root, whether there
+// are files under the clean one: another writer's, which the store has cleaned the
+// keys of. moved is true if so: then what wasn't found has another key now.
+func (s *Store) rootByListing(ctx context.Context, at *session, level int) (moved bool, err error) {
+	if _, doubtful := at.rootNow(); !doubtful {
 		return false, nil
 	}
-	clean := cleanRoot(c.cfg.Path)
-	ok, err := c.lists(ctx, s, clean+s.layout.LevelDir(level)+"/", "")
-	return ok && c.settleForeign(s, clean), err
-}
-
-// rootMoved reports whether a file was not found because the root isn't where it was
-// taken to be: then it is to be asked for again, under its new key.
-func (c *ReplicaClient) rootMoved(ctx context.Context, s *session, level int, err error) (bool, error) {
-	if !isNotFound(err) || !s.doubtful.Load() {
-		return false, nil
+	ok, err := s.hasFiles(ctx, &session{s3: at.s3, layout: at.layout, root: cleanRoot(s.cfg.Path)}, level)
+	if refusesForm(err) {
+		err = nil
 	}
-	return c.settleByListing(ctx, s, level)
+	return ok && s.rootByOther(at), err
 }
 
-// settleForeign ends the doubt by what another writer has done, unless this client
-// has begun to write: then its own file tells.
-func (c *ReplicaClient) settleForeign(s *session, root string) bool {
-	s.settling.Lock()
-	defer s.settling.Unlock()
-	if s.written || !s.doubtful.Load() {
+// rootByOther ends the doubt by what another writer has under the clean root,
+// unless this store has begun to write: then its own file tells.
+func (s *Store) rootByOther(at *session) (moved bool) {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	if at.written || !at.doubtful {
 		return false
 	}
-	c.settle(s, root)
+	s.endDoubt(at, cleanRoot(s.cfg.Path))
 	return true
 }
 
-// lists reports whether the store lists a key, or with "" any, below a prefix.
-func (c *ReplicaClient) lists(ctx context.Context, s *session, prefix, key string) (bool, error) {
-	in := &awss3.ListObjectsV2Input{Bucket: &c.cfg.Bucket, Prefix: &prefix, RequestPayer: c.payer()}
-	if key != "" {
-		// Not one key at most: MinIO then answers by looking the key up, which
-		// tells nothing of how it lists it.
-		in.Prefix, in.MaxKeys = &key, aws.Int32(2)
+// endDoubt is called with at locked.
+func (s *Store) endDoubt(at *session, root string) {
+	if at.root != root {
+		s.log().Info("the store changes keys; going on with what it makes of them", "root", at.root, "becomes", root)
 	}
-	out, err := c.listPage(ctx, s, in)
-	if refusesKey(err) {
-		return false, nil
-	} else if err != nil {
-		return false, err
-	}
-	for _, o := range out.Contents {
-		found := aws.ToString(o.Key)
-		if found == key || key == "" && strings.HasPrefix(found, prefix) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// settle ends the doubt.
-func (c *ReplicaClient) settle(s *session, root string) {
-	if before := *s.root.Load(); before != root {
-		c.log().Info("the store changes keys; going on with what it makes of them", "root", before, "becomes", root)
-		s.root.Store(&root)
-	}
-	s.doubtful.Store(false)
+	at.root, at.doubtful = root, false
 }

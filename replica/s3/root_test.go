@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 func TestRoots(t *testing.T) {
@@ -27,16 +27,16 @@ func TestRoots(t *testing.T) {
 
 // doubtful returns a client of the empty root of a bucket, whose server lists what
 // keys names by the time of each request.
-func doubtful(t *testing.T, keys *[]string) (*server, *ReplicaClient) {
+func doubtful(t *testing.T, keys *[]string) (*server, *Store) {
 	t.Helper()
 	data := bytesOf(10)
 	s := serve(t, answers{
 		"LIST": func(w http.ResponseWriter, r *http.Request) { bucketOf(*keys...)(w, r) },
 		"PUT":  stored("v1"), "HEAD": verified(data, "v1"),
 	})
-	c, _ := s.unready(t, func(c *Config) { c.Path, c.Layout = "", replica.Layout{} })
+	c, _ := s.unready(t, func(c *config.Config) { c.Path, c.Layout = "", replica.Layout{} })
 	require.NoError(t, c.Init(t.Context()))
-	require.Equal(t, "/", *c.ready.Load().root.Load())
+	require.Equal(t, "/", c.ready.Load().root)
 	require.Equal(t, []string{"", "/"}, prefixes(s))
 	return s, c
 }
@@ -64,7 +64,7 @@ func TestSettleRoot(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, tt.asked, prefixes(s)[2:])
 			require.Equal(t, own+fileName(1), s.of("PUT")[0].key)
-			require.Equal(t, tt.root, *c.ready.Load().root.Load())
+			require.Equal(t, tt.root, c.ready.Load().root)
 			n := len(s.of("LIST"))
 			_, err = write(t, c, bytes.NewReader(data))
 			require.NoError(t, err)
@@ -129,45 +129,34 @@ func TestRootIsNotSettledUnderAWrite(t *testing.T) {
 		}),
 		"HEAD": o.own(verified(data, "v1")), "LIST": list,
 	})
-	c := s.client(t, func(c *Config) { c.Path = "" })
-	root := "/"
-	c.ready.Load().root.Store(&root)
-	c.ready.Load().doubtful.Store(true)
-	names := func() (all []string) {
-		it, err := c.LTXFiles(within(t, 10*time.Second), 0, 0, false)
-		require.NoError(t, err)
-		for it.Next() {
-			f := it.Item()
-			all = append(all, ltx.FormatFilename(f.MinTXID, f.MaxTXID))
-		}
-		require.NoError(t, it.Close())
-		return all
-	}
+	c := s.store(t, func(c *config.Config) { c.Path = "" })
+	c.ready.Load().root = "/"
+	c.ready.Load().doubtful = true
 	done := make(chan error, 1)
 	go func() {
-		_, err := c.WriteLTXFile(within(t, 20*time.Second), 0, 1, 1, bytes.NewReader(data))
+		_, err := c.WriteLTXFile(within(t, 20*time.Second), nth(1), bytes.NewReader(data), replica.WriteOptions{})
 		done <- err
 	}()
 	<-inPut
-	require.Empty(t, names())
+	require.Empty(t, listed(t, c, 0))
 	close(gate)
 	require.NoError(t, <-done)
-	require.Equal(t, "/", *c.ready.Load().root.Load())
-	require.False(t, c.ready.Load().doubtful.Load())
-	require.Equal(t, []string{fileName(1)}, names())
+	require.Equal(t, "/", c.ready.Load().root)
+	require.False(t, c.ready.Load().doubtful)
+	require.Equal(t, []int{1}, listed(t, c, 0))
 }
 
 // A file that another writer has written under the clean root is found without a
 // listing by the caller, by a stat as by a read.
 func TestRootIsFoundByAsking(t *testing.T) {
 	data := bytesOf(100)
-	for name, ask := range map[string]func(c *ReplicaClient) error{
-		"stat": func(c *ReplicaClient) error {
-			_, err := c.StatLTXFile(t.Context(), 0, 1, 1)
+	for name, ask := range map[string]func(c *Store) error{
+		"stat": func(c *Store) error {
+			_, err := c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
 			return err
 		},
-		"read": func(c *ReplicaClient) error {
-			r, err := c.OpenLTXFile(t.Context(), 0, 1, 1, 0, 0)
+		"read": func(c *Store) error {
+			r, err := c.OpenLTXFile(t.Context(), replica.File{Name: nth(1)}, 0, 0)
 			if err == nil {
 				require.NoError(t, r.Close())
 			}
@@ -187,12 +176,11 @@ func TestRootIsFoundByAsking(t *testing.T) {
 			s := serve(t, answers{
 				"HEAD": clean(object(data, "v1")), "GET": clean(object(data, "v1")), "LIST": bucketOf("0000/" + fileName(1)),
 			})
-			c := s.client(t, func(c *Config) { c.Path = "" })
-			root := "/"
-			c.ready.Load().root.Store(&root)
-			c.ready.Load().doubtful.Store(true)
+			c := s.store(t, func(c *config.Config) { c.Path = "" })
+			c.ready.Load().root = "/"
+			c.ready.Load().doubtful = true
 			require.NoError(t, ask(c))
-			require.Equal(t, "", *c.ready.Load().root.Load())
+			require.Equal(t, "", c.ready.Load().root)
 		})
 	}
 }

@@ -22,9 +22,11 @@ import (
 
 	"github.com/minio/crc64nvme"
 	"github.com/stretchr/testify/require"
+	"github.com/superfly/ltx"
 	"go.uber.org/goleak"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -296,18 +298,18 @@ func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
 // testConfig is that of a replica at db/ of a server, patient for seconds where a
 // user's is for minutes.
-func (s *server) testConfig() Config {
-	return Config{
+func (s *server) testConfig() config.Config {
+	return config.Config{
 		Bucket: "bucket", Path: "db", Endpoint: s.URL, Layout: replica.LitestreamS3,
 		AccessKeyID: testKeyID, SecretAccessKey: testSecret, SessionToken: testToken,
-		Retry:    Retry{Attempts: 3, MinBackoff: time.Millisecond, MaxBackoff: 4 * time.Millisecond},
-		Timeouts: Timeouts{Connect: 5 * time.Second, FirstByte: 5 * time.Second, Stall: 5 * time.Second, Verify: 5 * time.Second, CleanUp: 5 * time.Second},
+		Retry:    config.Retry{Attempts: 3, MinBackoff: time.Millisecond, MaxBackoff: 4 * time.Millisecond},
+		Timeouts: config.Timeouts{Connect: 5 * time.Second, FirstByte: 5 * time.Second, Stall: 5 * time.Second, Verify: 5 * time.Second, CleanUp: 5 * time.Second},
 	}
 }
 
 // unready returns a client that has not asked anything yet. At the end, it fails
 // the test if its log, at level debug, shows a secret.
-func (s *server) unready(tb testing.TB, change ...func(*Config)) (*ReplicaClient, *logBuffer) {
+func (s *server) unready(tb testing.TB, change ...func(*config.Config)) (*Store, *logBuffer) {
 	tb.Helper()
 	isolate(tb)
 	cfg := s.testConfig()
@@ -327,26 +329,26 @@ func (s *server) unready(tb testing.TB, change ...func(*Config)) (*ReplicaClient
 
 // client returns one that knows its layout and root, so that the first request is
 // the test's.
-func (s *server) client(tb testing.TB, change ...func(*Config)) *ReplicaClient {
+func (s *server) store(tb testing.TB, change ...func(*config.Config)) *Store {
 	tb.Helper()
 	c, _ := s.logging(tb, change...)
 	return c
 }
 
 // logging is client, with what it logs.
-func (s *server) logging(tb testing.TB, change ...func(*Config)) (*ReplicaClient, *logBuffer) {
+func (s *server) logging(tb testing.TB, change ...func(*config.Config)) (*Store, *logBuffer) {
 	tb.Helper()
 	c, log := s.unready(tb, change...)
-	ready(tb, c, defaultRegion)
+	ready(tb, c, config.DefaultRegion)
 	return c, log
 }
 
 // ready tells a client what it would else ask for.
-func ready(tb testing.TB, c *ReplicaClient, region string) {
+func ready(tb testing.TB, c *Store, region string) {
 	tb.Helper()
 	client, err := c.connect(tb.Context(), region)
 	require.NoError(tb, err)
-	c.ready.Store(newSession(client, replica.LitestreamS3, testRoot))
+	c.ready.Store(&session{s3: client, layout: replica.LitestreamS3, root: testRoot})
 	c.sawBucket()
 }
 
@@ -395,6 +397,17 @@ func within(tb testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(tb.Context(), d)
 	tb.Cleanup(cancel)
 	return ctx
+}
+
+// nth is the name of level 0's n-th file.
+func nth(n int) replica.Name { return replica.Name{MinTXID: ltx.TXID(n), MaxTXID: ltx.TXID(n)} }
+
+// nths are those of several.
+func nths(all ...int) (names []replica.Name) {
+	for _, n := range all {
+		names = append(names, nth(n))
+	}
+	return names
 }
 
 // fileName is the base name of a level's n-th file, and fileKey the key of it in level 0.

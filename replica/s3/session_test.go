@@ -7,13 +7,16 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go/logging"
 	"github.com/stretchr/testify/require"
-	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // signedHeaders are those that a request's signature covers.
@@ -24,10 +27,10 @@ func (c call) signedHeaders() string {
 }
 
 // get asks for one file.
-func get(t *testing.T, s *server, change ...func(*Config)) call {
+func get(t *testing.T, s *server, change ...func(*config.Config)) call {
 	t.Helper()
 	s.answers["GET"] = object([]byte("x"), "v1")
-	_, err := readRange(t, s.client(t, change...), "", 0, 0)
+	_, err := readRange(t, s.store(t, change...), "", 0, 0)
 	require.NoError(t, err)
 	calls := s.of("GET")
 	return calls[len(calls)-1]
@@ -41,15 +44,15 @@ func TestSessionHeaders(t *testing.T) {
 	require.Contains(t, plain.signedHeaders(), "accept-encoding")
 	require.Equal(t, "identity", plain.get("Accept-Encoding"))
 
-	tigris := get(t, s, func(c *Config) { c.ConsistentReads = true })
+	tigris := get(t, s, func(c *config.Config) { c.ConsistentReads = true })
 	require.Equal(t, "true", tigris.get("X-Tigris-Consistent"))
 	require.Contains(t, tigris.signedHeaders(), "x-tigris-consistent")
 
-	google := get(t, s, func(c *Config) { c.SignAcceptEncoding = no() })
+	google := get(t, s, func(c *config.Config) { c.SignAcceptEncoding = new(false) })
 	require.NotContains(t, google.signedHeaders(), "accept-encoding")
 	require.Contains(t, google.signedHeaders(), "host")
 
-	public := get(t, s, func(c *Config) {
+	public := get(t, s, func(c *config.Config) {
 		c.AccessKeyID, c.SecretAccessKey, c.SessionToken, c.Anonymous = "", "", "", true
 	})
 	require.Empty(t, public.get("Authorization"))
@@ -64,12 +67,12 @@ func TestSessionPayload(t *testing.T) {
 		want string
 	}{
 		"signed":   {nil, hex.EncodeToString(digest[:])},
-		"unsigned": {no(), "UNSIGNED-PAYLOAD"},
+		"unsigned": {new(false), "UNSIGNED-PAYLOAD"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, answers{"PUT": stored("v1"), "HEAD": object(data, "v1", "X-Amz-Checksum-Crc64nvme", checksumOf(data)), "LIST": say(200, listing(""))})
-			c := s.client(t, func(c *Config) { c.SignPayload = tt.sign })
-			_, err := c.WriteLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(data))
+			s := serve(t, answers{"PUT": stored("v1"), "HEAD": object(data, "v1", "X-Amz-Checksum-Crc64nvme", checksumOf(data)), "LIST": say(200, pageOf(""))})
+			c := s.store(t, func(c *config.Config) { c.SignPayload = tt.sign })
+			_, err := c.WriteLTXFile(t.Context(), nth(1), bytes.NewReader(data), replica.WriteOptions{})
 			require.NoError(t, err)
 			require.Equal(t, tt.want, s.of("PUT")[0].get("X-Amz-Content-Sha256"))
 			require.Empty(t, listed(t, c, 0))
@@ -77,10 +80,33 @@ func TestSessionPayload(t *testing.T) {
 	}
 }
 
+// Where bodies aren't signed, no request's is.
+func TestSessionPayloadUnsigned(t *testing.T) {
+	data := bytesOf(2 * testPart)
+	gone := inTurn(object(data, "v1-4"), refuse(404, ""))
+	s := serve(t, inParts(data, answers{
+		"HEAD": gone, "GET": object(data, "v1-4"), "LIST": say(200, pageOf("")), "DELETE": say(204, ""), "BATCH": deletedAll,
+		"BUCKET": say(200, ""),
+	}))
+	c := smallParts(s.store(t, func(c *config.Config) { c.SignPayload = new(false) }))
+	_, err := write(t, c, bytes.NewReader(data))
+	require.NoError(t, err)
+	require.Empty(t, listed(t, c, 0))
+	require.NoError(t, c.DeleteLTXFiles(t.Context(), nth(1)))
+	require.NoError(t, c.DeleteLTXFiles(t.Context(), nths(1, 2)...))
+	c.alive.Store(0)
+	_, err = c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.Len(t, counts(s), 9)
+	for _, call := range s.seen() {
+		require.Equal(t, "UNSIGNED-PAYLOAD", call.get("X-Amz-Content-Sha256"), call.op)
+	}
+}
+
 // Keys come from the SDK's chain where none are given.
 func TestSessionChain(t *testing.T) {
 	s := serve(t, answers{"GET": object([]byte("x"), "v1")})
-	c, _ := s.unready(t, func(c *Config) { c.AccessKeyID, c.SecretAccessKey, c.SessionToken = "", "", "" })
+	c, _ := s.unready(t, func(c *config.Config) { c.AccessKeyID, c.SecretAccessKey, c.SessionToken = "", "", "" })
 	t.Setenv("AWS_ACCESS_KEY_ID", "ENVIRONMENT")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", testSecret)
 	ready(t, c, "eu-west-1")
@@ -97,11 +123,11 @@ func TestSessionRole(t *testing.T) {
 		`<Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`
 	s := serve(t, answers{"GET": object([]byte("x"), "v1"), "POST": say(200, keys, "Content-Type", "text/xml")})
 	isolate(t)
-	c, _ := s.unready(t, func(c *Config) {
+	c, _ := s.unready(t, func(c *config.Config) {
 		c.RoleARN, c.ExternalID, c.Debug = "arn:aws:iam::123456789012:role/backup", "external", "all,signing"
 	})
 	t.Setenv("AWS_ENDPOINT_URL_STS", s.URL)
-	ready(t, c, defaultRegion)
+	ready(t, c, config.DefaultRegion)
 	for range 2 {
 		_, err := readRange(t, c, "", 0, 0)
 		require.NoError(t, err)
@@ -123,16 +149,16 @@ func TestDebugShowsNoSecret(t *testing.T) {
 	sum := []string{"X-Amz-Checksum-Crc64nvme", checksumOf(data)}
 	s := serve(t, answers{
 		"PUT": inTurn(refuse(503, "SlowDown"), stored("v1")), "HEAD": inTurn(object(data, "v1", sum...), refuse(404, "")), "GET": object(data, "v1"),
-		"LIST": say(200, listing("")), "BATCH": say(200, "<DeleteResult></DeleteResult>"), "DELETE": refuse(403, "AccessDenied"),
+		"LIST": say(200, pageOf("")), "BATCH": say(200, "<DeleteResult></DeleteResult>"), "DELETE": refuse(403, "AccessDenied"),
 	})
-	c, log := s.logging(t, func(c *Config) { c.Debug, c.SSECustomerKey = "all, signing", testSSEKey })
-	_, err := c.WriteLTXFile(t.Context(), 0, 1, 1, bytes.NewReader(data))
+	c, log := s.logging(t, func(c *config.Config) { c.Debug, c.SSECustomerKey = "all, signing", testSSEKey })
+	_, err := c.WriteLTXFile(t.Context(), nth(1), bytes.NewReader(data), replica.WriteOptions{})
 	require.NoError(t, err)
 	_, err = readRange(t, c, "v1", 0, 0)
 	require.NoError(t, err)
 	require.Empty(t, listed(t, c, 0))
-	require.NoError(t, c.DeleteLTXFiles(t.Context(), infos(1, 2)))
-	err = c.DeleteLTXFiles(t.Context(), infos(1))
+	require.NoError(t, c.DeleteLTXFiles(t.Context(), nths(1, 2)...))
+	err = c.DeleteLTXFiles(t.Context(), nths(1)...)
 	require.Error(t, err)
 	requireNoSecret(t, err.Error())
 
@@ -151,13 +177,6 @@ func TestDebugShowsNoSecret(t *testing.T) {
 	_, err = readRange(t, c, "v1", 0, 0)
 	require.NoError(t, err)
 	require.NotContains(t, log.String(), "aws sdk")
-}
-
-func infos(files ...int) (infos []*ltx.FileInfo) {
-	for _, n := range files {
-		infos = append(infos, &ltx.FileInfo{MinTXID: ltx.TXID(n), MaxTXID: ltx.TXID(n)})
-	}
-	return infos
 }
 
 func TestRedact(t *testing.T) {
@@ -194,7 +213,7 @@ func TestSDKLogger(t *testing.T) {
 
 // A session can't be made of a configuration that can't be loaded.
 func TestSessionErrors(t *testing.T) {
-	s := serve(t, answers{"LIST": func(w http.ResponseWriter, r *http.Request) { say(200, listing(""))(w, r) }})
+	s := serve(t, answers{"LIST": func(w http.ResponseWriter, r *http.Request) { say(200, pageOf(""))(w, r) }})
 	c, _ := s.unready(t)
 	t.Setenv("AWS_CA_BUNDLE", "/nonexistent/bundle.pem")
 	err := c.Init(t.Context())

@@ -10,18 +10,21 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/replica"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 func TestStat(t *testing.T) {
 	s := serve(t, answers{"HEAD": object(bytesOf(1234), "v1", "X-Amz-Meta-Litestream-Timestamp", "2025-01-02T03:04:05.5Z")})
-	f, err := s.client(t).StatLTXFile(t.Context(), 3, 1, 2)
+	f, err := s.store(t).StatLTXFile(t.Context(), replica.Name{Level: 3, MinTXID: 1, MaxTXID: 2}, replica.StatOptions{})
 	require.NoError(t, err)
-	require.Equal(t, replica.File{Level: 3, MinTXID: 1, MaxTXID: 2, Size: 1234, ModTime: modified, Version: "v1"}, f)
+	require.Equal(t, replica.File{
+		Name: replica.Name{Level: 3, MinTXID: 1, MaxTXID: 2}, Size: 1234, ModTime: modified,
+		Version: replica.Version{ETag: `"v1"`, Modified: modified.Unix(), Size: 1234},
+	}, f)
 	require.Equal(t, "HEAD", s.ops())
 	require.Equal(t, "db/0003/0000000000000001-0000000000000002.ltx", s.seen()[0].key)
 	require.Empty(t, s.seen()[0].get("X-Amz-Checksum-Mode"))
-	_, err = s.client(t).StatLTXFile(t.Context(), 10, 1, 2)
+	_, err = s.store(t).StatLTXFile(t.Context(), replica.Name{Level: 10, MinTXID: 1, MaxTXID: 2}, replica.StatOptions{})
 	require.ErrorIs(t, err, os.ErrInvalid)
 }
 
@@ -35,7 +38,7 @@ func TestStatStrangeAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, answers{"HEAD": head})
-			_, err := s.client(t).StatLTXFile(t.Context(), 0, 1, 1)
+			_, err := s.store(t).StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
 			require.ErrorContains(t, err, "gives neither size nor time")
 		})
 	}
@@ -44,7 +47,7 @@ func TestStatStrangeAnswers(t *testing.T) {
 // The timestamp is in the metadata, or else in the header, or else it is the
 // time of the last modification.
 func TestStatExact(t *testing.T) {
-	file := replicatest.LTX(t, 1, 1)
+	file := storetest.LTX(t, 1, 1)
 	const name = "X-Amz-Meta-Litestream-Timestamp"
 	replacedTwice := inTurn(object(file, "v2"), object(file, "v3"), object(file, "v3"))
 	for _, tt := range []struct {
@@ -57,11 +60,11 @@ func TestStatExact(t *testing.T) {
 	}{
 		{"metadata", object(file, "v1", name, "2025-01-02T03:04:05.123456789Z"), nil, time.Date(2025, 1, 2, 3, 4, 5, 123456789, time.UTC), "HEAD", nil},
 		{"of another zone", object(file, "v1", name, "2025-01-02T03:04:05+02:00"), nil, time.Date(2025, 1, 2, 1, 4, 5, 0, time.UTC), "HEAD", nil},
-		{"none", object(file, "v1"), object(file, "v1"), replicatest.DefaultTime, "HEAD GET", nil},
-		{"broken", object(file, "v1", name, "yesterday"), object(file, "v1"), replicatest.DefaultTime, "HEAD GET", nil},
+		{"none", object(file, "v1"), object(file, "v1"), storetest.DefaultTime, "HEAD GET", nil},
+		{"broken", object(file, "v1", name, "yesterday"), object(file, "v1"), storetest.DefaultTime, "HEAD GET", nil},
 		{"no header either", object(bytesOf(200), "v1"), object(bytesOf(200), "v1"), modified, "HEAD GET", nil},
 		{"too short for a header", object(bytesOf(99), "v1"), nil, modified, "HEAD", nil},
-		{"replaced meanwhile", inTurn(object(file, "v1"), object(file, "v2")), object(file, "v2"), replicatest.DefaultTime, "HEAD GET HEAD GET", nil},
+		{"replaced meanwhile", inTurn(object(file, "v1"), object(file, "v2")), object(file, "v2"), storetest.DefaultTime, "HEAD GET HEAD GET", nil},
 		{"replaced again and again", object(file, "v1"), replacedTwice, time.Time{}, "HEAD GET HEAD GET HEAD GET", replica.ErrReplaced},
 		{"deleted meanwhile", object(file, "v1"), refuse(404, "NoSuchKey"), time.Time{}, "HEAD GET", os.ErrNotExist},
 		{"not to be read", object(file, "v1"), refuse(403, "AccessDenied"), time.Time{}, "HEAD GET", os.ErrPermission},
@@ -69,7 +72,7 @@ func TestStatExact(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"HEAD": tt.head, "GET": tt.get})
-			f, err := s.client(t).StatLTXFileExact(within(t, 10*time.Second), 0, 1, 1)
+			f, err := s.store(t).StatLTXFile(within(t, 10*time.Second), nth(1), replica.StatOptions{ExactTime: true})
 			require.Equal(t, tt.ops, s.ops())
 			for _, get := range s.of("GET") {
 				require.Equal(t, "bytes=0-99", get.get("Range"))
@@ -89,9 +92,9 @@ func TestStatExact(t *testing.T) {
 
 // A header that breaks off is an error, not a missing timestamp.
 func TestStatExactBroken(t *testing.T) {
-	file := replicatest.LTX(t, 1, 1)
+	file := storetest.LTX(t, 1, 1)
 	s := serve(t, answers{"HEAD": object(file, "v1"), "GET": cut(file, "v1", 0, false)})
-	_, err := s.client(t).StatLTXFileExact(within(t, 10*time.Second), 0, 1, 1)
+	_, err := s.store(t).StatLTXFile(within(t, 10*time.Second), nth(1), replica.StatOptions{ExactTime: true})
 	require.ErrorContains(t, err, "read the header")
 	require.NotErrorIs(t, err, context.DeadlineExceeded)
 	require.Len(t, s.of("GET"), 1+maxResumes)

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // longAgo is a Date long before the objects' modification.
@@ -29,7 +32,7 @@ func TestVerify(t *testing.T) {
 	var o owner
 	for _, tt := range []struct {
 		name string
-		mode VerifyMode
+		mode config.VerifyMode
 		put  http.HandlerFunc // default: stored v1
 		head http.HandlerFunc
 		get  http.HandlerFunc
@@ -38,32 +41,32 @@ func TestVerify(t *testing.T) {
 		text string
 	}{
 		{name: "checksum", head: verified(data, "v1"), ops: "PUT HEAD"},
-		{name: "explicit checksum", mode: VerifyChecksum, head: verified(data, "v1"), ops: "PUT HEAD"},
+		{name: "explicit checksum", mode: config.VerifyChecksum, head: verified(data, "v1"), ops: "PUT HEAD"},
 		{name: "no checksum: read back", head: object(data, "v1"), get: object(data, "v1"), ops: "PUT HEAD GET"},
 		{name: "checksum of parts: read back", head: object(data, "v1", "X-Amz-Checksum-Crc64nvme", "AAAAAAAAAAA=-1"), get: object(data, "v1"), ops: "PUT HEAD GET"},
-		{name: "explicit, but none", mode: VerifyChecksum, head: object(data, "v1"), ops: "PUT HEAD", is: []error{}, text: "use --verify-writes=full"},
-		{name: "full", mode: VerifyFull, get: object(data, "v1"), ops: "PUT GET"},
-		{name: "size", mode: VerifySize, head: object(data, "v1"), ops: "PUT HEAD"},
-		{name: "size, with a wrong checksum", mode: VerifySize, head: object(data, "v1", "X-Amz-Checksum-Crc64nvme", "AAAAAAAAAAA="), ops: "PUT HEAD"},
+		{name: "explicit, but none", mode: config.VerifyChecksum, head: object(data, "v1"), ops: "PUT HEAD", is: []error{}, text: "use --verify-writes=full"},
+		{name: "full", mode: config.VerifyFull, get: object(data, "v1"), ops: "PUT GET"},
+		{name: "size", mode: config.VerifySize, head: object(data, "v1"), ops: "PUT HEAD"},
+		{name: "size, with a wrong checksum", mode: config.VerifySize, head: object(data, "v1", "X-Amz-Checksum-Crc64nvme", "AAAAAAAAAAA="), ops: "PUT HEAD"},
 		{name: "no ETag of the PUT", put: say(200, ""), head: o.own(verified(data, "v7")), ops: "PUT HEAD"},
 
 		{name: "late", head: inTurn(gone, gone, verified(data, "v1")), ops: "PUT HEAD HEAD HEAD"},
 		{name: "the old one, then the new", head: inTurn(verified([]byte("old"), "v0"), verified(data, "v1")), ops: "PUT HEAD HEAD"},
-		{name: "late to be read", mode: VerifyFull, get: inTurn(refuse(404, "NoSuchKey"), object([]byte("old"), "v0"), object(data, "v1")), head: object([]byte("old"), "v0"), ops: "PUT GET GET HEAD GET"},
+		{name: "late to be read", mode: config.VerifyFull, get: inTurn(refuse(404, "NoSuchKey"), object([]byte("old"), "v0"), object(data, "v1")), head: object([]byte("old"), "v0"), ops: "PUT GET GET HEAD GET"},
 		{name: "late, and no ETag", put: say(200, ""), head: inTurn(verified([]byte("old"), "v0"), o.own(verified(data, "v1"))), ops: "PUT HEAD HEAD"},
 
 		{name: "another checksum", head: verifiedAs(data, checksumOf(flipped(data)), "v1"), ops: "PUT HEAD HEAD DELETE", is: []error{}, text: "checksum is another"},
 		{name: "another size", head: verified(data[:999], "v1"), ops: "PUT HEAD HEAD DELETE", is: []error{}, text: "999 bytes of 1000"},
-		{name: "another size, by size", mode: VerifySize, head: object(data[:999], "v1"), ops: "PUT HEAD HEAD DELETE", is: []error{}, text: "999 bytes of 1000"},
-		{name: "a flipped bit", mode: VerifyFull, head: object(data, "v1"), get: object(flipped(data), "v1"), ops: "PUT GET HEAD DELETE", is: []error{}, text: "other bytes"},
-		{name: "a byte less", mode: VerifyFull, head: object(data, "v1"), get: object(data[:999], "v1"), ops: "PUT GET HEAD DELETE", is: []error{}, text: "999 of 1000"},
+		{name: "another size, by size", mode: config.VerifySize, head: object(data[:999], "v1"), ops: "PUT HEAD HEAD DELETE", is: []error{}, text: "999 bytes of 1000"},
+		{name: "a flipped bit", mode: config.VerifyFull, head: object(data, "v1"), get: object(flipped(data), "v1"), ops: "PUT GET HEAD DELETE", is: []error{}, text: "other bytes"},
+		{name: "a byte less", mode: config.VerifyFull, head: object(data, "v1"), get: object(data[:999], "v1"), ops: "PUT GET HEAD DELETE", is: []error{}, text: "999 of 1000"},
 		{name: "damaged, and replaced since", head: inTurn(verifiedAs(data, "AAAAAAAAAAA=", "v1"), verified(data, "v2")), ops: "PUT HEAD HEAD", is: []error{}},
 		{name: "damaged, and deleted since", head: inTurn(verifiedAs(data, "AAAAAAAAAAA=", "v1"), gone), ops: "PUT HEAD HEAD", is: []error{}},
 
 		{name: "another writer's", put: stored("v1", "Date", longAgo), head: verified(data, "v2"), ops: "PUT HEAD"},
-		{name: "another writer's, read back", mode: VerifyFull, put: stored("v1", "Date", longAgo), get: object(data, "v2"), head: object(data, "v2"), ops: "PUT GET HEAD"},
+		{name: "another writer's, read back", mode: config.VerifyFull, put: stored("v1", "Date", longAgo), get: object(data, "v2"), head: object(data, "v2"), ops: "PUT GET HEAD"},
 		{name: "forbidden", head: refuse(403, ""), ops: "PUT HEAD", is: []error{os.ErrPermission}},
-		{name: "forbidden to be read", mode: VerifyFull, get: refuse(403, "AccessDenied"), ops: "PUT GET", is: []error{os.ErrPermission}},
+		{name: "forbidden to be read", mode: config.VerifyFull, get: refuse(403, "AccessDenied"), ops: "PUT GET", is: []error{os.ErrPermission}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			put := tt.put
@@ -71,7 +74,7 @@ func TestVerify(t *testing.T) {
 				put = stored("v1")
 			}
 			s := serve(t, answers{"PUT": o.upload(put), "HEAD": tt.head, "GET": tt.get, "DELETE": say(204, "")})
-			f, err := write(t, s.client(t, func(c *Config) { c.VerifyWrites = tt.mode }), bytes.NewReader(data))
+			f, err := write(t, s.store(t, func(c *config.Config) { c.VerifyWrites = tt.mode }), bytes.NewReader(data))
 			require.Equal(t, tt.ops, s.ops())
 			for _, get := range s.of("GET") {
 				require.Equal(t, `"v1"`, get.get("If-Match"))
@@ -82,7 +85,8 @@ func TestVerify(t *testing.T) {
 			}
 			if tt.is == nil {
 				require.NoError(t, err)
-				require.NotEmpty(t, f.Version)
+				require.NotEmpty(t, f.Version.ETag)
+				require.Equal(t, int64(1000), f.Version.Size)
 				require.Equal(t, int64(1000), f.Size)
 				return
 			}
@@ -91,7 +95,7 @@ func TestVerify(t *testing.T) {
 			require.ErrorContains(t, err, "write level 0 "+fileName(1))
 			require.Zero(t, f)
 			// Where nothing shows that the object is wrong, it isn't said to be.
-			require.Equal(t, len(tt.is) == 0 && tt.mode != VerifyChecksum, isVerify(err))
+			require.Equal(t, len(tt.is) == 0 && tt.mode != config.VerifyChecksum, isVerify(err))
 		})
 	}
 }
@@ -113,12 +117,12 @@ func TestVerifyNeverShows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a["PUT"] = stored("v1")
 			s := serve(t, a)
-			c := s.client(t, func(c *Config) { c.Timeouts.Verify = 60 * time.Millisecond })
+			c := s.store(t, func(c *config.Config) { c.Timeouts.Verify = 300 * time.Millisecond })
 			began := time.Now()
 			_, err := write(t, c, bytes.NewReader(data))
 			require.ErrorIs(t, err, ErrVerify)
-			require.ErrorContains(t, err, "for 60ms")
-			require.GreaterOrEqual(t, time.Since(began), 60*time.Millisecond)
+			require.ErrorContains(t, err, "for 300ms")
+			require.GreaterOrEqual(t, time.Since(began), 300*time.Millisecond)
 			require.Less(t, time.Since(began), 5*time.Second)
 			require.Empty(t, s.of("DELETE"))
 			require.Len(t, s.of("PUT"), 1)
@@ -142,7 +146,7 @@ func TestVerifyOtherWriter(t *testing.T) {
 		{"yesterday", ErrVerify},
 	} {
 		s := serve(t, answers{"PUT": stored("v1", "Date", tt.date), "HEAD": verified(data, "v2")})
-		_, err := write(t, s.client(t, func(c *Config) { c.Timeouts.Verify = 20 * time.Millisecond }), bytes.NewReader(data))
+		_, err := write(t, s.store(t, func(c *config.Config) { c.Timeouts.Verify = 20 * time.Millisecond }), bytes.NewReader(data))
 		if tt.is == nil {
 			require.NoError(t, err)
 			continue
@@ -166,17 +170,16 @@ func TestVerifyDiscardFails(t *testing.T) {
 // The context ends the waiting for a late store.
 func TestVerifyContext(t *testing.T) {
 	s := serve(t, answers{"PUT": stored("v1"), "HEAD": refuse(404, "")})
-	c := s.client(t, func(c *Config) {
+	c := s.store(t, func(c *config.Config) {
 		c.Timeouts.Verify, c.Retry.MinBackoff, c.Retry.MaxBackoff = time.Hour, time.Hour, time.Hour
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	_, err := c.WriteLTXFile(ctx, 0, 1, 1, bytes.NewReader(bytesOf(10)))
+	_, err := c.WriteLTXFile(ctx, nth(1), bytes.NewReader(bytesOf(10)), replica.WriteOptions{})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.False(t, isVerify(err))
 	require.Less(t, time.Since(began), 5*time.Second)
-	requireNoEntries(t, &c.names)
 }
 
 // A damaged object is deleted though the context is done by then.
@@ -193,8 +196,8 @@ func TestVerifyDiscardsAfterContext(t *testing.T) {
 			object(data, "v1")(w, r)
 		}),
 	})
-	c := s.client(t)
-	_, err := c.WriteLTXFile(ctx, 0, 1, 1, bytes.NewReader(data))
+	c := s.store(t)
+	_, err := c.WriteLTXFile(ctx, nth(1), bytes.NewReader(data), replica.WriteOptions{})
 	require.ErrorIs(t, err, ErrVerify)
 	require.Equal(t, "PUT HEAD HEAD DELETE", s.ops())
 }

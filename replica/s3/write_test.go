@@ -7,16 +7,18 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/replica"
-	"github.com/ltxfs/ltxfs/replica/replicatest"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // verified answers HEAD as a store that has data and its checksum.
@@ -25,20 +27,62 @@ func verified(data []byte, etag string, headers ...string) http.HandlerFunc {
 }
 
 // write writes the first file.
-func write(t *testing.T, c *ReplicaClient, r io.Reader) (replica.File, error) {
+func write(t *testing.T, c *Store, content replica.Content) (replica.File, error) {
 	t.Helper()
-	return c.WriteLTXFileVersion(within(t, 20*time.Second), 0, 1, 1, r)
+	return c.WriteLTXFile(within(t, 20*time.Second), nth(1), content, replica.WriteOptions{})
+}
+
+// staged is content in a file on disk.
+func staged(t *testing.T, data []byte) *io.SectionReader {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "staged")
+	require.NoError(t, os.WriteFile(path, data, 0o600))
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = f.Close() })
+	return io.NewSectionReader(f, 0, int64(len(data)))
+}
+
+// failingAt is content that can't be read.
+type failingAt struct {
+	*bytes.Reader
+	err error
+}
+
+func (r failingAt) ReadAt([]byte, int64) (int, error) { return 0, r.err }
+
+// The timestamp is that of the LTX header, if there is one, and else now.
+func TestTimeOf(t *testing.T) {
+	file := storetest.LTX(t, 1, 1)
+	got, err := timeOf(bytes.NewReader(file))
+	require.NoError(t, err)
+	require.Equal(t, storetest.DefaultTime, got)
+	// A broken header is none.
+	for _, data := range [][]byte{file[:99], append([]byte("X"), file[1:]...), make([]byte, 200), nil} {
+		got, err := timeOf(bytes.NewReader(data))
+		require.NoError(t, err)
+		require.WithinDuration(t, time.Now(), got, time.Minute)
+		require.Equal(t, time.UTC, got.Location())
+	}
+	for _, want := range []error{errors.New("the disk is gone"), io.ErrUnexpectedEOF} {
+		_, err := timeOf(failingAt{bytes.NewReader(file), want})
+		require.ErrorIs(t, err, want)
+	}
 }
 
 // A small file is one PUT and one HEAD.
 func TestWriteOnce(t *testing.T) {
-	data := replicatest.LTX(t, 1, 1)
-	for name, r := range map[string]io.Reader{"a file": stagedFile(t, data), "a stream": stream(data)} {
+	data := storetest.LTX(t, 1, 1)
+	for name, r := range map[string]replica.Content{"a file": staged(t, data), "memory": bytes.NewReader(data)} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, answers{"PUT": stored("v1"), "HEAD": verified(data, "v1")})
-			f, err := write(t, s.client(t), r)
+			f, err := write(t, s.store(t), r)
 			require.NoError(t, err)
-			require.Equal(t, replica.File{MinTXID: 1, MaxTXID: 1, Size: int64(len(data)), ModTime: replicatest.DefaultTime, Version: "v1"}, f)
+			size := int64(len(data))
+			require.Equal(t, replica.File{
+				Name: nth(1), Size: size, ModTime: storetest.DefaultTime,
+				Version: replica.Version{ETag: `"v1"`, Modified: modified.Unix(), Size: size},
+			}, f)
 			require.Equal(t, "PUT HEAD", s.ops())
 			put, head := s.seen()[0], s.seen()[1]
 			require.Equal(t, fileKey(1), put.key)
@@ -75,19 +119,19 @@ func TestWriteOnce(t *testing.T) {
 func TestWriteLTXFile(t *testing.T) {
 	data := bytesOf(10)
 	s := serve(t, answers{"PUT": stored("v1"), "HEAD": verified(data, "v1")})
-	c := s.client(t)
-	info, err := c.WriteLTXFile(t.Context(), 9, 1, 0x20, bytes.NewReader(data))
+	c := s.store(t)
+	info, err := c.WriteLTXFile(t.Context(), replica.Name{Level: 9, MinTXID: 1, MaxTXID: 0x20}, bytes.NewReader(data), replica.WriteOptions{})
 	require.NoError(t, err)
 	require.Equal(t, int64(10), info.Size)
 	require.Equal(t, 9, info.Level)
-	require.WithinDuration(t, time.Now(), info.CreatedAt, time.Minute)
+	require.WithinDuration(t, time.Now(), info.ModTime, time.Minute)
 	require.Equal(t, "db/0009/0000000000000001-0000000000000020.ltx", s.seen()[0].key)
 	require.Equal(t, "32", s.seen()[0].get("X-Amz-Meta-Max-Txid"))
 	require.Equal(t, "9", s.seen()[0].get("X-Amz-Meta-Level"))
 
-	_, err = c.WriteLTXFile(t.Context(), 10, 1, 1, nil)
+	_, err = c.WriteLTXFile(t.Context(), replica.Name{Level: 10, MinTXID: 1, MaxTXID: 1}, nil, replica.WriteOptions{})
 	require.ErrorIs(t, err, os.ErrInvalid)
-	_, err = c.WriteLTXFile(t.Context(), 0, 2, 1, nil)
+	_, err = c.WriteLTXFile(t.Context(), replica.Name{Level: 0, MinTXID: 2, MaxTXID: 1}, nil, replica.WriteOptions{})
 	require.ErrorIs(t, err, os.ErrInvalid)
 	require.Equal(t, "PUT HEAD", s.ops())
 }
@@ -96,23 +140,23 @@ func TestWriteHeaders(t *testing.T) {
 	data := bytesOf(100)
 	for _, tt := range []struct {
 		name   string
-		change func(*Config)
+		change func(*config.Config)
 		put    map[string]string
 	}{
-		{"storage class", func(c *Config) { c.StorageClass = "STANDARD_IA" }, map[string]string{"X-Amz-Storage-Class": "STANDARD_IA"}},
-		{"requester pays", func(c *Config) { c.RequesterPays = true }, map[string]string{"X-Amz-Request-Payer": "requester"}},
-		{"Content-MD5", func(c *Config) { c.PutObjectContentMD5 = true }, map[string]string{"Content-Md5": md5Of(data)}},
-		{"KMS", func(c *Config) { c.SSEKMSKeyID = "key-1" }, map[string]string{
+		{"storage class", func(c *config.Config) { c.StorageClass = "STANDARD_IA" }, map[string]string{"X-Amz-Storage-Class": "STANDARD_IA"}},
+		{"requester pays", func(c *config.Config) { c.RequesterPays = true }, map[string]string{"X-Amz-Request-Payer": "requester"}},
+		{"Content-MD5", func(c *config.Config) { c.PutObjectContentMD5 = true }, map[string]string{"Content-Md5": md5Of(data)}},
+		{"KMS", func(c *config.Config) { c.SSEKMSKeyID = "key-1" }, map[string]string{
 			"X-Amz-Server-Side-Encryption": "aws:kms", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id": "key-1",
 		}},
-		{"SSE-C", func(c *Config) { c.SSECustomerKey = testSSEKey }, map[string]string{
+		{"SSE-C", func(c *config.Config) { c.SSECustomerKey = testSSEKey }, map[string]string{
 			"X-Amz-Server-Side-Encryption-Customer-Algorithm": "AES256", "X-Amz-Server-Side-Encryption-Customer-Key": testSSEKey,
 		}},
-		{"no checksums", func(c *Config) { c.NoChecksums = true }, map[string]string{"X-Amz-Checksum-Crc64nvme": ""}},
+		{"no checksums", func(c *config.Config) { c.NoChecksums = true }, map[string]string{"X-Amz-Checksum-Crc64nvme": ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"PUT": stored("v1"), "HEAD": verified(data, "v1")})
-			_, err := write(t, s.client(t, tt.change), bytes.NewReader(data))
+			_, err := write(t, s.store(t, tt.change), bytes.NewReader(data))
 			require.NoError(t, err)
 			require.Equal(t, "PUT HEAD", s.ops())
 			for name, want := range tt.put {
@@ -142,7 +186,7 @@ func TestWriteChecksumsRefused(t *testing.T) {
 				},
 				"HEAD": object(data, "v1"), "GET": object(data, "v1"),
 			})
-			c := s.client(t)
+			c := s.store(t)
 			_, err := write(t, c, bytes.NewReader(data))
 			require.NoError(t, err)
 			require.Equal(t, "PUT PUT HEAD GET", s.ops())
@@ -169,11 +213,11 @@ func TestWriteChecksumsRefusedAtOnce(t *testing.T) {
 		},
 		"HEAD": object(data, "v1"), "GET": object(data, "v1"),
 	})
-	c := s.client(t)
+	c := s.store(t)
 	done := make(chan error, 2)
 	for n := range 2 {
 		go func() {
-			_, err := c.WriteLTXFile(t.Context(), n, 1, 1, bytes.NewReader(data))
+			_, err := c.WriteLTXFile(t.Context(), replica.Name{Level: n, MinTXID: 1, MaxTXID: 1}, bytes.NewReader(data), replica.WriteOptions{})
 			done <- err
 		}()
 	}
@@ -199,7 +243,7 @@ func TestWriteRefused(t *testing.T) {
 		{refuse(503, "SlowDown"), nil, 3},
 	} {
 		s := serve(t, answers{"PUT": tt.answer})
-		c := s.client(t)
+		c := s.store(t)
 		_, err := write(t, c, bytes.NewReader(data))
 		requireKinds(t, err, tt.is...)
 		require.ErrorContains(t, err, "write level 0 "+fileName(1))
@@ -207,7 +251,6 @@ func TestWriteRefused(t *testing.T) {
 		require.Len(t, s.of("PUT"), tt.puts)
 		require.Equal(t, tt.puts, len(s.seen()))
 		require.False(t, c.refusesChecksums.Load())
-		requireNoEntries(t, &c.names)
 	}
 }
 
@@ -216,7 +259,7 @@ func TestWriteReaderError(t *testing.T) {
 	data := bytesOf(1000)
 	for _, want := range []error{errors.New("the disk is gone"), io.ErrUnexpectedEOF} {
 		s := serve(t, nil)
-		_, err := write(t, s.client(t), io.MultiReader(bytes.NewReader(data), iotest.ErrReader(want)))
+		_, err := write(t, s.store(t), &changing{Reader: bytes.NewReader(data), reads: 1, err: want})
 		require.ErrorIs(t, err, want)
 		require.ErrorContains(t, err, "write level 0 "+fileName(1))
 		require.Empty(t, s.ops())
@@ -259,7 +302,7 @@ func TestWriteFileChanges(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"PUT": stored("v1")})
-			c := s.client(t, func(c *Config) { c.SignPayload = no() })
+			c := s.store(t, func(c *config.Config) { c.SignPayload = new(false) })
 			// One read for the header, one for the checksums, the rest to send it.
 			_, err := write(t, c, &changing{Reader: bytes.NewReader(data), reads: tt.reads, err: tt.err})
 			require.ErrorIs(t, err, tt.is)
@@ -273,23 +316,52 @@ func TestWriteFileChanges(t *testing.T) {
 	}
 }
 
+// A write is paced by what is sent, again when it is sent again, and not by what is
+// read for checksums. The pace's error is the write's.
+func TestWritePace(t *testing.T) {
+	data := bytesOf(3*testPart + 500)
+	for name, change := range map[string]func(*Store) *Store{
+		"whole": func(s *Store) *Store { return s }, "in parts": smallParts,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var paced atomic.Int64
+			opts := replica.WriteOptions{Pace: func(_ context.Context, n int) error {
+				paced.Add(int64(n))
+				return nil
+			}}
+			s := serve(t, inParts(data, answers{
+				"PUT":  inTurn(refuse(503, "SlowDown"), stored("v1-4")),
+				"PART": inTurn(refuse(503, "SlowDown"), partAnswer),
+			}))
+			c := change(s.store(t, func(c *config.Config) { c.Concurrency = 1 }))
+			_, err := c.WriteLTXFile(t.Context(), nth(1), bytes.NewReader(data), opts)
+			require.NoError(t, err)
+			sent := 0
+			for _, call := range append(s.of("PUT"), s.of("PART")...) {
+				sent += len(call.body)
+			}
+			require.Greater(t, sent, len(data))
+			require.Equal(t, int64(sent), paced.Load())
+
+			tired := errors.New("not today")
+			opts.Pace = func(context.Context, int) error { return tired }
+			before := len(s.seen())
+			_, err = c.WriteLTXFile(t.Context(), nth(1), bytes.NewReader(data), opts)
+			require.ErrorIs(t, err, tired)
+			require.LessOrEqual(t, len(s.seen())-before, 4, "it is tried again")
+		})
+	}
+}
+
 func TestWriteContext(t *testing.T) {
 	data := bytesOf(100)
 	s := serve(t, answers{"PUT": hang})
-	c := s.client(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	c := s.store(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	_, err := c.WriteLTXFile(ctx, 0, 1, 1, bytes.NewReader(data))
+	_, err := c.WriteLTXFile(ctx, nth(1), bytes.NewReader(data), replica.WriteOptions{})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	_, err = c.WriteLTXFile(ctx, 0, 1, 1, bytes.NewReader(data))
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.Equal(t, "PUT", s.ops())
-
-	// It waits for a name that somebody holds.
-	defer take(t, &c.names, fileKey(1))()
-	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err = c.WriteLTXFile(ctx, 0, 1, 1, bytes.NewReader(data))
+	_, err = c.WriteLTXFile(ctx, nth(1), bytes.NewReader(data), replica.WriteOptions{})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Equal(t, "PUT", s.ops())
 }
@@ -320,7 +392,7 @@ func TestWriteExclusive(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"PUT": tt.put, "HEAD": tt.head})
-			f, err := s.client(t).WriteLTXFileExclusive(within(t, 10*time.Second), 0, 1, 1, bytes.NewReader(data))
+			f, err := s.store(t).WriteLTXFile(within(t, 10*time.Second), nth(1), bytes.NewReader(data), replica.WriteOptions{Exclusive: true})
 			require.Equal(t, tt.ops, s.ops())
 			for _, put := range s.of("PUT") {
 				require.Equal(t, "*", put.get("If-None-Match"))
@@ -332,7 +404,7 @@ func TestWriteExclusive(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			require.NotEmpty(t, f.Version)
+			require.NotEmpty(t, f.Version.ETag)
 		})
 	}
 	require.NotEqual(t, newWriteID(), newWriteID())

@@ -1,0 +1,188 @@
+package blocks
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+
+	"github.com/ltxfs/ltxfs/internal/flight"
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// fetch is one request: for adjacent blocks of a file, which lie in memory wherever
+// slots were free.
+type fetch struct {
+	h      *Handle
+	blocks []*block
+
+	done   chan struct{} // closed when it lands; the rest is set before
+	landed bool
+	err    error
+}
+
+// pin returns a slice that pins the blocks of [off, end) that are in memory or on
+// their way, having begun to fetch those that are missing. Where the memory ends, it
+// ends; it may have none. It has its bytes already if cached is true. The memory of
+// granted blocks, one at most, was acquired for it before.
+func (h *Handle) pin(ctx context.Context, off, end int64, granted int) (s *Slice, cached bool, err error) {
+	c := h.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer func() {
+		if granted > 0 { // and no block needed it
+			c.budget.Release(c.blockSize)
+		}
+	}()
+	if c.closing.Err() != nil {
+		return nil, false, h.failed(off, errClosed)
+	}
+	s = &Slice{cache: c}
+	first := off / c.blockSize
+	count := int(min((end-1)/c.blockSize-first+1, int64(c.arena.slots)))
+	if s.blocks = s.few[:0]; count > len(s.few) {
+		s.blocks = make([]*block, 0, count)
+	}
+
+	// What is here is pinned before anything is fetched, so that room for the
+	// one isn't made by dropping the other.
+	file, missing := c.files[h.key], 0
+	for i := range count {
+		blk := file[first+int64(i)]
+		if s.blocks = append(s.blocks, blk); blk == nil {
+			missing++
+			continue
+		}
+		c.hold(blk)
+	}
+	if err := c.lateFailureAt(h, off); missing > 0 && err != nil {
+		c.unpin(s.blocks)
+		return nil, false, err
+	}
+	asked := c.stats.Misses
+	for i := 0; missing > 0 && i < len(s.blocks); i++ {
+		if s.blocks[i] != nil {
+			continue
+		}
+		want := 1
+		for i+want < len(s.blocks) && s.blocks[i+want] == nil {
+			want++
+		}
+		got := c.reserve(want, granted)
+		granted = 0
+		if got < want {
+			c.unpin(s.blocks[i+got:])
+			s.blocks = s.blocks[:i+got]
+		}
+		c.start(ctx, h, s.blocks[i:i+got], first+int64(i))
+		i += got
+	}
+	c.stats.Hits += int64(len(s.blocks)) - (c.stats.Misses - asked)
+	if !s.ready() {
+		return s, false, nil
+	}
+	s.cut(off, end)
+	return s, int64(s.n) == end-off, nil
+}
+
+// start begins to fetch the blocks from number first on, for which memory is
+// reserved, and fills them in, pinned.
+func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int64) {
+	if len(blocks) == 0 {
+		return
+	}
+	file := c.files[h.key]
+	if file == nil {
+		file = map[int64]*block{}
+		c.files[h.key] = file
+	}
+	f := &fetch{h: h, done: make(chan struct{})}
+	for i := range blocks {
+		blk := &block{fetch: f, n: first + int64(i), slot: c.arena.take(), pins: 1, found: true}
+		blk.mem = c.arena.mem(blk.slot, int(min(c.blockSize, h.file.Size-blk.n*c.blockSize)))
+		blocks[i], file[blk.n] = blk, blk
+	}
+	f.blocks = append(f.blocks, blocks...)
+	c.stats.Misses += int64(len(blocks))
+	flight.Go(ctx, c.fetches, c.timeout, flight.Work[struct{}]{
+		Run:  func(ctx context.Context) (struct{}, error) { return struct{}{}, f.run(ctx) },
+		Land: func(_ struct{}, err error) { c.land(f, err) },
+		Over: func() { c.over(f) },
+	})
+}
+
+func (f *fetch) off() int64 { return f.blocks[0].n * f.h.cache.blockSize }
+
+func (f *fetch) size() (n int64) {
+	for _, blk := range f.blocks {
+		n += int64(len(blk.mem))
+	}
+	return n
+}
+
+func (f *fetch) run(ctx context.Context) error {
+	body, err := f.h.store.OpenLTXFile(ctx, f.h.file, f.off(), f.size())
+	if err != nil {
+		return err
+	}
+	for _, blk := range f.blocks {
+		if _, err = io.ReadFull(body, blk.mem); err != nil {
+			break
+		}
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if closeErr := body.Close(); closeErr != nil {
+		err = errors.Join(err, closeErr)
+	}
+	return err
+}
+
+// land caches what was fetched, or not, and wakes those who wait.
+func (c *Cache) land(f *fetch, err error) {
+	c.mu.Lock()
+	f.landed = true
+	if err != nil {
+		f.err = f.h.failed(f.off(), err)
+	} else {
+		c.stats.FetchedBytes += f.size()
+	}
+	for _, blk := range f.blocks {
+		switch {
+		case err != nil:
+			c.lose(blk)
+		case blk.found:
+			blk.elem = c.recent.PushBack(blk)
+			if blk.pins == 0 {
+				c.idle++
+			}
+		default: // dropped on the way
+			c.freeUnused(blk)
+		}
+	}
+	if isGone(err) {
+		c.drop(f.h.key)
+	}
+	close(f.done)
+	c.mu.Unlock()
+	c.budget.reclaim()
+}
+
+// over frees the memory of a fetch that has failed, now that nothing writes to it any
+// more. After a timeout, that can be long after it has landed.
+func (c *Cache) over(f *fetch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.err == nil {
+		return
+	}
+	for _, blk := range f.blocks {
+		c.free(blk)
+	}
+}
+
+// isGone tells whether the store has said that it hasn't got the version any more.
+func isGone(err error) bool {
+	return errors.Is(err, replica.ErrReplaced) || errors.Is(err, os.ErrNotExist)
+}

@@ -1,0 +1,148 @@
+package blocks
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/ltxfs/ltxfs/internal/flight"
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+var _ io.ReaderAt = (*Handle)(nil)
+
+// Handle reads one version of a file. It may be used by many goroutines at once. It
+// holds nothing that must be closed.
+type Handle struct {
+	// Direct is set, before the first read, if each read is one that a program
+	// asked for: no kernel repeats it. See lateFailure.
+	Direct bool
+
+	cache *Cache
+	store replica.Store
+	file  replica.File
+	key   key
+}
+
+// Open returns a handle on a version of a file of a replica. All handles on it share
+// its blocks.
+func (c *Cache) Open(replicaID string, store replica.Store, f replica.File) *Handle {
+	return &Handle{cache: c, store: store, file: f, key: keyOf(replicaID, f)}
+}
+
+// Read returns the bytes of the file from off on, len(dest) or as many as there are:
+// as references to cached blocks, or, where the budget can't hold all of them at
+// once, put together in dest. Without an error it is never fewer.
+//
+// It fetches what is missing, and waits for that or for memory until FetchTimeout has
+// passed or ctx is done. A fetch goes on meanwhile, for others. One that fails
+// fails every read that waits for it, and nothing of it is cached.
+//
+// The caller must Release the slice, and should before it reads again: memory it pins
+// is memory that others wait for.
+func (h *Handle) Read(ctx context.Context, dest []byte, off int64) (*Slice, error) {
+	if off < 0 {
+		return nil, h.failed(off, os.ErrInvalid)
+	}
+	if h.key.version.IsZero() {
+		return nil, h.failed(off, fmt.Errorf("of no version: %w", os.ErrInvalid))
+	}
+	if ctx.Err() != nil {
+		return nil, h.failed(off, context.Cause(ctx))
+	}
+	end := off + min(int64(len(dest)), h.file.Size-off)
+	if end <= off {
+		return &Slice{}, nil
+	}
+	s, cached, err := h.pin(ctx, off, end, 0)
+	if err != nil || cached {
+		return s, err
+	}
+	began := time.Now()
+	ctx, cancel := flight.Deadline(ctx, h.cache.timeout)
+	defer cancel()
+	if s, err = h.whole(ctx, s, dest, off, end); err != nil {
+		h.cache.failedAt(h, off, end, began, err)
+	}
+	return s, err
+}
+
+// ReadAt implements io.ReaderAt.
+func (h *Handle) ReadAt(p []byte, off int64) (int, error) {
+	s, err := h.Read(context.Background(), p, off)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Release()
+	n := s.CopyTo(p)
+	if n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// whole returns all of [off, end), of which s is the beginning as pin left it.
+func (h *Handle) whole(ctx context.Context, s *Slice, dest []byte, off, end int64) (*Slice, error) {
+	for at := off; ; {
+		var err error
+		if s, err = h.part(ctx, s, at, end); err != nil || int64(s.n) == end-off {
+			return s, err
+		}
+		at += int64(s.CopyTo(dest[at-off:]))
+		s.Release()
+		if at == end {
+			return &Slice{parts: [][]byte{dest[: end-off : end-off]}, n: int(end - off)}, nil
+		}
+		if s, _, err = h.pin(ctx, at, end, 0); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// part waits for the bytes of s, which pin has left. If there was no memory for any,
+// it waits for that first: so of many large reads in a small budget, none waits for
+// memory while it holds some.
+func (h *Handle) part(ctx context.Context, s *Slice, off, end int64) (*Slice, error) {
+	if len(s.blocks) == 0 {
+		err := h.cache.acquire(ctx)
+		if err != nil {
+			return nil, h.failed(off, fmt.Errorf("wait for memory: %w", err))
+		}
+		if s, _, err = h.pin(ctx, off, end, 1); err != nil {
+			return nil, err
+		}
+	}
+	for _, blk := range s.blocks {
+		var err error
+		select {
+		case <-blk.fetch.done:
+			err = blk.fetch.err
+		case <-ctx.Done():
+			err = h.failed(off, context.Cause(ctx))
+		}
+		if err != nil {
+			s.Release()
+			return nil, err
+		}
+	}
+	s.cut(off, end)
+	return s, nil
+}
+
+// acquire waits for the memory of one block.
+func (c *Cache) acquire(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.closing, func() { cancel(errClosed) })()
+	return c.budget.Acquire(ctx, c.blockSize)
+}
+
+// failed names the file and the offset in an error.
+func (h *Handle) failed(off int64, err error) error {
+	if e, ok := err.(*replica.FileError); ok {
+		err = e.Err // the file is to be named once
+	}
+	return replica.NewFileError("read", h.file.Name, fmt.Errorf("at %d: %w", off, err))
+}

@@ -1,0 +1,183 @@
+package index
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/ltxfs/ltxfs/internal/flight"
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// maxListings bounds how many listings of a level run at a time. The second serves
+// callers for whom the first is too old: it began before an Invalidate, or too long
+// ago.
+//
+// Where each file costs a request, there is no second one: the first finds out
+// what it would ask for once more.
+const maxListings = 2
+
+func (x *Index) maxListings() int {
+	if x.opts.ExactTimes {
+		return 1
+	}
+	return maxListings
+}
+
+// listing is one listing of a level, which many callers may wait for.
+type listing struct {
+	began time.Time
+	seq   uint64
+
+	done chan struct{} // closed when it lands; the result is set before
+	snap *Snapshot
+	err  error
+}
+
+// Level returns the files of a level, from a listing that began less than the
+// freshness interval ago, with all own changes. If there is none, it lists the
+// level, once for all that ask meanwhile. A caller whose ctx is done leaves it
+// running for the others. An error is given to those who waited, and what was
+// known before isn't given in its place.
+func (x *Index) Level(ctx context.Context, level int) (*Snapshot, error) {
+	if err := replica.CheckLevel(level); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	for {
+		s, l, useful, err := x.levelOrListing(ctx, level)
+		if s != nil || err != nil {
+			return s, err
+		}
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("list level %d: %w", level, context.Cause(ctx))
+		}
+		if useful {
+			return l.snap, l.err
+		}
+	}
+}
+
+// levelOrListing returns the level if it is fresh, and else a listing to wait
+// for: a useful one gives the result, another one stands in the way.
+func (x *Index) levelOrListing(ctx context.Context, level int) (s *Snapshot, l *listing, useful bool, err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	lv := &x.levels[level]
+	l = lv.listing
+	switch {
+	case x.closed:
+		return nil, nil, false, errClosed
+	case x.recent(lv, lv.base.began, lv.base.seq):
+		return lv.merge(), nil, false, nil
+	case l != nil && x.recent(lv, l.began, l.seq):
+		return nil, l, true, nil
+	case lv.running >= x.maxListings():
+		return nil, l, false, nil
+	}
+	return nil, x.list(ctx, level), true, nil
+}
+
+// list begins a listing. Index.mu is held.
+func (x *Index) list(ctx context.Context, level int) *listing {
+	lv := &x.levels[level]
+	l := &listing{began: x.opts.Now(), seq: x.launch(), done: make(chan struct{})}
+	lv.listing = l
+	lv.running++
+	before := lv.merge()
+	flight.Go(ctx, x.requests, x.opts.ListTimeout, flight.Work[*Snapshot]{
+		Run: func(ctx context.Context) (*Snapshot, error) { return x.readLevel(ctx, level, l, before) },
+		Land: func(s *Snapshot, err error) {
+			took := x.landListing(level, l, s, err)
+			// Not under the lock: a log may be slow.
+			if err != nil {
+				x.opts.Logger.Debug("list", "ltx_level", level, "took", took, "error", err)
+				return
+			}
+			x.opts.Logger.Debug("list", "ltx_level", level, "took", took, "files", s.Len())
+		},
+	})
+	return l
+}
+
+// readLevel lists a level. before is what was known of it when the listing began.
+func (x *Index) readLevel(ctx context.Context, level int, l *listing, before *Snapshot) (*Snapshot, error) {
+	b := newBuilder(before)
+	whole := false
+	defer func() {
+		if x.opts.ExactTimes && !whole {
+			x.keep(level, l, b)
+		}
+	}()
+	files := x.store.LTXFiles(ctx, level, replica.ListOptions{ExactTimes: x.opts.ExactTimes, Known: before.known})
+	if err := b.addAll(files); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		// A listing cut short without a word would be files lost to sight.
+		return nil, err
+	}
+	whole = true
+	return &Snapshot{level: level, began: l.began, seq: l.seq, columns: b.finish()}, nil
+}
+
+func (b *builder) addAll(files iter.Seq2[replica.File, error]) error {
+	for f, err := range files {
+		if err == nil {
+			err = b.add(f)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keep keeps the exact times that a listing found before it failed, so that the next
+// one comes further.
+func (x *Index) keep(level int, l *listing, b *builder) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	lv := &x.levels[level]
+	if lv.base.seq > l.seq || b.Len() == 0 {
+		return
+	}
+	// How far it came is what it found, and the rest as before.
+	rest, ok := lv.base.Search(b.name(b.Len() - 1))
+	if ok {
+		rest++
+	}
+	b.appendRange(&lv.base.columns, rest, lv.base.Len())
+	lv.base = &Snapshot{level: level, began: l.began, columns: b.finish()}
+	lv.own.dirty = true
+}
+
+// landListing makes what a listing found the level's base, unless a later one
+// was faster, and wakes those who wait. It returns how long the listing took.
+func (x *Index) landListing(level int, l *listing, s *Snapshot, err error) time.Duration {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	defer close(l.done)
+	delete(x.flights, l.seq)
+	lv := &x.levels[level]
+	lv.running--
+	if lv.listing == l {
+		lv.listing = nil
+	}
+	took := x.opts.Now().Sub(l.began)
+	if err != nil {
+		l.err = fmt.Errorf("list level %d: %w", level, err)
+		return took
+	}
+	if lv.base.seq < l.seq {
+		lv.own.supersede(s, x.opts.Settle)
+		lv.base = s
+	}
+	l.snap = lv.merge()
+	return took
+}

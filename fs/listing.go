@@ -1,0 +1,173 @@
+package fs
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	gofs "github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/ltxfs/ltxfs/cache/index"
+	"github.com/ltxfs/ltxfs/fs/staging"
+	"github.com/ltxfs/ltxfs/internal/flight"
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+var (
+	_ gofs.FileReaddirenter = (*dirHandle)(nil)
+	_ gofs.FileSeekdirer    = (*dirHandle)(nil)
+	_ gofs.FileFsyncdirer   = (*dirHandle)(nil)
+	_ gofs.FileLookuper     = (*levelHandle)(nil)
+)
+
+// entries are the content of a directory at one moment: the i-th, and whether there
+// are so many. One without a name is a place where there is nothing.
+type entries func(i int) (e fuse.DirEntry, ok bool)
+
+// dirHandle is an open directory: its entries and a place among them. The offset of
+// an entry is its place + 1, so that reading can go on from any. go-fuse calls
+// its methods one at a time.
+type dirHandle struct {
+	list func(context.Context) (entries, syscall.Errno)
+	cur  entries
+	pos  int
+}
+
+// dots are what every directory has before its own entries.
+var dots = [2]string{".", ".."}
+
+func (h *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Errno) {
+	if h.cur == nil {
+		l, e := h.list(ctx)
+		if e != 0 {
+			return nil, e
+		}
+		h.cur = l
+	}
+	for {
+		var e fuse.DirEntry
+		if h.pos < len(dots) {
+			e = fuse.DirEntry{Name: dots[h.pos], Mode: syscall.S_IFDIR}
+		} else {
+			var ok bool
+			if e, ok = h.cur(h.pos - len(dots)); !ok {
+				return nil, 0
+			}
+		}
+		h.pos++
+		if e.Name != "" {
+			e.Off = uint64(h.pos)
+			return &e, 0
+		}
+	}
+}
+
+// Seekdir moves to an entry. Back at the start, the directory is read anew, as
+// rewinddir promises.
+func (h *dirHandle) Seekdir(_ context.Context, off uint64) syscall.Errno {
+	if off == 0 {
+		h.cur = nil
+	}
+	h.pos = int(off)
+	return 0
+}
+
+// Fsyncdir has nothing to write: what is in a directory is published, and so in the
+// store.
+func (h *dirHandle) Fsyncdir(context.Context, uint32) syscall.Errno { return 0 }
+
+// levelHandle is an open level directory. Once it is read, it has the published files,
+// then the staged ones, of which each hides a published one of its name, and can answer
+// for them without asking the index once for each.
+type levelHandle struct {
+	dirHandle
+	dir      *levelDir
+	taken    time.Time
+	snapshot *index.Snapshot  // nil before somebody reads the directory
+	staged   []staging.Listed // by name
+
+	// The entry given out last is the one asked for next.
+	last     replica.File
+	lastName string
+}
+
+// listLevel lists the level.
+func (h *levelHandle) listLevel(ctx context.Context) (entries, syscall.Errno) {
+	t := h.dir.tree
+	ctx, cancel := flight.Within(ctx, t.within.list)
+	defer cancel()
+	taken := time.Now()
+	snapshot, err := t.index.Level(ctx, h.dir.level)
+	if err != nil {
+		return nil, h.dir.failed("list", h.dir.at(""), err)
+	}
+	h.taken, h.snapshot, h.staged, h.lastName = taken, snapshot, t.staged.Level(h.dir.level), ""
+	return h.entry, 0
+}
+
+func (h *levelHandle) entry(i int) (fuse.DirEntry, bool) {
+	n := h.snapshot.Len()
+	if i >= n {
+		if i -= n; i >= len(h.staged) {
+			return fuse.DirEntry{}, false
+		}
+		return fuse.DirEntry{Name: h.staged[i].Name, Mode: syscall.S_IFREG, Ino: h.dir.tree.stages + h.staged[i].ID}, true
+	}
+	f := h.snapshot.At(i)
+	name := f.Base()
+	if h.hides(name) {
+		return fuse.DirEntry{}, true
+	}
+	h.last, h.lastName = f, name
+	return fuse.DirEntry{Name: name, Mode: syscall.S_IFREG, Ino: h.dir.tree.fileID(f).Ino}, true
+}
+
+func (h *levelHandle) hides(name string) bool {
+	_, ok := slices.BinarySearchFunc(h.staged, name, func(s staging.Listed, name string) int {
+		return strings.Compare(s.Name, name)
+	})
+	return ok
+}
+
+const (
+	// listedTimeout is how long the kernel may keep a name from a directory
+	// that takes longer to read than the freshness interval, so that ls -l gets
+	// from the name to the attributes without another request.
+	listedTimeout = 50 * time.Millisecond
+
+	// listedFor is for how long after that interval a listing answers for
+	// names at all.
+	listedFor = 5 * time.Second
+)
+
+func (h *levelHandle) Lookup(ctx context.Context, base string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
+	t := h.dir.tree
+	// What this mount has changed since shows at once.
+	if h.snapshot != nil && t.staged.Changed(h.dir.level).Before(h.taken) && t.staged.At(h.dir.at(base)) == nil {
+		left := t.Freshness - h.snapshot.Age(time.Now())
+		if f, ok := h.find(base); ok && left > -listedFor {
+			validFor := max(left, min(listedTimeout, t.Freshness))
+			return h.dir.published(ctx, f, h.dir.known(base), validFor, out), 0
+		}
+	}
+	return h.dir.Lookup(ctx, base, out)
+}
+
+// find returns the published file that the listing has under a name.
+func (h *levelHandle) find(base string) (replica.File, bool) {
+	if base == h.lastName {
+		return h.last, true
+	}
+	name, ok := h.dir.at(base).LTX()
+	if !ok || h.hides(base) {
+		return replica.File{}, false
+	}
+	i, ok := h.snapshot.Search(name)
+	if !ok {
+		return replica.File{}, false
+	}
+	return h.snapshot.At(i), true
+}

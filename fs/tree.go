@@ -1,0 +1,165 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"log/slog"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/ltxfs/ltxfs/cache/index"
+	"github.com/ltxfs/ltxfs/fs/staging"
+	"github.com/ltxfs/ltxfs/internal/flight"
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// Tree is a replica and where it is in the mount.
+type Tree struct {
+	// Name is its directory in the mount's root. The only tree of a mount may
+	// have none: it is the root itself.
+	Name string
+
+	// ID tells the replica from every other: its canonical URL, without secrets.
+	ID string
+
+	// Store is the replica.
+	Store replica.Store
+
+	// Staging is where files are until they are published. A mount that can
+	// write needs one.
+	Staging *staging.Dir
+
+	// Freshness is how old what the tree shows of other writers' work may be.
+	Freshness time.Duration
+
+	// ExactTimes makes the mtime of every file its LTX timestamp, at a request
+	// for each version of a file where the store's listings have another time.
+	ExactTimes bool
+}
+
+// tree is what the nodes of one replica share.
+type tree struct {
+	*mount
+	Tree
+	log    *slog.Logger // of the mount, naming the replica where there are several
+	inos   uint64       // added to the inode numbers of directories and links
+	stages uint64       // added to the IDs of staged files
+	hash   [16]byte     // of ID
+	index  *index.Index
+	staged *staging.Files
+	spaces singleflight.Group
+
+	passthrough passthrough
+}
+
+// newTree makes the i-th tree of a mount.
+func newTree(m *mount, i int, opts Tree) *tree {
+	t := &tree{mount: m, Tree: opts, log: m.log, stages: uint64(i+1) << 40}
+	h := fnv.New128a()
+	_, _ = h.Write([]byte(opts.ID))
+	h.Sum(t.hash[:0])
+	if opts.Name != "" {
+		t.inos = dirInos(t.hash)
+	}
+	if len(m.opts.Trees) > 1 {
+		t.log = m.log.With("replica", opts.ID)
+	}
+	t.index = index.New(opts.Store, index.Options{
+		Freshness:   opts.Freshness,
+		Settle:      opts.Store.Properties().Settle,
+		ListTimeout: m.within.list,
+		StatTimeout: m.within.stat,
+		ExactTimes:  opts.ExactTimes,
+		Logger:      t.log,
+	})
+	t.staged = staging.New(staging.Options{
+		Dir:     opts.Staging,
+		Store:   opts.Store,
+		Index:   t.index,
+		Memory:  m.budget,
+		Calls:   m.calls,
+		Root:    opts.Name,
+		UID:     m.opts.UID,
+		GID:     m.opts.GID,
+		Mode:    m.opts.FileMode,
+		Write:   m.within.read,
+		Publish: m.within.publish,
+		Delete:  m.within.delete,
+		Logger:  t.log,
+	})
+	return t
+}
+
+// exists reports whether the replica has a file, and asks the store itself with
+// now.
+func (t *tree) exists(ctx context.Context, name replica.Name, now bool) (bool, error) {
+	ctx, cancel := flight.Within(ctx, t.within.stat)
+	defer cancel()
+	var err error
+	if now {
+		_, err = t.index.FindNow(ctx, name)
+	} else {
+		_, _, err = t.index.Find(ctx, name)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// failed is the errno of an operation, whose error it logs unless it is one that
+// callers provoke every day.
+func (t *tree) failed(op, path string, err error) syscall.Errno {
+	var passed []syscall.Errno
+	if op == "stage" {
+		passed = chosen
+	}
+	e := errno(err, passed...)
+	if !slices.Contains(everyday, e) && !slices.Contains(passed, e) {
+		t.log.Error("can't "+op, "file", path, "error", err, "errno", e.Error())
+	}
+	return e
+}
+
+// notPublished is the errno of a publication. s is staged as it was.
+func (t *tree) notPublished(s *staging.File, as string, err error) syscall.Errno {
+	e := errno(err)
+	if !errors.Is(err, staging.ErrUnlinked) && !errors.Is(err, staging.ErrPublished) {
+		at, _ := s.Place()
+		t.log.Warn("not published", "file", as, "error", err, "errno", e.Error(), "staged", t.Staging.FilePath(at.String()))
+	}
+	return e
+}
+
+// statfs fills in the room in the store where that can be told without a
+// network, and else a large store that is half empty, so that no tool that
+// looks first refuses to write.
+func (t *tree) statfs(ctx context.Context, out *fuse.StatfsOut) {
+	const blockSize = 4096
+	space := replica.Space{Total: 1 << 50, Free: 1 << 49, Available: 1 << 49, Files: 1 << 40, FilesFree: 1 << 39}
+	if t.Store != nil {
+		// Callers share one call, so that a disk that hangs doesn't collect
+		// one for each df.
+		ctx, cancel := flight.Within(ctx, t.within.space)
+		defer cancel()
+		select {
+		case r := <-t.spaces.DoChan("", func() (any, error) { return t.Store.Space(context.WithoutCancel(ctx)) }):
+			if r.Err == nil {
+				space = r.Val.(replica.Space)
+			}
+		case <-ctx.Done():
+		}
+	}
+	out.Bsize, out.Frsize, out.NameLen = blockSize, blockSize, 255
+	out.Blocks = uint64(space.Total) / blockSize
+	out.Bfree = uint64(space.Free) / blockSize
+	out.Bavail = uint64(space.Available) / blockSize
+	out.Files = uint64(space.Files)
+	out.Ffree = uint64(space.FilesFree)
+}

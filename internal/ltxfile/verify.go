@@ -1,0 +1,79 @@
+// Package ltxfile reads the bytes of an LTX file from any io.ReaderAt: it verifies
+// a whole file, and tells the time in a header.
+//
+// It is stricter than the decoder of the ltx package, which accepts snapshots
+// that lack pages, leaves the index's offsets unchecked and allocates what a
+// frame says it needs. Here the file must be exactly what an encoder writes,
+// down to the index's last byte, and memory is bounded by the page size,
+// whatever the file says.
+package ltxfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/superfly/ltx"
+)
+
+var (
+	// ErrInvalid means that the bytes are no valid LTX file: they are
+	// something else, damaged, or cut short.
+	ErrInvalid = errors.New("not a valid LTX file")
+
+	// ErrName means that the bytes are a valid LTX file, but of other TXIDs
+	// than the name says.
+	ErrName = errors.New("the LTX header contradicts the file's name")
+)
+
+// minSize is the size in bytes of the smallest LTX file: one without pages.
+const minSize = ltx.HeaderSize + ltx.PageHeaderSize + 1 + indexSizeSize + ltx.TrailerSize
+
+// Verify reads the first size bytes of r, which must be all of a file, and
+// returns the header if they are a valid LTX file. Otherwise its error wraps
+// ErrInvalid, if it is the bytes' fault, ctx.Err(), or the error of r. If r ends
+// before size bytes, that is io.ErrUnexpectedEOF.
+//
+// It reads r once from beginning to end, in large pieces.
+func Verify(ctx context.Context, r io.ReaderAt, size int64) (ltx.Header, error) {
+	if size < minSize {
+		return ltx.Header{}, fmt.Errorf("%w: %d bytes are less than the %d of the smallest", ErrInvalid, size, minSize)
+	}
+	w := newWalker(ctx, r, size)
+	if err := w.walk(); err != nil {
+		return ltx.Header{}, err
+	}
+	return w.header, nil
+}
+
+// VerifyName is Verify for a file whose name says minTXID and maxTXID. If the header
+// of a valid file names others, the error wraps ErrName and the header is
+// returned with it.
+func VerifyName(ctx context.Context, r io.ReaderAt, size int64, minTXID, maxTXID ltx.TXID) (ltx.Header, error) {
+	h, err := Verify(ctx, r, size)
+	if err != nil {
+		return h, err
+	}
+	if h.MinTXID != minTXID || h.MaxTXID != maxTXID {
+		return h, fmt.Errorf("%w: it is %s, not %s: rename it", ErrName,
+			ltx.FormatFilename(h.MinTXID, h.MaxTXID), ltx.FormatFilename(minTXID, maxTXID))
+	}
+	return h, nil
+}
+
+// HeaderTime returns the timestamp of the LTX header that b begins with. ok is
+// false if it doesn't begin with a valid one.
+func HeaderTime(b []byte) (t time.Time, ok bool) {
+	var h ltx.Header
+	if h.UnmarshalBinary(b) != nil || h.Validate() != nil {
+		return time.Time{}, false
+	}
+	return time.UnixMilli(h.Timestamp).UTC(), true
+}
+
+// invalid is an error that wraps ErrInvalid.
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrInvalid, fmt.Errorf(format, args...))
+}

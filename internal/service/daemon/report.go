@@ -1,0 +1,105 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// ReadyEnv tells a process which descriptor it reports on.
+	ReadyEnv = "LTXFS_READY_FD"
+
+	// notifyEnv names systemd's socket.
+	notifyEnv = "NOTIFY_SOCKET"
+
+	// readyReport begins the report of a process that has mounted. The path of
+	// its log follows.
+	readyReport = "mounted "
+)
+
+// Reporter reports to the process that started this one, if one waits, and to
+// systemd, if it asks for it.
+type Reporter struct {
+	fd     *os.File
+	socket string
+}
+
+// FromEnvironment returns the Reporter of this process. Reporting does nothing
+// if nobody waits. No process that this one starts is asked to report.
+func FromEnvironment() *Reporter {
+	r := &Reporter{socket: os.Getenv(notifyEnv)}
+	fd, err := strconv.Atoi(os.Getenv(ReadyEnv))
+	if err == nil && fd >= 3 {
+		unix.CloseOnExec(fd)
+		r.fd = os.NewFile(uintptr(fd), "ready")
+	}
+	os.Unsetenv(notifyEnv)
+	os.Unsetenv(ReadyEnv)
+	return r
+}
+
+// InBackground reports whether another process waits for the report.
+func (r *Reporter) InBackground() bool { return r.fd != nil }
+
+// Ready reports to the process that waits that the mount is there. From then on
+// nothing of this process is attached to that one: standard error goes to log,
+// or nowhere if log is nil.
+func (r *Reporter) Ready(log *os.File) error {
+	if r.fd == nil {
+		return nil
+	}
+	name := ""
+	if log != nil {
+		name = log.Name()
+	}
+	// Reported at any rate: whoever waits would end the mount that is there.
+	err := detach(log)
+	_, werr := r.fd.WriteString(readyReport + name)
+	return errors.Join(err, werr, r.fd.Close())
+}
+
+// detach lets go of the terminal, and of the working directory, whose file
+// system somebody may want to unmount.
+func detach(log *os.File) error {
+	if err := os.Chdir("/"); err != nil {
+		return fmt.Errorf("leave the working directory: %w", err)
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("detach from the terminal: %w", err)
+	}
+	defer null.Close()
+	if log == nil {
+		log = null
+	}
+	for fd, to := range []*os.File{null, null, log} {
+		if err := unix.Dup3(int(to.Fd()), fd, 0); err != nil {
+			return fmt.Errorf("detach from the terminal: %w", err)
+		}
+	}
+	return nil
+}
+
+// Started tells systemd, if it started this process, that the mount is there.
+func (r *Reporter) Started() error { return r.notify("READY=1") }
+
+// Stopping tells systemd, if it started this process, that it is about to end.
+func (r *Reporter) Stopping() error { return r.notify("STOPPING=1") }
+
+// notify sends a line by the protocol of sd_notify(3), if systemd waits for one.
+func (r *Reporter) notify(line string) error {
+	if r.socket == "" {
+		return nil
+	}
+	conn, err := net.Dial("unixgram", r.socket)
+	if err != nil {
+		return fmt.Errorf("notify systemd: %w", err)
+	}
+	_, err = conn.Write([]byte(line))
+	return errors.Join(err, conn.Close())
+}

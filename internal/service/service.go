@@ -1,0 +1,257 @@
+// Package service is the life of a mount: the process that serves it, from the checks
+// before it to the report of what it leaves unpublished, and what the commands need to
+// end that process from outside.
+package service
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ltxfs/ltxfs/fs"
+	"github.com/ltxfs/ltxfs/fs/staging"
+	"github.com/ltxfs/ltxfs/internal/exitcode"
+	"github.com/ltxfs/ltxfs/internal/logging"
+	"github.com/ltxfs/ltxfs/internal/mounts"
+	"github.com/ltxfs/ltxfs/internal/replicas"
+	"github.com/ltxfs/ltxfs/internal/service/daemon"
+	"github.com/ltxfs/ltxfs/internal/service/state"
+	"github.com/ltxfs/ltxfs/internal/settings"
+)
+
+// heapLimit is where Go begins to collect garbage harder, in bytes. What ltxfs
+// uses beyond the cache, which isn't on the heap, is to stay below 64 MiB.
+const heapLimit = 48 << 20
+
+// server is the process that serves one mount.
+type server struct {
+	cfg      settings.Mount
+	version  string
+	reporter *daemon.Reporter
+	signals  chan os.Signal
+
+	// plain gets what a user is told in words, log what is logged. Until
+	// there is a log file, both go to stderr, and early keeps what it will begin
+	// with.
+	plain          io.Writer
+	stderr, logged *logging.Queue
+	early          bytes.Buffer
+	log            *slog.Logger
+	logFile        *os.File
+
+	open    func(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*replicas.Opened, error)
+	replica *replicas.Opened
+	staging *staging.Dir
+	state   *state.File
+	mounted mounted
+}
+
+// mounted is a mount that the kernel has accepted: an fs.Mounted.
+type mounted interface {
+	Done() <-chan struct{}
+	Unmount() error
+	Detach() error
+	Drain(ctx context.Context) error
+	Unpublished() []staging.Entry
+	Close()
+}
+
+func newServer(cfg settings.Mount, version string, stderr io.Writer) (*server, error) {
+	queue := logging.NewQueue(stderr, cfg.LogFormat)
+	s := &server{
+		cfg: cfg, version: version, reporter: daemon.FromEnvironment(), signals: make(chan os.Signal, 8),
+		plain: queue, stderr: queue, logged: queue, open: replicas.Open,
+	}
+	var w io.Writer = queue
+	if cfg.LogFile != "" || s.reporter.InBackground() {
+		w = io.MultiWriter(queue, &s.early)
+	} else if cfg.LogFormat == "json" {
+		s.plain = io.Discard // whoever reads the log reads nothing but JSON
+	}
+	var err error
+	s.log, err = logging.New(w, cfg.LogLevel, cfg.LogFormat)
+	return s, exitcode.Wrap(exitcode.Usage, err)
+}
+
+// Run mounts, serves the mount until it ends, and tells what is left of it. version
+// goes into the log and the state file.
+func Run(cfg *settings.Mount, version string, stderr io.Writer) error {
+	s, err := newServer(*cfg, version, stderr)
+	if err != nil {
+		return err
+	}
+	debug.SetMemoryLimit(heapLimit)
+	// A log that nobody reads any more must not end the mount.
+	signal.Ignore(unix.SIGPIPE)
+	signal.Notify(s.signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, detachSignal)
+	defer signal.Stop(s.signals)
+	defer s.flush()
+	err = s.prepare()
+	if err == nil {
+		err = s.mount()
+	}
+	if err == nil {
+		s.announce()
+		err = s.serve()
+	}
+	return s.finish(err)
+}
+
+// mount mounts, unless the process has been told to end meanwhile.
+func (s *server) mount() error {
+	cfg := &s.cfg
+	select {
+	case sig := <-s.signals:
+		return fmt.Errorf("mount on %s: interrupted by the signal %v", cfg.Mountpoint, sig)
+	default:
+	}
+	freshness := s.replica.Store.Properties().Freshness
+	if cfg.Freshness != nil {
+		freshness = *cfg.Freshness
+	}
+	m, err := fs.Mount(cfg.Mountpoint, fs.Options{
+		Trees: []fs.Tree{{
+			ID: cfg.Source.ID(), Store: s.replica.Store, Staging: s.staging, Freshness: freshness, ExactTimes: cfg.ExactTimes,
+		}},
+		ReadWrite:    cfg.ReadWrite,
+		UID:          cfg.UID,
+		GID:          cfg.GID,
+		FileMode:     uint32(cfg.FileMode),
+		DirMode:      uint32(cfg.DirMode),
+		CacheSize:    int64(cfg.CacheSize),
+		AllowOther:   cfg.AllowOther,
+		Source:       cfg.Source.Name(),
+		MountOptions: cfg.KernelOptions,
+		Logger:       s.log,
+	})
+	if err == nil {
+		s.mounted = m
+		return nil
+	}
+	text := strings.Join(strings.Fields(err.Error()), " ") // on one line
+	switch {
+	case errors.Is(err, os.ErrPermission) && os.Geteuid() == 0:
+		return exitcode.Errorf(exitcode.Permission,
+			"%s: the kernel doesn't let this root mount: in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN", text)
+	case os.Geteuid() != 0:
+		return fmt.Errorf("%s: see the message of fusermount3 above", text)
+	}
+	return errors.New(text)
+}
+
+// announce tells everybody who waits that the mount is there.
+func (s *server) announce() {
+	mode := "read-only"
+	if s.cfg.ReadWrite {
+		mode = "read-write"
+	}
+	s.log.Info("mounted", "replica", s.cfg.Source.Name(), "mountpoint", s.cfg.Mountpoint, "mode", mode,
+		"layout", s.replica.Layout.Name, "version", s.version, "pid", os.Getpid())
+	s.state.State.Phase = state.Mounted
+	err := s.state.Save()
+	if s.reporter.InBackground() {
+		s.plain = io.Discard // the log has it all
+		s.flush()            // before standard error is another
+	}
+	if err := errors.Join(err, s.reporter.Ready(s.logFile)); err != nil {
+		s.log.Error("can't report the mount", "error", err)
+	}
+	if err := s.reporter.Started(); err != nil {
+		s.log.Warn("can't tell systemd that the mount is there", "error", err)
+	}
+}
+
+// serve waits for the end of the mount and sees to it.
+func (s *server) serve() error {
+	table, err := mounts.Read()
+	own := table.Top(s.cfg.Mountpoint)
+	e := &ending{
+		mount: s.mounted, log: s.log, signals: s.signals, grace: s.cfg.Grace,
+		onTop: func() bool {
+			if err != nil || own == nil {
+				return true
+			}
+			table, err := mounts.Read()
+			top := table.Top(s.cfg.Mountpoint)
+			return err != nil || top == nil || top.ID == own.ID
+		},
+		begun: func() {
+			s.state.State.Phase = state.Ending
+			if err := errors.Join(s.state.Save(), s.reporter.Stopping()); err != nil {
+				s.log.Warn("can't report that the mount ends", "error", err)
+			}
+		},
+	}
+	return e.wait()
+}
+
+// flush waits until what has been logged and told is out, unless nobody reads it. What
+// can't be written there can be told nowhere.
+func (s *server) flush() { _ = logging.Flush(s.logged, s.stderr) }
+
+// finish closes everything, tells what is left unpublished, and returns the
+// error that the process ends with.
+func (s *server) finish(err error) error {
+	var left []state.Unpublished
+	if s.mounted != nil {
+		if err != nil {
+			s.log.Error("ended with an error", "error", err)
+		}
+		s.mounted.Close()
+		// After Close, so that nothing is staged that isn't in the list.
+		left = unpublishedOf(s.mounted.Unpublished())
+	}
+	if len(left) > 0 {
+		reportUnpublished(s.plain, s.log, left, s.cfg.Mountpoint)
+		err = exitcode.Reported(exitcode.Unpublished)
+	}
+	if s.staging != nil {
+		if cerr := s.staging.Close(); cerr != nil {
+			s.log.Error("can't close the staging directory", "error", cerr)
+			err = errors.Join(err, exitcode.Wrap(exitcode.Staging, cerr))
+		}
+	}
+	if s.replica != nil {
+		if cerr := s.replica.Close(); cerr != nil {
+			s.log.Warn("what is left to do at the store is not done", "error", cerr)
+		}
+		if s.mounted != nil {
+			s.replica.LogRequests(s.log)
+		}
+	}
+	switch {
+	case s.mounted != nil:
+		s.log.Info("unmounted", "mountpoint", s.cfg.Mountpoint, "exit_code", int(exitcode.Of(err)), "unpublished", len(left))
+	case s.logFile != nil: // else standard error will have it
+		s.log.Error("not mounted", "error", err)
+	}
+	s.flush() // before others hear of the end, and read the log
+	switch {
+	case s.state == nil:
+	case err == nil, s.mounted == nil:
+		s.state.Remove()
+	default:
+		s.state.State.Phase = state.Ended
+		s.state.State.Result = &state.Result{
+			Ended: time.Now().UTC(), ExitCode: int(exitcode.Of(err)), Error: err.Error(), Unpublished: left,
+		}
+		if serr := s.state.Save(); serr != nil {
+			s.log.Error("can't write how the mount ended", "error", serr)
+		}
+		s.state.Release()
+	}
+	if err != nil && s.mounted != nil && s.plain == io.Discard {
+		err = exitcode.Reported(exitcode.Of(err)) // by the log
+	}
+	return err
+}

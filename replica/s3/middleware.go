@@ -1,0 +1,171 @@
+package s3
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// addMiddleware changes requests into what the store takes.
+func (s *Store) addMiddleware(stack *middleware.Stack) error {
+	cfg := s.cfg
+	if err := rememberAttempts(stack); err != nil {
+		return err
+	}
+	if err := capAnswers(stack); err != nil {
+		return err
+	}
+	for name, value := range s.headers(stack.ID()) {
+		if err := smithyhttp.SetHeaderValue(name, value)(stack); err != nil {
+			return err
+		}
+	}
+	if !*cfg.SignAcceptEncoding {
+		// Some gateways change the header, which breaks a signature over it.
+		if _, err := stack.Finalize.Remove("DisableAcceptEncodingGzip"); err != nil {
+			return err
+		}
+	}
+	if !*cfg.SignPayload {
+		return unsignedPayload(stack)
+	}
+	return nil
+}
+
+// headers are what every request of an operation has, as it is configured.
+func (s *Store) headers(operation string) map[string]string {
+	cfg := s.cfg
+	all := map[string]string{}
+	if cfg.ConsistentReads {
+		all["X-Tigris-Consistent"] = "true"
+	}
+	if cfg.RequesterPays && operation != "HeadBucket" {
+		all["X-Amz-Request-Payer"] = "requester"
+	}
+	switch operation {
+	case "PutObject", "CreateMultipartUpload":
+		if cfg.StorageClass != "" {
+			all["X-Amz-Storage-Class"] = cfg.StorageClass
+		}
+		if cfg.SSEKMSKeyID != "" {
+			all["X-Amz-Server-Side-Encryption"] = "aws:kms"
+			all["X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"] = cfg.SSEKMSKeyID
+		}
+	case "GetObject", "HeadObject", "UploadPart", "CompleteMultipartUpload":
+	default:
+		return all
+	}
+	if cfg.SSECustomerKey != "" {
+		const customer = "X-Amz-Server-Side-Encryption-Customer-"
+		all[customer+"Algorithm"] = cfg.SSECustomerAlgorithm
+		all[customer+"Key"] = cfg.SSECustomerKey.Reveal()
+		all[customer+"Key-Md5"] = cfg.SSECustomerKeyMD5
+	}
+	return all
+}
+
+// unsignedPayload leaves bodies out of the signature, of deletions as well, whose
+// checksum the SDK computes.
+func unsignedPayload(stack *middleware.Stack) error {
+	// Either may be missing from an operation's stack, which is as well.
+	_ = v4.RemoveComputePayloadSHA256Middleware(stack)
+	if err := v4.AddUnsignedPayloadMiddleware(stack); err != nil {
+		return err
+	}
+	_ = v4.RemoveContentSHA256HeaderMiddleware(stack)
+	return v4.AddContentSHA256HeaderMiddleware(stack)
+}
+
+// deleteChecksum gives a request that deletes many objects the checksum that the
+// protocol wants: the newer header, or for stores that refuse that, or take the
+// older one alone, Content-MD5.
+func (s *Store) deleteChecksum(o *awss3.Options) {
+	if s.refusesChecksums.Load() || s.wantsMD5.Load() {
+		o.APIOptions = append(o.APIOptions, smithyhttp.AddContentChecksumMiddleware)
+	}
+	if s.refusesChecksums.Load() {
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			// An operation without them needs nothing removed.
+			_, _ = stack.Initialize.Remove("AWSChecksum:SetupInputContext")
+			_, _ = stack.Finalize.Remove("AWSChecksum:ComputeInputPayloadChecksum")
+			return nil
+		})
+	}
+}
+
+// attemptError is an error of a context that ended while a request was tried
+// again and again, with what the last of its attempts failed with. The SDK tells
+// only of the context, and nobody would learn why there was more than one attempt.
+type attemptError struct {
+	error
+	last error
+}
+
+func (e *attemptError) Unwrap() error { return e.error }
+
+type lastAttemptKey struct{}
+
+// rememberAttempts has requests return attemptErrors.
+func rememberAttempts(stack *middleware.Stack) error {
+	err := stack.Initialize.Add(middleware.InitializeMiddlewareFunc("LastAttempt",
+		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+			var last error // attempts follow each other
+			out, metadata, err := next.HandleInitialize(context.WithValue(ctx, lastAttemptKey{}, &last), in)
+			if err != nil && last != nil && ctx.Err() != nil {
+				err = &attemptError{err, last}
+			}
+			return out, metadata, err
+		}), middleware.Before)
+	if err != nil {
+		return err
+	}
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("RememberAttempt",
+		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+			out, metadata, err := next.HandleFinalize(ctx, in)
+			if last, ok := ctx.Value(lastAttemptKey{}).(*error); ok && err != nil && ctx.Err() == nil {
+				*last = err
+			}
+			return out, metadata, err
+		}), "Retry", middleware.After)
+}
+
+// maxAnswer is the most of an answer that isn't an object, in bytes. A page of a
+// listing has some hundred thousand.
+const maxAnswer = 16 << 20
+
+// capAnswers bounds what the SDK reads into memory: documents, and errors. Without
+// it, an answer without an end would fill the memory.
+func capAnswers(stack *middleware.Stack) error {
+	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("CapAnswers",
+		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+			out, metadata, err := next.HandleDeserialize(ctx, in)
+			answer, ok := out.RawResponse.(*smithyhttp.Response)
+			if !ok || answer.Response == nil || answer.Body == nil {
+				return out, metadata, err
+			}
+			if middleware.GetOperationName(ctx) != "GetObject" || answer.StatusCode >= 300 {
+				answer.Body = &capped{ReadCloser: answer.Body, left: maxAnswer + 1}
+			}
+			return out, metadata, err
+		}), middleware.After)
+}
+
+// capped is a body that may not be longer than left.
+type capped struct {
+	io.ReadCloser
+	left int64
+}
+
+func (c *capped) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		return 0, fmt.Errorf("an answer of more than %d bytes", maxAnswer)
+	}
+	n, err := c.ReadCloser.Read(p[:min(int64(len(p)), c.left)])
+	c.left -= int64(n)
+	return n, err
+}

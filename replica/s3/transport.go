@@ -1,0 +1,211 @@
+package s3
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/ltxfs/ltxfs/replica/s3/config"
+)
+
+const (
+	// connBuffer is the size of a connection's buffers for reading and for
+	// writing, in bytes. The default of 4 KiB costs a system call for each.
+	connBuffer = 32 << 10
+
+	// maxHeader bounds the header of an answer, in bytes.
+	maxHeader = 256 << 10
+
+	// completeTimeout is how long a store may take to make an object of its
+	// parts, without a word: some copy them.
+	completeTimeout = 5 * time.Minute
+)
+
+// newHTTPClient makes the SDK's own kind of HTTP client: any other kind fails
+// when AWS_CA_BUNDLE is set.
+func newHTTPClient(cfg config.Config, conns *conns) (*awshttp.BuildableClient, error) {
+	tlsConfig, err := newTLSConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return awshttp.NewBuildableClient().WithReadTimeout(0).WithTransportOptions(func(tr *http.Transport) {
+		tr.DialContext = conns.dial
+		tr.TLSClientConfig = tlsConfig
+		tr.TLSHandshakeTimeout = cfg.Timeouts.Connect
+		// S3 speaks HTTP/1.1, and one connection a request is what it scales by.
+		tr.ForceAttemptHTTP2 = false
+		tr.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+		// A body that the transport unpacks has another length than its header says.
+		tr.DisableCompression = true
+		tr.MaxConnsPerHost = cfg.MaxConnections
+		tr.MaxIdleConns = cfg.MaxConnections
+		tr.MaxIdleConnsPerHost = cfg.MaxConnections
+		tr.ReadBufferSize, tr.WriteBufferSize = connBuffer, connBuffer
+		tr.MaxResponseHeaderBytes = maxHeader
+	}), nil
+}
+
+func newTLSConfig(cfg config.Config) (*tls.Config, error) {
+	// What the user asked for: a store with a certificate of its own making.
+	t := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: cfg.SkipVerify}
+	if cfg.CAFile == "" {
+		return t, nil
+	}
+	pem, err := os.ReadFile(cfg.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the CA certificates: %w", err)
+	}
+	if t.RootCAs, err = x509.SystemCertPool(); err != nil {
+		t.RootCAs = x509.NewCertPool()
+	}
+	if !t.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read the CA certificates: %s has no certificate in PEM", cfg.CAFile)
+	}
+	return t, nil
+}
+
+// patiently makes a request over a connection of its own, on which the store may
+// be silent for long.
+func (s *Store) patiently(o *awss3.Options) {
+	if client, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
+		o.HTTPClient = client.WithTransportOptions(func(tr *http.Transport) {
+			tr.DialContext = s.conns.dialPatiently
+			tr.DisableKeepAlives = true
+		})
+	}
+}
+
+// conns are the connections to the store. Each has a deadline that moves on with
+// every byte: TCP itself would wait for a silent peer for a quarter of an hour.
+type conns struct {
+	timeouts config.Timeouts
+
+	mu   sync.Mutex
+	open map[*conn]struct{}
+	over bool // there are to be no more
+}
+
+func newConns(t config.Timeouts) *conns {
+	return &conns{timeouts: t, open: map[*conn]struct{}{}}
+}
+
+func (c *conns) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	return c.connect(ctx, network, addr, c.timeouts)
+}
+
+// dialPatiently is dial for a request on which the store may be silent for long.
+func (c *conns) dialPatiently(ctx context.Context, network, addr string) (net.Conn, error) {
+	t := c.timeouts
+	t.FirstByte = max(t.FirstByte, completeTimeout)
+	t.Stall = t.FirstByte
+	return c.connect(ctx, network, addr, t)
+}
+
+func (c *conns) connect(ctx context.Context, network, addr string, t config.Timeouts) (net.Conn, error) {
+	d := net.Dialer{Timeout: t.Connect, KeepAlive: 30 * time.Second}
+	raw, err := d.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	wrapped := &conn{Conn: raw, conns: c, timeouts: t}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		_ = raw.Close() // nobody has used it
+		return nil, errStoreClosed
+	}
+	c.open[wrapped] = struct{}{}
+	return wrapped, nil
+}
+
+// count is the number of open connections, those in the pool among them.
+func (c *conns) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.open)
+}
+
+// close closes all connections, in use or not, and lets nobody make more.
+func (c *conns) close() {
+	c.mu.Lock()
+	c.over = true
+	open := slices.Collect(maps.Keys(c.open))
+	c.mu.Unlock()
+	for _, conn := range open {
+		_ = conn.Close() // nothing is lost that anybody waits for
+	}
+}
+
+// conn is a connection that fails when it is silent for too long. An idle one in
+// the pool fails as well, and so leaves the pool.
+type conn struct {
+	net.Conn
+	conns    *conns
+	timeouts config.Timeouts
+
+	mu    sync.Mutex
+	asked bool // something was sent, and nothing has come since
+}
+
+// Read waits for the next byte. A Write in the meantime moves its deadline, so
+// that an answer may take its time after a long request.
+func (c *conn) Read(p []byte) (int, error) {
+	if err := c.expect(); err != nil {
+		return 0, err
+	}
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.mu.Lock()
+		c.asked = false
+		c.mu.Unlock()
+	}
+	return n, err
+}
+
+// Write sends p, which is never large: the transport's buffer, or one copied
+// chunk.
+func (c *conn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.timeouts.Stall)); err != nil {
+		return 0, err
+	}
+	// Before p is sent: the answer may have been read by the time that the
+	// Write of a fast peer returns.
+	c.mu.Lock()
+	c.asked = true
+	c.mu.Unlock()
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		return n, err
+	}
+	return n, c.expect()
+}
+
+// expect sets by when a byte must come. A Read may begin before the Write that
+// it gets the answer to, or after it.
+func (c *conn) expect() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wait := c.timeouts.Stall
+	if c.asked {
+		wait = c.timeouts.FirstByte
+	}
+	return c.SetReadDeadline(time.Now().Add(wait))
+}
+
+func (c *conn) Close() error {
+	c.conns.mu.Lock()
+	delete(c.conns.open, c)
+	c.conns.mu.Unlock()
+	return c.Conn.Close()
+}
