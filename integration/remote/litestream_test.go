@@ -42,10 +42,13 @@ func TestLitestreamToS3(t *testing.T) {
 		runs, sources = append(runs, r), append(sources, r.source)
 	}
 	require.Greater(t, ltxfstest.WriteFor(directly, sources...), 50, "transactions")
+	// All at once: where nothing is written any more, retention goes on.
+	for _, r := range runs {
+		r.source.Close()
+		r.replicate.Stop(t)
+	}
 	for _, r := range runs {
 		t.Run(r.server.Name, func(t *testing.T) {
-			r.source.Close()
-			r.replicate.Stop(t)
 			require.Empty(t, r.replicate.Warnings(t), "warnings and errors of Litestream")
 			files := listAll(t, r.server.Env(), r.url)
 			levels := levelsOf(files)

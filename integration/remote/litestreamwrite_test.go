@@ -85,6 +85,10 @@ func TestLitestreamThroughMount(t *testing.T) {
 	require.Positive(t, during, "transactions while two mounts were dead")
 	require.Greater(t, after, 150, "transactions in the second half")
 	for _, r := range runs {
+		r.source.Close()
+		r.replicate.Stop(t)
+	}
+	for _, r := range runs {
 		t.Run(r.name, r.finish)
 	}
 }
@@ -102,10 +106,8 @@ func (r *mountRun) mountAgain(t *testing.T) {
 	r.replicate.Signal(t, syscall.SIGCONT)
 }
 
-// finish ends the run and checks all that it has left.
+// finish ends the mount and checks all that the run has left.
 func (r *mountRun) finish(t *testing.T) {
-	r.source.Close()
-	r.replicate.Stop(t)
 	if !r.killed {
 		require.Empty(t, r.replicate.Warnings(t), "warnings and errors of Litestream")
 	}
