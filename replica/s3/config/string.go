@@ -22,17 +22,12 @@ func (c Config) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String(
 // or nothing. A path of litestream.yml stays as it is, as Litestream's keys do,
 // so that /db is another replica than db.
 func (c Config) Canonical() string {
-	bucket, endpoint := c.Bucket, canonicalEndpoint(c.Endpoint)
-	if !strings.HasPrefix(bucket, "arn:") && parseHost(bucket).Bucket != bucket {
-		// A bucket with dots may read as another bucket and its store.
-		bucket += ".s3.amazonaws.com"
-	}
-	s := bucketURL(bucket, c.Path)
+	s, endpoint := bucketURL(c.Bucket, c.Path), canonicalEndpoint(c.Endpoint)
 	p, _ := providerOf(endpoint)
 	switch {
 	case p.name != awsProvider.name:
 		return s + "?endpoint=" + queryEscape(endpoint)
-	case strings.HasPrefix(bucket, "arn:"):
+	case strings.HasPrefix(c.Bucket, "arn:"):
 		return s // has its partition
 	}
 	if region := partitionRegion(c.Region, endpoint); region != "" {
@@ -42,6 +37,10 @@ func (c Config) Canonical() string {
 }
 
 func bucketURL(bucket, key string) string {
+	if !strings.HasPrefix(bucket, "arn:") && parseHost(bucket).Bucket != bucket {
+		// A bucket with dots may read as another bucket and its store.
+		bucket += ".s3.amazonaws.com"
+	}
 	if key == "" || key == "." {
 		return urlScheme + bucket
 	}

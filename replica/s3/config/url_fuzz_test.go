@@ -17,7 +17,7 @@ func FuzzParseURL(f *testing.F) {
 	for _, seed := range []string{
 		"s3://bucket", "s3://bucket/", "s3://bucket/a//b/../c%20d", "s3://" + accessPoint + "/a?region=x",
 		"s3://b.localhost:9000/db", "s3://b.nyc3.digitaloceanspaces.com/db", "s3://b.s3.us-west-2.amazonaws.com/",
-		"s3://x.y.digitaloceanspaces.com.s3.amazonaws.com/db", "s3://b.br-x.storage.c-6.us-east-2.aws.neon.tech?endpoint=a",
+		"s3://x.y.digitaloceanspaces.com.s3.amazonaws.com/db", "s3://x.digitaloceanspaces.com.s3.amazonaws.com", "s3://b.br-x.storage.c-6.us-east-2.aws.neon.tech?endpoint=a",
 		"s3://b?endpoint=https://x.y./p/&partSize=16MB&concurrency=3", "s3://b?endpoint=http://[::1]:80/",
 		"s3://b?region=cn-north-1", "s3://b/?forcePathStile=1", "s3://b?sseCustomerKey=" + url.QueryEscape(sseKeyOne),
 		"s3://k:" + secret + "@bucket/db", "s3://k:" + secret, "s3://b?accessKeyId=" + secret, "s3://b?sseCustomerKey=" + secret,
