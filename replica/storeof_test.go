@@ -30,6 +30,11 @@ func TestStoreOfConforms(t *testing.T) {
 				m.ListUploadTimes(uploadTimes)
 				return replica.StoreOf(mock.NewReplicaClient(m))
 			},
+			// Beneath it: to know what it wrote, a client lists the level for each file.
+			Put: func(_ replica.Store, n replica.Name, data []byte) error {
+				m.Put(n.Level, n.MinTXID, n.MaxTXID, data)
+				return nil
+			},
 			Resources: func(replica.Store) int { return m.OpenReaders() + m.OpenListings() },
 			LargeSize: 4 << 20,
 			Weak:      true,
@@ -39,9 +44,15 @@ func TestStoreOfConforms(t *testing.T) {
 
 // And beside a client of files, which keeps more apart than a client can tell.
 func TestStoreOfFileConforms(t *testing.T) {
+	var beneath *file.Store // of the test of the suite that runs
 	storetest.Run(t, storetest.Harness{
 		New: func(t *testing.T) replica.Store {
-			return replica.StoreOf(file.NewReplicaClient(file.New(t.TempDir(), replica.LitestreamFile)))
+			beneath = file.New(t.TempDir(), replica.LitestreamFile)
+			return replica.StoreOf(file.NewReplicaClient(beneath))
+		},
+		Put: func(_ replica.Store, n replica.Name, data []byte) error {
+			_, err := beneath.WriteLTXFile(context.Background(), n, bytes.NewReader(data), replica.WriteOptions{})
+			return err
 		},
 		LargeSize: 4 << 20,
 		Weak:      true,
