@@ -128,15 +128,16 @@ func (r *directRun) requireRestores(t *testing.T, exact *ltxfstest.Mounted, file
 	require.Greater(t, len(states), 2, "states that differ")
 }
 
-// restorable are the files of level 1 after the first snapshot that is left,
-// whose last TXIDs can be restored, but for those within a millisecond of the latest
-// time: of a later one, Litestream knows no state.
+// restorable are the files of level 1 after the first snapshot that is left, whose
+// last TXIDs can be restored, by their times as well: at one before that snapshot's,
+// which may be later than that of a file after it, or within a millisecond of the
+// latest, Litestream knows no state.
 func (r *directRun) restorable(t *testing.T, files []listedFile, times map[string]time.Time) []listedFile {
 	t.Helper()
-	first, latest := "", time.Time{}
+	first, earliest, latest := "", time.Time{}, time.Time{}
 	for _, f := range files {
 		if f.Level == 9 && (first == "" || f.MaxTXID < first) {
-			first = f.MaxTXID
+			first, earliest = f.MaxTXID, times[f.path()]
 		}
 		if at := times[f.path()]; at.After(latest) {
 			latest = at
@@ -144,7 +145,7 @@ func (r *directRun) restorable(t *testing.T, files []listedFile, times map[strin
 	}
 	var after []listedFile
 	for _, f := range files {
-		if f.Level == 1 && f.MaxTXID > first && times[f.path()].Add(time.Millisecond).Before(latest) {
+		if at := times[f.path()]; f.Level == 1 && f.MaxTXID > first && !at.Before(earliest) && at.Add(time.Millisecond).Before(latest) {
 			after = append(after, f)
 		}
 	}
