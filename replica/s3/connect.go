@@ -20,16 +20,16 @@ import (
 )
 
 // connect makes the SDK's client of a store, for a bucket in a region.
-func (s *Store) connect(ctx context.Context, region string) (*awss3.Client, error) {
-	cfg := s.cfg
-	httpClient, err := newHTTPClient(cfg, s.conns)
+func (b *bucket) connect(ctx context.Context, region string) (*awss3.Client, error) {
+	cfg := b.cfg
+	httpClient, err := newHTTPClient(cfg, b.conns)
 	if err != nil {
 		return nil, err
 	}
 	load := []func(*awsconfig.LoadOptions) error{
 		awsconfig.WithHTTPClient(httpClient),
-		awsconfig.WithRetryer(s.newRetryer),
-		awsconfig.WithLogger(sdkLogger{s}),
+		awsconfig.WithRetryer(b.newRetryer),
+		awsconfig.WithLogger(sdkLogger{b}),
 		awsconfig.WithClientLogMode(debugMode(cfg.Debug)),
 	}
 	if region != "" {
@@ -72,7 +72,7 @@ func (s *Store) connect(ctx context.Context, region string) (*awss3.Client, erro
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		o.DisableLogOutputChecksumValidationSkipped = true
-		o.APIOptions = append(o.APIOptions, awsmiddleware.AddUserAgentKey("ltxfs"), s.addMiddleware)
+		o.APIOptions = append(o.APIOptions, awsmiddleware.AddUserAgentKey("ltxfs"), b.addMiddleware)
 	})
 	if endpoint := client.Options().BaseEndpoint; cfg.Endpoint == "" && endpoint != nil && !endpointInEnvironment() {
 		// It changes what the replica is, and what the store needs.
@@ -112,7 +112,7 @@ var secretHeaders = []string{
 }
 
 // sdkLogger passes on what the SDK logs, without secrets.
-type sdkLogger struct{ store *Store }
+type sdkLogger struct{ bucket *bucket }
 
 // Logf implements logging.Logger.
 func (l sdkLogger) Logf(class logging.Classification, format string, args ...any) {
@@ -120,7 +120,7 @@ func (l sdkLogger) Logf(class logging.Classification, format string, args ...any
 	if class == logging.Warn {
 		level = slog.LevelWarn
 	}
-	l.store.log().Log(context.Background(), level, "aws sdk", "text", redact(fmt.Sprintf(format, args...)))
+	l.bucket.log().Log(context.Background(), level, "aws sdk", "text", redact(fmt.Sprintf(format, args...)))
 }
 
 // redact takes the values of secret headers out of a dump of a request.

@@ -57,14 +57,6 @@ type requestBody struct {
 	pace func(n int) error
 }
 
-func (u *upload) body(ctx context.Context, off, size int64) *requestBody {
-	b := &requestBody{SectionReader: io.NewSectionReader(u.content, off, size)}
-	if u.opts.Pace != nil {
-		b.pace = func(n int) error { return u.opts.Pace(ctx, n) }
-	}
-	return b
-}
-
 // Read implements io.Reader.
 func (b *requestBody) Read(p []byte) (int, error) {
 	at, err := b.Seek(0, io.SeekCurrent)
@@ -111,12 +103,12 @@ func newSums() *sums {
 }
 
 // newBodySums is for the body of a request.
-func (s *Store) newBodySums() *sums {
+func (b *bucket) newBodySums() *sums {
 	d := newSums()
-	if s.cfg.PutObjectContentMD5 {
+	if b.cfg.PutObjectContentMD5 {
 		d.md5 = md5.New()
 	}
-	if *s.cfg.SignPayload && strings.HasPrefix(s.cfg.Endpoint, "http://") {
+	if *b.cfg.SignPayload && strings.HasPrefix(b.cfg.Endpoint, "http://") {
 		// Over TLS, the SDK leaves the body out of the signature.
 		d.sha256 = sha256.New()
 	}

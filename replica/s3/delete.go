@@ -32,40 +32,9 @@ const (
 	deleteConcurrency = 10
 )
 
-// DeleteLTXFiles deletes one file with a request, and more with one request for
-// 1,000. Then it makes sure that they are gone: stores exist that say so and do
-// nothing.
-func (s *Store) DeleteLTXFiles(ctx context.Context, names ...replica.Name) (err error) {
-	d := &deletion{store: s, failed: map[replica.Name]error{}}
-	var errs []error
-	var valid []replica.Name
-	for _, name := range names {
-		if err := name.Check(); err != nil {
-			errs = append(errs, replica.NewFileError("delete", name, err))
-			continue
-		}
-		valid = append(valid, name)
-	}
-	slices.SortFunc(valid, replica.Name.Compare)
-	valid = slices.Compact(valid)
-	ctx, leave, err := s.enter(ctx)
-	if err == nil {
-		defer func() { err = leave(err) }()
-		err = d.run(ctx, valid)
-	}
-	if err != nil {
-		d.fail(err, valid...)
-	}
-	for _, name := range slices.SortedFunc(maps.Keys(d.failed), replica.Name.Compare) {
-		errs = append(errs, replica.NewFileError("delete", name, d.failed[name]))
-	}
-	return errors.Join(errs...)
-}
-
-// deletion is one call of DeleteLTXFiles.
+// deletion is one call of delete.
 type deletion struct {
-	store *Store
-	at    *session
+	at *session
 
 	mu     sync.Mutex
 	failed map[replica.Name]error // the files that are left, and why
@@ -79,51 +48,49 @@ func (d *deletion) fail(err error, names ...replica.Name) {
 	}
 }
 
-// run deletes files, as far as that can be done. Its error is one for which the
-// store wasn't asked.
-func (d *deletion) run(ctx context.Context, names []replica.Name) (err error) {
-	if d.at, err = d.store.init(ctx); err != nil {
-		return err
-	}
+// delete deletes files, whose names are in order. It returns those that are left,
+// and why.
+func (at *session) delete(ctx context.Context, names []replica.Name) map[replica.Name]error {
+	d := &deletion{at: at, failed: map[replica.Name]error{}}
 	for batch := range slices.Chunk(names, deleteBatch) {
 		deleted, when := d.deleteBatch(ctx, batch)
 		d.confirm(ctx, deleted, when)
 	}
-	return nil
+	return d.failed
 }
 
 // deleteBatch has the store delete files. It returns those that the store says it
 // has deleted, and when that was by the store's clock.
 func (d *deletion) deleteBatch(ctx context.Context, batch []replica.Name) (deleted []replica.Name, when time.Time) {
-	s := d.store
-	if len(batch) == 1 || s.refusesBatches.Load() {
+	at := d.at
+	if len(batch) == 1 || at.lacks(batches) {
 		return d.deleteEach(ctx, batch)
 	}
 	byKey := map[string]replica.Name{}
-	in := &awss3.DeleteObjectsInput{Bucket: &s.cfg.Bucket, Delete: &types.Delete{Quiet: aws.Bool(true)}}
+	in := &awss3.DeleteObjectsInput{Bucket: &at.cfg.Bucket, Delete: &types.Delete{Quiet: aws.Bool(true)}}
 	for _, name := range batch {
 		key := d.at.key(name)
 		byKey[key] = name
 		in.Delete.Objects = append(in.Delete.Objects, types.ObjectIdentifier{Key: &key})
 	}
-	without, withMD5 := s.refusesChecksums.Load(), s.wantsMD5.Load()
-	out, err := d.at.s3.DeleteObjects(ctx, in, s.deleteChecksum)
+	without, withMD5 := at.lacks(uploadChecksums), at.lacks(batchChecksums)
+	out, err := d.at.s3.DeleteObjects(ctx, in, at.deleteChecksum)
 	if err != nil {
 		err = storeError(ctx, "DeleteObjects", err)
 		switch status := answered(err).Status; {
 		case status == http.StatusNotImplemented, status == http.StatusMethodNotAllowed:
-			s.refusesBatches.Store(true)
+			at.learn(batches, err)
 		case refusesHeaders(err) && !without:
-			s.refusesChecksums.Store(true)
+			at.learn(uploadChecksums, err)
 		case refusesForm(err) && !without && !withMD5:
-			s.wantsMD5.Store(true)
+			at.learn(batchChecksums, err)
 		default:
 			d.fail(err, batch...)
 			return nil, time.Time{}
 		}
 		return d.deleteBatch(ctx, batch)
 	}
-	s.sawBucket()
+	at.sawBucket()
 	for _, e := range out.Errors {
 		name, ok := byKey[aws.ToString(e.Key)]
 		code := aws.ToString(e.Code)
@@ -141,13 +108,13 @@ func (d *deletion) deleteBatch(ctx context.Context, batch []replica.Name) (delet
 
 // deleteEach deletes files with a request for each.
 func (d *deletion) deleteEach(ctx context.Context, batch []replica.Name) (deleted []replica.Name, when time.Time) {
-	s := d.store
+	at := d.at
 	var g errgroup.Group
 	g.SetLimit(deleteConcurrency)
 	for _, name := range batch {
 		g.Go(func() error {
 			key := d.at.key(name)
-			out, err := d.at.s3.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &s.cfg.Bucket, Key: &key})
+			out, err := d.at.s3.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &at.cfg.Bucket, Key: &key})
 			if err = storeError(ctx, "DeleteObject", err); err != nil && !isNotFound(err) {
 				d.fail(err, name)
 				return nil
@@ -155,7 +122,7 @@ func (d *deletion) deleteEach(ctx context.Context, batch []replica.Name) (delete
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			if err == nil {
-				s.sawBucket()
+				at.sawBucket()
 				if t, ok := awsmiddleware.GetServerTime(out.ResultMetadata); ok && (when.IsZero() || t.Before(when)) {
 					when = t
 				}
@@ -180,7 +147,7 @@ func (d *deletion) confirm(ctx context.Context, deleted []replica.Name, when tim
 		return when.IsZero() || modified.Before(when.Truncate(time.Second).Add(time.Second))
 	}
 	slices.SortFunc(deleted, replica.Name.Compare)
-	until := time.Now().Add(d.store.cfg.Timeouts.Verify)
+	until := time.Now().Add(d.at.cfg.Timeouts.Verify)
 	for attempt := 1; len(deleted) > 0; attempt++ {
 		find := d.findByListing
 		if len(deleted) <= lookBatch {
@@ -194,7 +161,7 @@ func (d *deletion) confirm(ctx context.Context, deleted []replica.Name, when tim
 		if deleted = there; len(deleted) == 0 {
 			return
 		}
-		err = d.store.pause(ctx, attempt)
+		err = d.at.pause(ctx, attempt)
 		if err != nil || time.Now().After(until) {
 			d.fail(errors.Join(errStillThere, err), deleted...)
 			return
@@ -208,10 +175,10 @@ func (d *deletion) findEach(ctx context.Context, names []replica.Name, isOld fun
 	var g errgroup.Group
 	for i, name := range names {
 		g.Go(func() error {
-			out, err := d.store.head(ctx, d.at, d.at.key(name), false)
+			out, err := d.at.head(ctx, d.at.key(name), false)
 			if err != nil {
 				// A store that finds nothing at all has not deleted anything.
-				if err = d.store.whyMissing(ctx, d.at, err); isNotFound(err) {
+				if err = d.at.whyMissing(ctx, err); isNotFound(err) {
 					return nil
 				}
 				return err
@@ -241,7 +208,7 @@ func (d *deletion) findByListing(ctx context.Context, names []replica.Name, isOl
 		}
 		wanted := names[:n]
 		names = names[n:]
-		err := d.store.listAt(ctx, d.at, level, wanted[0].MinTXID, func(f replica.File) bool {
+		err := d.at.list(ctx, level, wanted[0].MinTXID, func(f replica.File) bool {
 			if _, ok := slices.BinarySearchFunc(wanted, f.Name, replica.Name.Compare); ok && isOld(f.ModTime) {
 				found = append(found, f.Name)
 			}

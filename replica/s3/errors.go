@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -274,6 +275,14 @@ func answered(err error) *StoreError {
 		return e
 	}
 	return &StoreError{}
+}
+
+// answerOf returns the store's answer that an error is about, or nil.
+func answerOf(err error) *http.Response {
+	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && response.Response != nil {
+		return response.Response.Response
+	}
+	return nil
 }
 
 // isNotFound reports whether the store says that there is no such object.

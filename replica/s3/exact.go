@@ -4,10 +4,16 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"os"
+	"time"
 
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ltxfs/ltxfs/internal/ltxfile"
 	"github.com/ltxfs/ltxfs/replica"
 )
 
@@ -26,23 +32,24 @@ type exactFile struct {
 // ahead of the HEADs. A file that has vanished is left out, and one that was replaced
 // is what was found. Any other error ends the listing: another time in the place
 // of the exact one would be a wrong one.
-func (s *Store) listExact(ctx context.Context, level int, opts replica.ListOptions, yield func(replica.File) bool) error {
+func (at *session) listExact(ctx context.Context, level int, opts replica.ListOptions, yield func(replica.File) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	heads := s.cfg.MetadataConcurrency
+	heads := at.cfg.MetadataConcurrency
 	var g errgroup.Group
 	g.SetLimit(heads + 1) // and the listing
 	queue := make(chan *exactFile, exactWindow*heads)
 	g.Go(func() error {
 		defer close(queue)
-		return s.list(ctx, level, opts, func(f replica.File) bool {
+		return at.list(ctx, level, opts.From, func(f replica.File) bool {
 			e := &exactFile{File: f, done: make(chan struct{})}
 			if opts.SetKnownTime(&e.File) {
 				close(e.done)
 			} else {
 				g.Go(func() error {
 					defer close(e.done)
-					e.File, e.err = s.StatLTXFile(ctx, f.Name, replica.StatOptions{ExactTime: true})
+					e.File, e.err = at.stat(ctx, f.Name, true)
+					e.err = replica.NewFileError("stat", f.Name, e.err)
 					return nil
 				})
 			}
@@ -74,4 +81,57 @@ func (s *Store) listExact(ctx context.Context, level int, opts replica.ListOptio
 	}
 	// The listing ends without an error where it waits for the loop.
 	return cmp.Or(listErr, ctx.Err())
+}
+
+// stat asks for a file.
+func (at *session) stat(ctx context.Context, name replica.Name, exact bool) (replica.File, error) {
+	// A file may be replaced between the HEAD and the look at its header, but
+	// hardly again and again.
+	for range 3 {
+		var out *awss3.HeadObjectOutput
+		err := at.find(ctx, name, func(key string) (err error) {
+			out, err = at.head(ctx, key, false)
+			return err
+		})
+		if err != nil {
+			return replica.File{}, err
+		}
+		f := newFile(name, out.ETag, out.LastModified, *out.ContentLength)
+		if !exact {
+			return f, nil
+		}
+		if t, err := time.Parse(time.RFC3339Nano, out.Metadata[metaTimestamp]); err == nil {
+			f.ModTime = t.UTC()
+			return f, nil
+		}
+		f.ModTime, err = at.headerTime(ctx, f)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, replica.ErrReplaced) {
+			return replica.File{}, err
+		}
+	}
+	return replica.File{}, replica.ErrReplaced
+}
+
+// headerTime reads the timestamp in a file's header, or returns the file's time if
+// it has none.
+func (at *session) headerTime(ctx context.Context, f replica.File) (time.Time, error) {
+	if f.Size < ltx.HeaderSize {
+		return f.ModTime, nil
+	}
+	r, err := at.open(ctx, f, 0, ltx.HeaderSize)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer r.Close()
+	head := make([]byte, ltx.HeaderSize)
+	if _, err := io.ReadFull(r, head); err != nil {
+		return time.Time{}, fmt.Errorf("read the header: %w", err)
+	}
+	if t, ok := ltxfile.HeaderTime(head); ok {
+		return t, nil
+	}
+	return f.ModTime, nil
 }

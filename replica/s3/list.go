@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"net/http"
 	"strings"
 
@@ -19,39 +18,9 @@ import (
 // pageSize is how many objects a page of a listing has. S3 gives no more.
 const pageSize = 1000
 
-// LTXFiles lists a level, a page of 1,000 at a time, as the loop gets there. The
-// keys are in the order of TXIDs, and names cost as much as files.
-//
-// ModTime is the time of the last modification, in whole seconds, since a HEAD
-// knows no more of it. With ExactTimes, it is the LTX timestamp, at the cost of a
-// HEAD for each file that isn't Known, many at a time; see StatLTXFile.
-func (s *Store) LTXFiles(ctx context.Context, level int, opts replica.ListOptions) iter.Seq2[replica.File, error] {
-	return func(yield func(replica.File, error) bool) {
-		list := s.list
-		if opts.ExactTimes {
-			list = s.listExact
-		}
-		if err := list(ctx, level, opts, func(f replica.File) bool { return yield(f, nil) }); err != nil {
-			yield(replica.File{}, fmt.Errorf("list level %d: %w", level, s.orClosed(err)))
-		}
-	}
-}
-
 // list calls yield for each file of a level, until it returns false.
-func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, yield func(replica.File) bool) error {
-	if err := replica.CheckLevel(level); err != nil {
-		return err
-	}
-	at, err := s.init(ctx)
-	if err != nil {
-		return err
-	}
-	return s.listAt(ctx, at, level, opts.From, yield)
-}
-
-// listAt is list below a root that needn't be the replica's.
-func (s *Store) listAt(ctx context.Context, at *session, level int, from ltx.TXID, yield func(replica.File) bool) error {
-	l := &listing{store: s, at: at, ctx: ctx, level: level, from: from}
+func (at *session) list(ctx context.Context, level int, from ltx.TXID, yield func(replica.File) bool) error {
+	l := &listing{at: at, ctx: ctx, level: level, from: from}
 	l.begin()
 	for !l.last {
 		page, err := l.next()
@@ -71,8 +40,8 @@ func (s *Store) listAt(ctx context.Context, at *session, level int, from ltx.TXI
 }
 
 // hasFiles reports whether a level has files.
-func (s *Store) hasFiles(ctx context.Context, at *session, level int) (found bool, err error) {
-	err = s.listAt(ctx, at, level, 0, func(replica.File) bool {
+func (at *session) hasFiles(ctx context.Context, level int) (found bool, err error) {
+	err = at.list(ctx, level, 0, func(replica.File) bool {
 		found = true
 		return false
 	})
@@ -81,7 +50,6 @@ func (s *Store) hasFiles(ctx context.Context, at *session, level int) (found boo
 
 // listing lists a level.
 type listing struct {
-	store  *Store
 	at     *session
 	ctx    context.Context
 	level  int
@@ -108,18 +76,18 @@ func (l *listing) begin() {
 
 // next asks for a page, and returns its files.
 func (l *listing) next() ([]replica.File, error) {
-	s := l.store
-	if s.life.Err() != nil {
+	at := l.at
+	if at.life.Err() != nil {
 		return nil, errStoreClosed
 	}
 	in := &awss3.ListObjectsV2Input{
-		Bucket: &s.cfg.Bucket, Prefix: &l.prefix, Delimiter: aws.String("/"), MaxKeys: aws.Int32(pageSize),
+		Bucket: &at.cfg.Bucket, Prefix: &l.prefix, Delimiter: aws.String("/"), MaxKeys: aws.Int32(pageSize),
 		ContinuationToken: l.token,
 	}
 	if l.token == nil && l.after != "" {
 		in.StartAfter = &l.after
 	}
-	out, err := s.listPage(l.ctx, l.at.s3, in)
+	out, err := at.listPage(l.ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -138,35 +106,34 @@ func (l *listing) next() ([]replica.File, error) {
 
 // listPage asks for a page. What answers may be no store: a web server's page
 // must not pass for an empty listing.
-func (s *Store) listPage(ctx context.Context, client *awss3.Client, in *awss3.ListObjectsV2Input) (*awss3.ListObjectsV2Output, error) {
-	out, err := client.ListObjectsV2(ctx, in)
+func (at *session) listPage(ctx context.Context, in *awss3.ListObjectsV2Input) (*awss3.ListObjectsV2Output, error) {
+	out, err := at.s3.ListObjectsV2(ctx, in)
 	if err != nil {
 		if err = storeError(ctx, "ListObjectsV2", err); isNotFound(err) {
 			// Nothing that a listing is of can be missing but the bucket.
-			return nil, fmt.Errorf("bucket %s: %w: check its name and the endpoint", s.cfg.Bucket, ErrNoSuchBucket)
+			return nil, fmt.Errorf("bucket %s: %w: check its name and the endpoint", at.cfg.Bucket, ErrNoSuchBucket)
 		}
 		return nil, err
 	}
 	if out.Name == nil && out.IsTruncated == nil && out.KeyCount == nil && len(out.Contents)+len(out.CommonPrefixes) == 0 {
 		return nil, strange("ListObjectsV2", http.StatusOK, "the answer is not a listing: check the endpoint")
 	}
-	s.sawBucket()
+	at.sawBucket()
 	return out, nil
 }
 
 // rootMoved looks whether the first page shows that the store cleans keys: it has
 // nothing while there is something under the clean root, or it has the clean keys.
 func (l *listing) rootMoved(out *awss3.ListObjectsV2Output) (bool, error) {
-	s := l.store
 	if _, doubtful := l.at.rootNow(); l.any || !doubtful {
 		return false, nil
 	}
 	if len(out.Contents) == 0 {
-		return s.rootByListing(l.ctx, l.at, l.level)
+		return l.at.rootByListing(l.ctx, l.level)
 	}
 	key := aws.ToString(out.Contents[0].Key)
-	clean := cleanRoot(s.cfg.Path) + l.at.layout.LevelDir(l.level) + "/"
-	return !strings.HasPrefix(key, l.prefix) && strings.HasPrefix(key, clean) && s.rootByOther(l.at), nil
+	clean := cleanRoot(l.at.cfg.Path) + l.at.layout.LevelDir(l.level) + "/"
+	return !strings.HasPrefix(key, l.prefix) && strings.HasPrefix(key, clean) && l.at.rootByOther(), nil
 }
 
 // files are those of a page.

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3/config"
@@ -22,18 +20,18 @@ var ErrInside = errors.New("this is a directory in a replica")
 
 // region returns the bucket's region: the one given, or for AWS the one that a
 // HEAD of the bucket names.
-func (s *Store) region(ctx context.Context) (string, error) {
-	if s.cfg.Region != "" {
-		return s.cfg.Region, nil
+func (b *bucket) region(ctx context.Context) (string, error) {
+	if b.cfg.Region != "" {
+		return b.cfg.Region, nil
 	}
-	if s.cfg.Endpoint != "" || strings.HasPrefix(s.cfg.Bucket, "arn:") {
+	if b.cfg.Endpoint != "" || strings.HasPrefix(b.cfg.Bucket, "arn:") {
 		return config.DefaultRegion, nil
 	}
-	client, err := s.connect(ctx, "") // AWS_REGION, or the default one
+	client, err := b.connect(ctx, "") // AWS_REGION, or the default one
 	if err != nil {
 		return "", err
 	}
-	out, err := client.HeadBucket(ctx, &awss3.HeadBucketInput{Bucket: &s.cfg.Bucket})
+	out, err := client.HeadBucket(ctx, &awss3.HeadBucketInput{Bucket: &b.cfg.Bucket})
 	if err == nil {
 		if region := aws.ToString(out.BucketRegion); region != "" {
 			return region, nil
@@ -47,17 +45,9 @@ func (s *Store) region(ctx context.Context) (string, error) {
 		}
 	}
 	if err = storeError(ctx, "HeadBucket", err); isNotFound(err) {
-		err = fmt.Errorf("bucket %s: %w: check its name", s.cfg.Bucket, ErrNoSuchBucket)
+		err = fmt.Errorf("bucket %s: %w: check its name", b.cfg.Bucket, ErrNoSuchBucket)
 	}
 	return "", fmt.Errorf("find the bucket's region: %w", err)
-}
-
-// answerOf returns the store's answer that an error is about, or nil.
-func answerOf(err error) *http.Response {
-	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && response.Response != nil {
-		return response.Response.Response
-	}
-	return nil
 }
 
 func (at *session) String() string { return fmt.Sprintf("%s at %q", at.layout, at.root) }
@@ -67,48 +57,48 @@ func (at *session) String() string { return fmt.Sprintf("%s at %q", at.layout, a
 // The names below a prefix, as of a file system's directories, tell nearly
 // always, at the cost of one request or two. Only where they leave a choice are
 // files looked for.
-func (s *Store) findReplica(ctx context.Context, client *awss3.Client) (*session, error) {
-	clean := cleanRoot(s.cfg.Path)
-	top, err := s.below(ctx, client, clean)
+func (at *session) findReplica(ctx context.Context) (*session, error) {
+	clean := cleanRoot(at.cfg.Path)
+	top, err := at.below(ctx, clean)
 	if err != nil {
 		return nil, err
 	}
 	var places []*session
-	for _, root := range roots(s.cfg.Path) {
+	for _, root := range roots(at.cfg.Path) {
 		names := top
 		if root != clean {
 			// At the root of a bucket, the first names tell of the other forms.
 			if clean == "" && !top.more && !top.has(strings.TrimSuffix(root, "/")) {
 				continue
 			}
-			if names, err = s.below(ctx, client, root); refusesForm(err) {
+			if names, err = at.below(ctx, root); refusesForm(err) {
 				continue
 			} else if err != nil {
 				return nil, err
 			}
 		}
-		layouts, err := s.layoutsIn(ctx, client, root, names)
+		layouts, err := at.layoutsIn(ctx, root, names)
 		if err != nil {
 			return nil, err
 		}
 		for _, l := range layouts {
-			if s.cfg.Layout.IsZero() || l == s.cfg.Layout {
-				places = append(places, &session{s3: client, layout: l, root: root})
+			if at.cfg.Layout.IsZero() || l == at.cfg.Layout {
+				places = append(places, at.with(l, root))
 			}
 		}
 	}
 	if len(places) > 1 {
-		if places, err = s.withFiles(ctx, places); err != nil {
+		if places, err = at.withFiles(ctx, places); err != nil {
 			return nil, err
 		}
 	}
 	switch len(places) {
 	case 0:
-		at, err := s.emptyReplica(ctx, client)
+		empty, err := at.emptyReplica(ctx)
 		if err == nil {
-			err = s.nothingThere(top)
+			err = at.nothingThere(top)
 		}
-		return at, err
+		return empty, err
 	case 1:
 		return places[0], nil
 	}
@@ -118,49 +108,69 @@ func (s *Store) findReplica(ctx context.Context, client *awss3.Client) (*session
 
 // withFiles returns the places that have LTX files. Of several that differ by their
 // roots alone, it is the one that Litestream would use.
-func (s *Store) withFiles(ctx context.Context, places []*session) (found []*session, err error) {
+func (at *session) withFiles(ctx context.Context, places []*session) (found []*session, err error) {
 	mixed, own := false, -1
-	for _, at := range places {
+	for _, place := range places {
 		ok := false
 		for level := replica.MinLevel; level <= replica.MaxLevel && !ok; level++ {
-			if ok, err = s.hasFiles(ctx, at, level); err != nil {
+			if ok, err = place.hasFiles(ctx, level); err != nil {
 				return nil, err
 			}
 		}
 		if !ok {
 			continue
 		}
-		if at.root == litestreamRoot(s.cfg.Path) {
+		if place.root == litestreamRoot(at.cfg.Path) {
 			own = len(found)
 		}
-		found = append(found, at)
-		mixed = mixed || at.layout != found[0].layout
+		found = append(found, place)
+		mixed = mixed || place.layout != found[0].layout
 	}
 	if len(found) < 2 || mixed || own < 0 {
 		return found, nil
 	}
-	s.log().Warn("the bucket has LTX files in several places; going on with the one of this URL", "root", found[own].root, "all", found)
+	at.log().Warn("the bucket has LTX files in several places; going on with the one of this URL", "root", found[own].root, "all", found)
 	return found[own : own+1], nil
+}
+
+// emptyReplica is a replica that has no files yet. Its root is Litestream's, so
+// that Litestream finds what is written, unless the store refuses such keys.
+func (at *session) emptyReplica(ctx context.Context) (*session, error) {
+	layout := at.cfg.Layout
+	if layout.IsZero() {
+		layout = replica.LitestreamS3
+	}
+	empty, clean := at.with(layout, litestreamRoot(at.cfg.Path)), cleanRoot(at.cfg.Path)
+	if empty.root == clean {
+		return empty, nil
+	}
+	_, err := at.below(ctx, empty.root)
+	if refusesForm(err) {
+		empty.root, err = clean, nil
+	} else {
+		empty.doubtful = true
+	}
+	return empty, err
 }
 
 // nothingThere says what may be wrong where no replica is: the URL may be that
 // of a directory in one, or of one above several.
-func (s *Store) nothingThere(top names) error {
-	here := s.cfg.String()
-	if top.files && cleanRoot(s.cfg.Path) != "" {
-		parent := path.Dir(strings.Trim(s.cfg.Path, "/"))
+func (at *session) nothingThere(top names) error {
+	here := at.cfg.String()
+	if top.files && cleanRoot(at.cfg.Path) != "" {
+		parent := path.Dir(strings.Trim(at.cfg.Path, "/"))
 		if path.Base(parent) == "ltx" {
 			parent = path.Dir(parent)
 		}
-		return fmt.Errorf("%w: did you mean s3://%s", ErrInside, path.Join(s.cfg.Bucket, parent))
+		return fmt.Errorf("%w: did you mean s3://%s", ErrInside, path.Join(at.cfg.Bucket, parent))
 	}
 	if len(top.dirs) > 0 {
 		const most = 3
 		below := strings.Join(top.dirs[:min(len(top.dirs), most)], ", ")
-		s.log().Warn("no LTX files here, but names below: did you mean one of them?", "replica", here, "below", below)
+		at.log().Warn("no LTX files here, but names below: did you mean one of them?", "replica", here, "below", below)
 		return nil
 	}
-	s.log().Info("the replica has no LTX files yet", "replica", here)
+	at.log().Info("the replica has no LTX files yet", "replica", here)
 	return nil
 }
 
@@ -177,12 +187,12 @@ func (n names) has(dir string) bool {
 }
 
 // below lists one page of what a prefix has below it.
-func (s *Store) below(ctx context.Context, client *awss3.Client, prefix string) (names, error) {
-	in := &awss3.ListObjectsV2Input{Bucket: &s.cfg.Bucket, Delimiter: aws.String("/")}
+func (at *session) below(ctx context.Context, prefix string) (names, error) {
+	in := &awss3.ListObjectsV2Input{Bucket: &at.cfg.Bucket, Delimiter: aws.String("/")}
 	if prefix != "" {
 		in.Prefix = &prefix
 	}
-	out, err := s.listPage(ctx, client, in)
+	out, err := at.listPage(ctx, in)
 	if err != nil {
 		return names{}, err
 	}
@@ -202,11 +212,11 @@ func (s *Store) below(ctx context.Context, client *awss3.Client, prefix string) 
 }
 
 // layoutsIn returns the layouts whose directories are below a root.
-func (s *Store) layoutsIn(ctx context.Context, client *awss3.Client, root string, top names) ([]replica.Layout, error) {
+func (at *session) layoutsIn(ctx context.Context, root string, top names) ([]replica.Layout, error) {
 	if top.more {
 		// One page doesn't tell what comes later in the alphabet.
 		for _, prefix := range []string{"00", "ltx", "snapshots"} {
-			n, err := s.below(ctx, client, root+prefix)
+			n, err := at.below(ctx, root+prefix)
 			if err != nil {
 				return nil, err
 			}
@@ -221,7 +231,7 @@ func (s *Store) layoutsIn(ctx context.Context, client *awss3.Client, root string
 		if n, ok := dirs[dir]; ok {
 			return n, nil
 		}
-		n, err := s.below(ctx, client, root+dir)
+		n, err := at.below(ctx, root+dir)
 		dirs[dir] = n
 		return n, err
 	}

@@ -12,15 +12,15 @@ import (
 )
 
 // addMiddleware changes requests into what the store takes.
-func (s *Store) addMiddleware(stack *middleware.Stack) error {
-	cfg := s.cfg
+func (b *bucket) addMiddleware(stack *middleware.Stack) error {
+	cfg := b.cfg
 	if err := rememberAttempts(stack); err != nil {
 		return err
 	}
 	if err := capAnswers(stack); err != nil {
 		return err
 	}
-	for name, value := range s.headers(stack.ID()) {
+	for name, value := range b.headers(stack.ID()) {
 		if err := smithyhttp.SetHeaderValue(name, value)(stack); err != nil {
 			return err
 		}
@@ -38,8 +38,8 @@ func (s *Store) addMiddleware(stack *middleware.Stack) error {
 }
 
 // headers are what every request of an operation has, as it is configured.
-func (s *Store) headers(operation string) map[string]string {
-	cfg := s.cfg
+func (b *bucket) headers(operation string) map[string]string {
+	cfg := b.cfg
 	all := map[string]string{}
 	if cfg.ConsistentReads {
 		all["X-Tigris-Consistent"] = "true"
@@ -84,11 +84,11 @@ func unsignedPayload(stack *middleware.Stack) error {
 // deleteChecksum gives a request that deletes many objects the checksum that the
 // protocol wants: the newer header, or for stores that refuse that, or take the
 // older one alone, Content-MD5.
-func (s *Store) deleteChecksum(o *awss3.Options) {
-	if s.refusesChecksums.Load() || s.wantsMD5.Load() {
+func (b *bucket) deleteChecksum(o *awss3.Options) {
+	if b.lacks(uploadChecksums) || b.lacks(batchChecksums) {
 		o.APIOptions = append(o.APIOptions, smithyhttp.AddContentChecksumMiddleware)
 	}
-	if s.refusesChecksums.Load() {
+	if b.lacks(uploadChecksums) {
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 			// An operation without them needs nothing removed.
 			_, _ = stack.Initialize.Remove("AWSChecksum:SetupInputContext")

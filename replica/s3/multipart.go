@@ -28,9 +28,9 @@ var errNoSuchUpload = errors.New("no such upload")
 // multipart sends the content in parts, many at a time. If that fails, it leaves
 // none.
 func (u *upload) multipart(ctx context.Context) error {
-	s := u.store
-	in := &awss3.CreateMultipartUploadInput{Bucket: &s.cfg.Bucket, Key: &u.key, Metadata: u.metadata()}
-	checksums := !s.refusesChecksums.Load()
+	at := u.at
+	in := &awss3.CreateMultipartUploadInput{Bucket: &at.cfg.Bucket, Key: &u.key, Metadata: u.metadata()}
+	checksums := !u.lacks(uploadChecksums)
 	if checksums {
 		in.ChecksumAlgorithm, in.ChecksumType = types.ChecksumAlgorithmCrc64nvme, types.ChecksumTypeFullObject
 	}
@@ -54,7 +54,7 @@ func (u *upload) multipart(ctx context.Context) error {
 
 // partSize is the configured one, or as much more as the number of parts takes.
 func (u *upload) partSize() int64 {
-	size := u.store.cfg.PartSize
+	size := u.at.cfg.PartSize
 	least := (u.content.Size() + maxParts - 1) / maxParts
 	if least > size {
 		size = (least + partUnit - 1) / partUnit * partUnit
@@ -77,7 +77,7 @@ type parts struct {
 // whether the store takes it after the upload was aborted.
 func (p *parts) send(ctx context.Context) error {
 	var g errgroup.Group
-	g.SetLimit(p.store.cfg.Concurrency)
+	g.SetLimit(p.at.cfg.Concurrency)
 	err := p.sendEach(ctx, &g)
 	// What the store said comes before the end of the context that it caused.
 	if gerr := g.Wait(); gerr != nil {
@@ -101,7 +101,7 @@ func (p *parts) sendEach(ctx context.Context, g *errgroup.Group) error {
 		}
 		off := int64(i) * most
 		size := min(most, whole-off)
-		digest := p.store.newBodySums()
+		digest := p.at.newBodySums()
 		if err := sum(p.content, off, size, digest, p.sums); err != nil {
 			return err
 		}
@@ -113,7 +113,7 @@ func (p *parts) sendEach(ctx context.Context, g *errgroup.Group) error {
 func (p *parts) sendPart(ctx context.Context, i int, body *requestBody, digest *sums) error {
 	n := aws.Int32(int32(i + 1))
 	in := &awss3.UploadPartInput{
-		Bucket: &p.store.cfg.Bucket, Key: &p.key, UploadId: &p.id, PartNumber: n,
+		Bucket: &p.at.cfg.Bucket, Key: &p.key, UploadId: &p.id, PartNumber: n,
 		Body: body, ContentLength: aws.Int64(digest.size), ContentMD5: digest.MD5(),
 	}
 	if p.checksums {
@@ -130,9 +130,9 @@ func (p *parts) sendPart(ctx context.Context, i int, body *requestBody, digest *
 
 // complete makes the object of the parts.
 func (p *parts) complete(ctx context.Context) error {
-	s := p.store
+	at := p.at
 	in := &awss3.CompleteMultipartUploadInput{
-		Bucket: &s.cfg.Bucket, Key: &p.key, UploadId: &p.id, IfNoneMatch: p.ifNoneMatch(),
+		Bucket: &at.cfg.Bucket, Key: &p.key, UploadId: &p.id, IfNoneMatch: p.ifNoneMatch(),
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: p.sent},
 	}
 	if p.checksums {
@@ -141,9 +141,9 @@ func (p *parts) complete(ctx context.Context) error {
 	if done, err := p.lookFirst(ctx); done || err != nil {
 		return err
 	}
-	out, err := p.at.s3.CompleteMultipartUpload(ctx, in, s.patiently)
+	out, err := p.at.s3.CompleteMultipartUpload(ctx, in, at.patiently)
 	if err == nil && aws.ToString(out.ETag) != "" {
-		s.sawBucket()
+		at.sawBucket()
 		p.done(out.ETag, out.ResultMetadata)
 		return nil
 	}
@@ -151,7 +151,7 @@ func (p *parts) complete(ctx context.Context) error {
 		err = strange("CompleteMultipartUpload", http.StatusOK, "the answer names no ETag, and may be no store's")
 	}
 	// The store may have completed it all the same, and its answer been lost.
-	if head, herr := s.head(ctx, p.at, p.key, false); herr == nil && head.Metadata[metaWriteID] == p.upload.id {
+	if head, herr := at.head(ctx, p.key, false); herr == nil && head.Metadata[metaWriteID] == p.upload.id {
 		p.done(head.ETag, head.ResultMetadata)
 		return nil
 	}
@@ -164,18 +164,18 @@ type unfinished struct{ key, id string }
 // abort aborts an upload that has failed. It has a deadline of its own, since the
 // context of the upload may have ended.
 func (u *upload) abort(ctx context.Context, id string) {
-	s := u.store
+	at := u.at
 	// Of a part that was broken off on its way, S3 says that it may arrive after
 	// the upload was aborted, and that to abort once more removes it.
 	cutOff := ctx.Err() != nil
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeouts.CleanUp)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), at.cfg.Timeouts.CleanUp)
 	defer cancel()
-	err := s.abort(ctx, u.at, unfinished{u.key, id})
+	err := at.abort(ctx, unfinished{u.key, id})
 	if err == nil && cutOff {
-		err = s.abort(ctx, u.at, unfinished{u.key, id})
+		err = at.abort(ctx, unfinished{u.key, id})
 	}
 	if err != nil {
-		s.log().Warn("parts of a failed upload are left in the bucket; they go with the next failed upload or at the end, "+
+		at.log().Warn("parts of a failed upload are left in the bucket; they go with the next failed upload or at the end, "+
 			"or by a lifecycle rule for unfinished uploads", "key", u.key, "upload", id, "error", err)
 	}
 }
@@ -183,21 +183,21 @@ func (u *upload) abort(ctx context.Context, id string) {
 // abort aborts uploads, and those that could not be aborted before: their parts
 // cost money, and nobody sees them. What it can't abort, it keeps for the next
 // try.
-func (s *Store) abort(ctx context.Context, at *session, uploads ...unfinished) error {
-	s.mu.Lock()
-	uploads = append(s.abandoned, uploads...)
-	s.abandoned = nil
-	s.mu.Unlock()
+func (at *session) abort(ctx context.Context, uploads ...unfinished) error {
+	at.undone.Lock()
+	uploads = append(at.abandoned, uploads...)
+	at.abandoned = nil
+	at.undone.Unlock()
 	var errs []error
 	for _, u := range uploads {
-		_, err := at.s3.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &s.cfg.Bucket, Key: &u.key, UploadId: &u.id})
+		_, err := at.s3.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &at.cfg.Bucket, Key: &u.key, UploadId: &u.id})
 		if err = storeError(ctx, "AbortMultipartUpload", err); err == nil || errors.Is(err, errNoSuchUpload) || isNotFound(err) {
 			continue
 		}
 		errs = append(errs, fmt.Errorf("abort the upload of %s: %w", u.key, err))
-		s.mu.Lock()
-		s.abandoned = append(s.abandoned, u)
-		s.mu.Unlock()
+		at.undone.Lock()
+		at.abandoned = append(at.abandoned, u)
+		at.undone.Unlock()
 	}
 	return errors.Join(errs...)
 }

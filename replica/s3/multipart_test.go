@@ -212,7 +212,7 @@ func TestMultipartPartSize(t *testing.T) {
 		0: part, part: part, maxParts * part: part, maxParts*part + 1: 6 << 20, maxParts * (6 << 20): 6 << 20, maxParts*(6<<20) + 1: 7 << 20,
 		5 << 40: 525 << 20,
 	} {
-		u := &upload{store: c, content: io.NewSectionReader(strings.NewReader(""), 0, size)}
+		u := &upload{at: &session{bucket: c.bucket}, content: io.NewSectionReader(strings.NewReader(""), 0, size)}
 		got := u.partSize()
 		require.Equal(t, want, got, size)
 		require.LessOrEqual(t, (size+got-1)/got, int64(maxParts))

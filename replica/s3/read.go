@@ -24,56 +24,45 @@ var errPrecondition = errors.New("the precondition doesn't hold")
 // anySize is the size in a version that is known by its ETag alone.
 const anySize = -1
 
-// OpenLTXFile reads a range with one GET, and one version by If-Match on its ETag.
-// Without a version it reads the file as it is when it is opened. What breaks on
-// the way is asked for again, of the same version.
-//
-// A version without an ETag is one of a store that gives none. Its size and its
-// time of modification must be those that it had; within a second, they don't
-// tell two files of one size apart.
-func (s *Store) OpenLTXFile(ctx context.Context, f replica.File, offset, size int64) (io.ReadCloser, error) {
-	r, err := s.open(ctx, f, offset, size)
-	if err != nil {
-		return nil, replica.NewFileError("open", f.Name, err)
-	}
-	return r, nil
+// maxResumes is how often at least an answer is asked for again that gives not a
+// byte more; a store that repeats requests more often does so here, too. One that
+// gives some may be resumed for as long as its context lasts.
+const maxResumes = 5
+
+// reader reads a range of an object. If the answer breaks off, it asks for the
+// rest, of the same version.
+type reader struct {
+	at      *session
+	ctx     context.Context
+	key     string
+	name    replica.Name
+	version replica.Version // from the first answer on, what is read
+
+	body    io.ReadCloser // of the last answer
+	off     int64         // of the next byte
+	left    int64         // bytes to come, unless toEnd
+	toEnd   bool          // before the first answer: all that the object has
+	resumes int           // since the last byte
+	err     error
 }
 
-func (s *Store) open(ctx context.Context, f replica.File, offset, size int64) (*reader, error) {
+// open asks for a range of a file.
+func (at *session) open(ctx context.Context, f replica.File, offset, size int64) (*reader, error) {
 	if err := replica.CheckRange(offset, size); err != nil {
 		return nil, err
 	}
 	// A range that no number can name the end of has none.
 	toEnd := size == 0 || size > math.MaxInt64-offset
-	r := &reader{store: s, ctx: ctx, name: f.Name, version: f.Version, off: offset, left: size, toEnd: toEnd}
-	return r, s.find(ctx, f.Name, func(at *session, key string) error {
-		r.at, r.key = at, key
+	r := &reader{at: at, ctx: ctx, name: f.Name, version: f.Version, off: offset, left: size, toEnd: toEnd}
+	return r, at.find(ctx, f.Name, func(key string) error {
+		r.key = key
 		return r.get()
 	})
 }
 
-// find asks for a file, and once more under its new key if the root has moved.
-func (s *Store) find(ctx context.Context, name replica.Name, ask func(at *session, key string) error) error {
-	if err := name.Check(); err != nil {
-		return err
-	}
-	at, err := s.init(ctx)
-	if err != nil {
-		return err
-	}
-	if err = ask(at, at.key(name)); isNotFound(err) {
-		if moved, merr := s.rootByListing(ctx, at, name.Level); merr != nil {
-			return merr
-		} else if moved {
-			err = ask(at, at.key(name))
-		}
-	}
-	return s.whyMissing(ctx, at, err)
-}
-
 // get asks for what is left of the range.
 func (r *reader) get() error {
-	in := &awss3.GetObjectInput{Bucket: &r.store.cfg.Bucket, Key: &r.key}
+	in := &awss3.GetObjectInput{Bucket: &r.at.cfg.Bucket, Key: &r.key}
 	if r.version.ETag != "" {
 		in.IfMatch = &r.version.ETag
 	}
@@ -94,7 +83,7 @@ func (r *reader) get() error {
 		}
 		return err
 	}
-	r.store.sawBucket()
+	r.at.sawBucket()
 	if err := r.accept(out, ranged); err != nil {
 		_ = out.Body.Close() // it has an error already
 		return err
@@ -193,7 +182,7 @@ func parseNumber(s string) (int64, error) {
 // pastEnd is for a range that the store says is outside of the object. That is an
 // empty answer if it is, and else a mistake of the store.
 func (r *reader) pastEnd() error {
-	out, err := r.store.head(r.ctx, r.at, r.key, false)
+	out, err := r.at.head(r.ctx, r.key, false)
 	if err != nil {
 		return err
 	}
@@ -208,3 +197,90 @@ func (r *reader) pastEnd() error {
 	r.version, r.body, r.left, r.toEnd = got, io.NopCloser(bytes.NewReader(nil)), 0, false
 	return nil
 }
+
+// Read implements io.Reader. It returns io.EOF only once all bytes are there.
+func (r *reader) Read(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := r.read(p)
+	if err == io.EOF {
+		r.err = err
+	} else {
+		r.err = replica.NewFileError("read", r.name, err)
+	}
+	return n, r.err
+}
+
+func (r *reader) read(p []byte) (int, error) {
+	for {
+		if err := r.ctx.Err(); err != nil {
+			return 0, err
+		}
+		if r.left == 0 {
+			return 0, io.EOF
+		}
+		n, err := r.body.Read(p[:min(int64(len(p)), r.left)])
+		r.off += int64(n)
+		r.left -= int64(n)
+		if n > 0 {
+			r.resumes = 0
+			return n, nil // what went wrong besides comes again
+		}
+		if err == nil {
+			continue
+		}
+		if err := r.resume(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// resume asks for the rest, after an answer has ended too early because of cause.
+func (r *reader) resume(cause error) error {
+	if errors.Is(cause, io.EOF) {
+		cause = io.ErrUnexpectedEOF
+	}
+	at := r.at
+	if err := r.ctx.Err(); err != nil {
+		return err
+	}
+	if at.life.Err() != nil {
+		return errStoreClosed
+	}
+	most := max(maxResumes, at.cfg.Retry.Attempts)
+	if r.resumes++; r.resumes > most {
+		return fmt.Errorf("the answer broke off at %d, %d times: %w", r.off, most, storeError(r.ctx, "GetObject", cause))
+	}
+	if r.version.ETag == "" {
+		return fmt.Errorf("the answer broke off at %d, and without an ETag nothing tells whether the rest is of the same object: %w",
+			r.off, storeError(r.ctx, "GetObject", cause))
+	}
+	at.log().Debug("the answer broke off; asking for the rest", "key", r.key, "offset", r.off, "left", r.left, "error", rootText(cause))
+	_ = r.body.Close() // it is broken
+	if r.resumes > 1 {
+		if err := at.pause(r.ctx, r.resumes); err != nil {
+			return err
+		}
+	}
+	return r.get()
+}
+
+// Close implements io.Closer.
+func (r *reader) Close() error {
+	if r.body == nil {
+		return nil
+	}
+	_ = r.body.Close() // of what was read, all is known
+	r.body = nil
+	if r.err == nil {
+		r.err = errClosed
+	}
+	return nil
+}
+
+// errClosed is returned by Read after Close.
+var errClosed = errors.New("read after close")

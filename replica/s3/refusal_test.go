@@ -67,9 +67,9 @@ func TestRefusedConditions(t *testing.T) {
 				_, err := c.WriteLTXFile(t.Context(), nth(1), bytes.NewReader(data), replica.WriteOptions{Exclusive: true})
 				require.NoError(t, err)
 				require.Equal(t, want, trimmed(s.ops()[before:]))
-				require.Equal(t, tt.conditions, c.refusesConditions.Load())
+				require.Equal(t, tt.conditions, c.lacks(conditions))
 			}
-			require.Equal(t, tt.checksums || len(tt.unknown) == 2, c.refusesChecksums.Load())
+			require.Equal(t, tt.checksums || len(tt.unknown) == 2, c.lacks(uploadChecksums))
 
 			// What is there is not replaced.
 			before := len(s.ops())
@@ -95,8 +95,8 @@ func TestRefusedForAnotherReason(t *testing.T) {
 	_, err := c.WriteLTXFile(t.Context(), nth(1), bytes.NewReader(bytesOf(10)), replica.WriteOptions{Exclusive: true})
 	require.ErrorContains(t, err, "NotImplemented")
 	require.Equal(t, "PUT PUT HEAD PUT", s.ops())
-	require.False(t, c.refusesChecksums.Load())
-	require.False(t, c.refusesConditions.Load())
+	require.False(t, c.lacks(uploadChecksums))
+	require.False(t, c.lacks(conditions))
 
 	// Where nothing is left to leave out, nothing is tried again.
 	s = serve(t, answers{"PUT": refuse(501, "NotImplemented")})

@@ -76,8 +76,8 @@ func isRetryable(err error) aws.Ternary {
 // newRetryer repeats requests as r says. The SDK's own token bucket is left out:
 // it is empty after some failures, and then fails what a patient client would
 // get. A store that was closed repeats nothing.
-func (s *Store) newRetryer() aws.Retryer {
-	r := s.cfg.Retry
+func (b *bucket) newRetryer() aws.Retryer {
+	r := b.cfg.Retry
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = r.Attempts
 		o.RateLimiter = ratelimit.None
@@ -86,7 +86,7 @@ func (s *Store) newRetryer() aws.Retryer {
 		})
 		o.Retryables = []retry.IsErrorRetryable{
 			retry.IsErrorRetryableFunc(func(error) aws.Ternary {
-				if s.life.Err() != nil {
+				if b.life.Err() != nil {
 					return aws.FalseTernary
 				}
 				return aws.UnknownTernary
@@ -110,8 +110,8 @@ func delay(r config.Retry, attempt int) time.Duration {
 }
 
 // pause waits before another attempt, or returns the context's error.
-func (s *Store) pause(ctx context.Context, attempt int) error {
-	timer := time.NewTimer(delay(s.cfg.Retry, attempt))
+func (b *bucket) pause(ctx context.Context, attempt int) error {
+	timer := time.NewTimer(delay(b.cfg.Retry, attempt))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -16,6 +16,7 @@ import (
 
 // session is what is known of a store once it is ready.
 type session struct {
+	*bucket
 	s3     *awss3.Client
 	layout replica.Layout
 
@@ -26,6 +27,15 @@ type session struct {
 	// has shown yet what this store does. written is set once this store has
 	// begun to write under it.
 	doubtful, written bool
+
+	// abandoned are uploads that could not be aborted, for the next try.
+	undone    sync.Mutex
+	abandoned []unfinished
+}
+
+// with is a session for another place in the bucket.
+func (at *session) with(layout replica.Layout, root string) *session {
+	return &session{bucket: at.bucket, s3: at.s3, layout: layout, root: root}
 }
 
 // levelPrefix is what the keys of a level's files begin with.
@@ -78,41 +88,21 @@ func cleanRoot(p string) string {
 	return p + "/"
 }
 
-// emptyReplica is a replica that has no files yet. Its root is Litestream's, so
-// that Litestream finds what is written, unless the store refuses such keys.
-func (s *Store) emptyReplica(ctx context.Context, client *awss3.Client) (*session, error) {
-	at := &session{s3: client, layout: s.cfg.Layout, root: litestreamRoot(s.cfg.Path)}
-	if at.layout.IsZero() {
-		at.layout = replica.LitestreamS3
-	}
-	clean := cleanRoot(s.cfg.Path)
-	if at.root == clean {
-		return at, nil
-	}
-	_, err := s.below(ctx, client, at.root)
-	if refusesForm(err) {
-		at.root, err = clean, nil
-	} else {
-		at.doubtful = true
-	}
-	return at, err
-}
-
 // rootByWrite looks, after a write to a doubtful root, under which key the store
 // lists the file. Where it lists the clean one, it has cleaned the key, and the
 // clean root is the one to use. A store that lists neither yet is asked again next
 // time.
-func (s *Store) rootByWrite(ctx context.Context, at *session, name replica.Name) error {
+func (at *session) rootByWrite(ctx context.Context, name replica.Name) error {
 	root, doubtful := at.rootNow()
 	if !doubtful {
 		return nil
 	}
-	for _, root := range []string{root, cleanRoot(s.cfg.Path)} {
+	for _, root := range []string{root, cleanRoot(at.cfg.Path)} {
 		key := root + at.layout.LevelDir(name.Level) + "/" + name.Base()
 		// Not one key at most: MinIO then answers by looking the key up, which
 		// tells nothing of how it lists it.
-		in := &awss3.ListObjectsV2Input{Bucket: &s.cfg.Bucket, Prefix: &key, MaxKeys: aws.Int32(2)}
-		out, err := s.listPage(ctx, at.s3, in)
+		in := &awss3.ListObjectsV2Input{Bucket: &at.cfg.Bucket, Prefix: &key, MaxKeys: aws.Int32(2)}
+		out, err := at.listPage(ctx, in)
 		if refusesForm(err) {
 			continue
 		} else if err != nil {
@@ -121,7 +111,7 @@ func (s *Store) rootByWrite(ctx context.Context, at *session, name replica.Name)
 		if slices.ContainsFunc(out.Contents, func(o types.Object) bool { return aws.ToString(o.Key) == key }) {
 			at.mu.Lock()
 			defer at.mu.Unlock()
-			s.endDoubt(at, root)
+			at.endDoubt(root)
 			return nil
 		}
 	}
@@ -131,33 +121,33 @@ func (s *Store) rootByWrite(ctx context.Context, at *session, name replica.Name)
 // rootByListing looks, where there is nothing under a doubtful root, whether there
 // are files under the clean one: another writer's, which the store has cleaned the
 // keys of. moved is true if so: then what wasn't found has another key now.
-func (s *Store) rootByListing(ctx context.Context, at *session, level int) (moved bool, err error) {
+func (at *session) rootByListing(ctx context.Context, level int) (moved bool, err error) {
 	if _, doubtful := at.rootNow(); !doubtful {
 		return false, nil
 	}
-	ok, err := s.hasFiles(ctx, &session{s3: at.s3, layout: at.layout, root: cleanRoot(s.cfg.Path)}, level)
+	ok, err := at.with(at.layout, cleanRoot(at.cfg.Path)).hasFiles(ctx, level)
 	if refusesForm(err) {
 		err = nil
 	}
-	return ok && s.rootByOther(at), err
+	return ok && at.rootByOther(), err
 }
 
 // rootByOther ends the doubt by what another writer has under the clean root,
 // unless this store has begun to write: then its own file tells.
-func (s *Store) rootByOther(at *session) (moved bool) {
+func (at *session) rootByOther() (moved bool) {
 	at.mu.Lock()
 	defer at.mu.Unlock()
 	if at.written || !at.doubtful {
 		return false
 	}
-	s.endDoubt(at, cleanRoot(s.cfg.Path))
+	at.endDoubt(cleanRoot(at.cfg.Path))
 	return true
 }
 
 // endDoubt is called with at locked.
-func (s *Store) endDoubt(at *session, root string) {
+func (at *session) endDoubt(root string) {
 	if at.root != root {
-		s.log().Info("the store changes keys; going on with what it makes of them", "root", at.root, "becomes", root)
+		at.log().Info("the store changes keys; going on with what it makes of them", "root", at.root, "becomes", root)
 	}
 	at.root, at.doubtful = root, false
 }

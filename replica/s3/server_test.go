@@ -348,7 +348,7 @@ func ready(tb testing.TB, c *Store, region string) {
 	tb.Helper()
 	client, err := c.connect(tb.Context(), region)
 	require.NoError(tb, err)
-	c.ready.Store(&session{s3: client, layout: replica.LitestreamS3, root: testRoot})
+	c.ready.Store(&session{bucket: c.bucket, s3: client, layout: replica.LitestreamS3, root: testRoot})
 	c.sawBucket()
 }
 

@@ -205,8 +205,8 @@ func TestDebugMode(t *testing.T) {
 func TestSDKLogger(t *testing.T) {
 	s := serve(t, nil)
 	c, log := s.unready(t)
-	sdkLogger{c}.Logf(logging.Warn, "careful %d", 1)
-	sdkLogger{c}.Logf(logging.Debug, "by the way")
+	sdkLogger{c.bucket}.Logf(logging.Warn, "careful %d", 1)
+	sdkLogger{c.bucket}.Logf(logging.Debug, "by the way")
 	require.Contains(t, log.String(), `level=WARN msg="aws sdk" text="careful 1"`)
 	require.Contains(t, log.String(), `level=DEBUG msg="aws sdk" text="by the way"`)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -12,9 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/superfly/ltx"
 
-	"github.com/ltxfs/ltxfs/internal/ltxfile"
 	"github.com/ltxfs/ltxfs/replica"
 )
 
@@ -30,72 +27,25 @@ const (
 	metaWriteID = "ltxfs-write-id"
 )
 
-// StatLTXFile costs a HEAD. Its ModTime is the time of the last modification, as a
-// listing has it.
-//
-// With ExactTime, it is the LTX timestamp: from the metadata, or for what was
-// copied without it from the file's header, at the cost of one more request. What
-// has neither has the time of the last modification.
-func (s *Store) StatLTXFile(ctx context.Context, name replica.Name, opts replica.StatOptions) (replica.File, error) {
-	f, err := s.stat(ctx, name, opts.ExactTime)
-	return f, replica.NewFileError("stat", name, err)
-}
-
-func (s *Store) stat(ctx context.Context, name replica.Name, exact bool) (replica.File, error) {
-	// A file may be replaced between the HEAD and the look at its header, but
-	// hardly again and again.
-	for range 3 {
-		var out *awss3.HeadObjectOutput
-		err := s.find(ctx, name, func(at *session, key string) (err error) {
-			out, err = s.head(ctx, at, key, false)
-			return err
-		})
-		if err != nil {
-			return replica.File{}, err
-		}
-		f := newFile(name, out.ETag, out.LastModified, *out.ContentLength)
-		if !exact {
-			return f, nil
-		}
-		if t, err := time.Parse(time.RFC3339Nano, out.Metadata[metaTimestamp]); err == nil {
-			f.ModTime = t.UTC()
-			return f, nil
-		}
-		f.ModTime, err = s.headerTime(ctx, f)
-		if err == nil {
-			return f, nil
-		}
-		if !errors.Is(err, replica.ErrReplaced) {
-			return replica.File{}, err
+// find asks for a file, and once more under its new key if the root has moved.
+func (at *session) find(ctx context.Context, name replica.Name, ask func(key string) error) error {
+	if err := name.Check(); err != nil {
+		return err
+	}
+	err := ask(at.key(name))
+	if isNotFound(err) {
+		if moved, merr := at.rootByListing(ctx, name.Level); merr != nil {
+			return merr
+		} else if moved {
+			err = ask(at.key(name))
 		}
 	}
-	return replica.File{}, replica.ErrReplaced
-}
-
-// headerTime reads the timestamp in a file's header, or returns the file's time if
-// it has none.
-func (s *Store) headerTime(ctx context.Context, f replica.File) (time.Time, error) {
-	if f.Size < ltx.HeaderSize {
-		return f.ModTime, nil
-	}
-	r, err := s.open(ctx, f, 0, ltx.HeaderSize)
-	if err != nil {
-		return time.Time{}, err
-	}
-	defer r.Close()
-	head := make([]byte, ltx.HeaderSize)
-	if _, err := io.ReadFull(r, head); err != nil {
-		return time.Time{}, fmt.Errorf("read the header: %w", err)
-	}
-	if t, ok := ltxfile.HeaderTime(head); ok {
-		return t, nil
-	}
-	return f.ModTime, nil
+	return at.whyMissing(ctx, err)
 }
 
 // head asks for what the store knows of an object.
-func (s *Store) head(ctx context.Context, at *session, key string, checksum bool) (*awss3.HeadObjectOutput, error) {
-	in := &awss3.HeadObjectInput{Bucket: &s.cfg.Bucket, Key: &key}
+func (at *session) head(ctx context.Context, key string, checksum bool) (*awss3.HeadObjectOutput, error) {
+	in := &awss3.HeadObjectInput{Bucket: &at.cfg.Bucket, Key: &key}
 	if checksum {
 		in.ChecksumMode = types.ChecksumModeEnabled
 	}
@@ -103,7 +53,7 @@ func (s *Store) head(ctx context.Context, at *session, key string, checksum bool
 	if err != nil {
 		return nil, storeError(ctx, "HeadObject", err)
 	}
-	s.sawBucket()
+	at.sawBucket()
 	if out.ContentLength == nil || *out.ContentLength < 0 || out.LastModified == nil {
 		return nil, strange("HeadObject", 0, "the store gives neither size nor time")
 	}
@@ -135,27 +85,21 @@ func versionOf(etag *string, modified *time.Time, size int64) replica.Version {
 	return v
 }
 
-// aliveFor is how long the bucket counts as there once it was seen, when a store
-// says that an object isn't: its answer to HEAD doesn't tell which is missing.
-const aliveFor = 5 * time.Second
-
-func (s *Store) sawBucket() { s.alive.Store(time.Now().UnixNano()) }
-
 // whyMissing returns err, but if it says that an object is missing and the whole
 // bucket is, then an error that says so.
-func (s *Store) whyMissing(ctx context.Context, at *session, err error) error {
+func (at *session) whyMissing(ctx context.Context, err error) error {
 	if answered(err).Code == "NoSuchKey" {
-		s.sawBucket()
+		at.sawBucket()
 	}
-	if !isNotFound(err) || time.Since(time.Unix(0, s.alive.Load())) < aliveFor {
+	if !isNotFound(err) || at.sawBucketLately() {
 		return err
 	}
-	_, herr := at.s3.HeadBucket(ctx, &awss3.HeadBucketInput{Bucket: &s.cfg.Bucket})
+	_, herr := at.s3.HeadBucket(ctx, &awss3.HeadBucketInput{Bucket: &at.cfg.Bucket})
 	if herr = storeError(ctx, "HeadBucket", herr); isNotFound(herr) {
-		return fmt.Errorf("bucket %s: %w", s.cfg.Bucket, ErrNoSuchBucket)
+		return fmt.Errorf("bucket %s: %w", at.cfg.Bucket, ErrNoSuchBucket)
 	}
 	if herr == nil || errors.Is(herr, os.ErrPermission) {
-		s.sawBucket()
+		at.sawBucket()
 	}
 	return err
 }

@@ -13,9 +13,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"log/slog"
+	"maps"
 	"os"
-	"sync"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -40,43 +43,19 @@ const (
 	requests = 64
 )
 
-// everyone is the weight of Close, which waits for all changes.
-const everyone = 1 << 30
-
-// errStoreClosed is returned by what is called after Close, or cut short by it.
-var errStoreClosed = fmt.Errorf("the store is closed: %w", os.ErrClosed)
-
 // Store reads and writes a replica in a bucket. All its methods may be called at
 // once from many goroutines.
 type Store struct {
-	cfg    config.Config // complete
-	logger atomic.Pointer[slog.Logger]
-	conns  *conns
+	*bucket
+	end context.CancelFunc // of its life
 
 	// What Init finds out. starting is held while it does, as a channel so
 	// that those who wait end with their contexts.
 	starting chan struct{}
 	ready    atomic.Pointer[session]
 
-	// alive is when the bucket was last seen, in Unix nanoseconds.
-	alive atomic.Int64
-
-	// What the store has refused, and so isn't sent any more: checksums in
-	// headers, If-None-Match, a request that deletes many objects. wantsMD5 is
-	// set once it has refused such a request without Content-MD5, and
-	// lacksChecksums once it has shown that it returns none.
-	refusesChecksums, refusesConditions, refusesBatches atomic.Bool
-	wantsMD5, lacksChecksums                            atomic.Bool
-
-	// life ends with Close. changing is held by each write and deletion, and
-	// by Close.
-	life     context.Context
-	end      context.CancelFunc
+	// changing is held by each write and deletion, and by Close.
 	changing *semaphore.Weighted
-
-	// abandoned are uploads that could not be aborted, for the next try.
-	mu        sync.Mutex
-	abandoned []unfinished
 }
 
 var _ replica.Store = (*Store)(nil)
@@ -92,11 +71,11 @@ func New(cfg config.Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		cfg: cfg, conns: newConns(cfg.Timeouts),
+		bucket:   &bucket{cfg: cfg, conns: newConns(cfg.Timeouts)},
 		starting: make(chan struct{}, 1), changing: semaphore.NewWeighted(everyone),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
-	s.refusesChecksums.Store(cfg.NoChecksums)
+	s.lacking[uploadChecksums].Store(cfg.NoChecksums)
 	s.SetLogger(cfg.Logger)
 	return s, nil
 }
@@ -127,131 +106,119 @@ func (s *Store) SetLogger(logger *slog.Logger) {
 	s.logger.Store(logger)
 }
 
-func (s *Store) log() *slog.Logger { return s.logger.Load() }
-
-// Layout returns the layout as it was given to New or detected by Init. It is
-// the zero layout until then.
-func (s *Store) Layout() replica.Layout {
-	if at := s.ready.Load(); at != nil {
-		return at.layout
-	}
-	return s.cfg.Layout
-}
-
-// Connections is the number of open connections to the store, idle ones among
-// them.
-func (s *Store) Connections() int { return s.conns.count() }
-
-// Init connects: it finds the credentials, the region of an AWS bucket if it
-// isn't given, and the layout if it isn't given, with three requests at most for
-// a replica as Litestream makes it. Once that has succeeded, it does nothing. The
-// other methods call it, so that calling it is only needed to find out early
-// what is wrong.
+// LTXFiles lists a level, a page of 1,000 at a time, as the loop gets there. The
+// keys are in the order of TXIDs, and names cost as much as files.
 //
-// Its error wraps ErrNoSuchBucket, ErrNoCredentials, os.ErrPermission or
-// replica.ErrMixedLayouts where one of them is the reason.
-func (s *Store) Init(ctx context.Context) error {
-	_, err := s.init(ctx)
-	return err
-}
-
-func (s *Store) init(ctx context.Context) (*session, error) {
-	if s.life.Err() != nil {
-		return nil, errStoreClosed
-	}
-	if at := s.ready.Load(); at != nil {
-		return at, ctx.Err()
-	}
-	select {
-	case s.starting <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	defer func() { <-s.starting }()
-	if at := s.ready.Load(); at != nil {
-		return at, ctx.Err()
-	}
-	at, err := s.start(ctx)
-	if e := answered(err); e.identity {
-		// Where there have never been any, their source isn't away for a moment.
-		e.is = []error{ErrNoCredentials}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("replica %s: %w", s.cfg, err)
-	}
-	s.ready.Store(at)
-	return at, nil
-}
-
-func (s *Store) start(ctx context.Context) (*session, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	region, err := s.region(ctx)
-	if err != nil {
-		return nil, err
-	}
-	client, err := s.connect(ctx, region)
-	if err != nil {
-		return nil, err
-	}
-	at, err := s.findReplica(ctx, client)
-	if err != nil {
-		return nil, err
-	}
-	s.log().Debug("connected", "replica", s.cfg.String(), "region", region, "layout", at.layout.Name, "root", at.root)
-	return at, nil
-}
-
-// enter begins a write or a deletion, whose context ends with the store. leave
-// ends it, and returns its error, or why it was cut short.
-func (s *Store) enter(ctx context.Context) (_ context.Context, leave func(error) error, err error) {
-	if err := s.changing.Acquire(ctx, 1); err != nil {
-		return nil, nil, err
-	}
-	caller := ctx
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(s.life, cancel)
-	return ctx, func(err error) error {
-		stop()
-		cancel()
-		s.changing.Release(1)
-		if caller.Err() == nil && errors.Is(err, context.Canceled) {
-			return s.orClosed(err)
+// ModTime is the time of the last modification, in whole seconds, since a HEAD
+// knows no more of it. With ExactTimes, it is the LTX timestamp, at the cost of a
+// HEAD for each file that isn't Known, many at a time; see StatLTXFile.
+func (s *Store) LTXFiles(ctx context.Context, level int, opts replica.ListOptions) iter.Seq2[replica.File, error] {
+	return func(yield func(replica.File, error) bool) {
+		err := s.list(ctx, level, opts, func(f replica.File) bool { return yield(f, nil) })
+		if err != nil && s.life.Err() != nil {
+			err = errStoreClosed
 		}
+		if err != nil {
+			yield(replica.File{}, fmt.Errorf("list level %d: %w", level, err))
+		}
+	}
+}
+
+func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, yield func(replica.File) bool) error {
+	if err := replica.CheckLevel(level); err != nil {
 		return err
-	}, nil
-}
-
-// orClosed is err, or that the store is closed where that is why.
-func (s *Store) orClosed(err error) error {
-	if err != nil && s.life.Err() != nil {
-		return errStoreClosed
 	}
-	return err
+	at, err := s.init(ctx)
+	if err != nil {
+		return err
+	}
+	if opts.ExactTimes {
+		return at.listExact(ctx, level, opts, yield)
+	}
+	return at.list(ctx, level, opts.From, yield)
 }
 
-// Close ends what is under way, aborts what failed uploads have left, as far as
-// the store answers, and closes all connections. The store can't be used
-// afterwards.
-func (s *Store) Close() error {
-	s.end()
-	// Long enough for writes to abort their uploads.
-	ctx, cancel := context.WithTimeout(context.Background(), 2*s.cfg.Timeouts.CleanUp)
-	defer cancel()
-	err := s.changing.Acquire(ctx, everyone)
+// StatLTXFile costs a HEAD. Its ModTime is the time of the last modification, as a
+// listing has it.
+//
+// With ExactTime, it is the LTX timestamp: from the metadata, or for what was
+// copied without it from the file's header, at the cost of one more request. What
+// has neither has the time of the last modification.
+func (s *Store) StatLTXFile(ctx context.Context, name replica.Name, opts replica.StatOptions) (f replica.File, err error) {
+	at, err := s.init(ctx)
 	if err == nil {
-		defer s.changing.Release(everyone)
-	} else {
-		err = fmt.Errorf("wait for writes and deletions to end: %w", err)
+		f, err = at.stat(ctx, name, opts.ExactTime)
 	}
-	if at := s.ready.Load(); at != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeouts.CleanUp)
-		defer cancel()
-		err = errors.Join(err, s.abort(ctx, at))
+	return f, replica.NewFileError("stat", name, err)
+}
+
+// OpenLTXFile reads a range with one GET, and one version by If-Match on its ETag.
+// Without a version it reads the file as it is when it is opened. What breaks on
+// the way is asked for again, of the same version.
+//
+// A version without an ETag is one of a store that gives none. Its size and its
+// time of modification must be those that it had; within a second, they don't
+// tell two files of one size apart.
+func (s *Store) OpenLTXFile(ctx context.Context, f replica.File, offset, size int64) (io.ReadCloser, error) {
+	at, err := s.init(ctx)
+	if err != nil {
+		return nil, replica.NewFileError("open", f.Name, err)
 	}
-	s.conns.close()
-	return err
+	r, err := at.open(ctx, f, offset, size)
+	if err != nil {
+		return nil, replica.NewFileError("open", f.Name, err)
+	}
+	return r, nil
+}
+
+// WriteLTXFile sends a file in one PUT if it is smaller than a part, and else in
+// parts, many at a time. The object shows once it is whole. Before the method
+// returns, it has made sure that the store has what was written, see
+// Config.VerifyWrites, unless another writer has replaced it by then. Content is
+// read for its checksum, and again when it is sent, so that it needs no memory.
+//
+// Whether there is a file already, the store decides, if it knows If-None-Match, as
+// most do. In another one, another writer may come between.
+func (s *Store) WriteLTXFile(ctx context.Context, name replica.Name, content replica.Content, opts replica.WriteOptions) (f replica.File, err error) {
+	if err := name.Check(); err != nil {
+		return replica.File{}, replica.NewFileError("write", name, err)
+	}
+	err = s.change(ctx, func(ctx context.Context, at *session) (err error) {
+		f, err = at.write(ctx, name, content, opts)
+		return err
+	})
+	return f, replica.NewFileError("write", name, err)
+}
+
+// DeleteLTXFiles deletes one file with a request, and more with one request for
+// 1,000. Then it makes sure that they are gone: stores exist that say so and do
+// nothing.
+func (s *Store) DeleteLTXFiles(ctx context.Context, names ...replica.Name) error {
+	failed := map[replica.Name]error{}
+	var valid []replica.Name
+	for _, name := range names {
+		if err := name.Check(); err != nil {
+			failed[name] = err
+			continue
+		}
+		valid = append(valid, name)
+	}
+	slices.SortFunc(valid, replica.Name.Compare)
+	valid = slices.Compact(valid)
+	err := s.change(ctx, func(ctx context.Context, at *session) error {
+		maps.Copy(failed, at.delete(ctx, valid))
+		return nil
+	})
+	var errs []error
+	for _, name := range valid {
+		if err != nil {
+			failed[name] = err
+		}
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(failed), replica.Name.Compare) {
+		errs = append(errs, replica.NewFileError("delete", name, s.unlessClosed(ctx, failed[name])))
+	}
+	return errors.Join(errs...)
 }
 
 // ReplicaClient is a replica in a bucket, with the methods of Litestream's guide.

@@ -77,10 +77,10 @@ func newTLSConfig(cfg config.Config) (*tls.Config, error) {
 
 // patiently makes a request over a connection of its own, on which the store may
 // be silent for long.
-func (s *Store) patiently(o *awss3.Options) {
+func (b *bucket) patiently(o *awss3.Options) {
 	if client, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
 		o.HTTPClient = client.WithTransportOptions(func(tr *http.Transport) {
-			tr.DialContext = s.conns.dialPatiently
+			tr.DialContext = b.conns.dialPatiently
 			tr.DisableKeepAlives = true
 		})
 	}

@@ -9,10 +9,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go/middleware"
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3/config"
@@ -29,20 +27,11 @@ var errNotYet = errors.New("the store doesn't show the file as it was written")
 // nothing left to verify.
 var errSuperseded = errors.New("another writer has written the file since")
 
-// done notes what the store said of a finished upload.
-func (u *upload) done(etag *string, metadata middleware.Metadata) {
-	var modified *time.Time // a guess, until the file is verified
-	if t, ok := awsmiddleware.GetServerTime(metadata); ok {
-		u.sent, modified = t, &t
-	}
-	u.version = versionOf(etag, modified, u.sums.size)
-}
-
 // verify makes sure that the store has what was sent, and finds the version that
 // it gave it. A store that is late is given time.
 func (u *upload) verify(ctx context.Context) error {
-	s := u.store
-	until := time.Now().Add(s.cfg.Timeouts.Verify)
+	at := u.at
+	until := time.Now().Add(at.cfg.Timeouts.Verify)
 	for attempt := 1; ; attempt++ {
 		err := u.check(ctx)
 		switch {
@@ -51,7 +40,7 @@ func (u *upload) verify(ctx context.Context) error {
 		case errors.Is(err, errSuperseded):
 			// The last writer wins, and it isn't this one. That the store took what
 			// was sent, it has said.
-			s.log().Info("another writer has replaced a file since it was written", "key", u.key)
+			at.log().Info("another writer has replaced a file since it was written", "key", u.key)
 			return nil
 		case errors.Is(err, ErrVerify), errors.Is(err, ErrNotEncrypted):
 			return u.discard(ctx, err)
@@ -59,9 +48,9 @@ func (u *upload) verify(ctx context.Context) error {
 			return fmt.Errorf("make sure of the write: %w", err)
 		case time.Now().After(until):
 			// As text: that the file isn't there is not what the caller asked.
-			return fmt.Errorf("%w: for %v, %v", ErrVerify, s.cfg.Timeouts.Verify, err)
+			return fmt.Errorf("%w: for %v, %v", ErrVerify, at.cfg.Timeouts.Verify, err)
 		}
-		if err := s.pause(ctx, attempt); err != nil {
+		if err := at.pause(ctx, attempt); err != nil {
 			return fmt.Errorf("make sure of the write: %w", err)
 		}
 	}
@@ -69,12 +58,12 @@ func (u *upload) verify(ctx context.Context) error {
 
 // check looks once whether the store has what was sent.
 func (u *upload) check(ctx context.Context) error {
-	s := u.store
-	mode := s.cfg.VerifyWrites
-	if u.version.ETag != "" && !s.encrypts() && (mode == config.VerifyFull || mode == config.VerifyAuto && s.lacksChecksums.Load()) {
+	at := u.at
+	mode := at.cfg.VerifyWrites
+	if u.version.ETag != "" && !at.encrypts() && (mode == config.VerifyFull || mode == config.VerifyAuto && at.lacks(storedChecksums)) {
 		return u.readBack(ctx)
 	}
-	out, err := s.head(ctx, u.at, u.key, mode != config.VerifySize)
+	out, err := at.head(ctx, u.key, mode != config.VerifySize)
 	if isNotFound(err) {
 		return fmt.Errorf("%w: %v", errNotYet, err)
 	} else if err != nil {
@@ -83,7 +72,7 @@ func (u *upload) check(ctx context.Context) error {
 	if err := u.sameVersion(out); err != nil {
 		return err
 	}
-	if err := s.checkEncryption(out.ServerSideEncryption, out.SSECustomerAlgorithm); err != nil {
+	if err := at.checkEncryption(out.ServerSideEncryption, out.SSECustomerAlgorithm); err != nil {
 		return err
 	}
 	if *out.ContentLength != u.sums.size {
@@ -104,9 +93,7 @@ func (u *upload) check(ctx context.Context) error {
 		// Nothing shows that it is wrong, so that it stays.
 		return errors.New("the store has no checksum of the whole file: use --verify-writes=full")
 	}
-	if !s.lacksChecksums.Swap(true) {
-		s.log().Info("the store has no checksums of whole files: what is written is read back")
-	}
+	at.learn(storedChecksums, nil)
 	return u.readBack(ctx)
 }
 
@@ -130,12 +117,12 @@ func (u *upload) sameVersion(out *awss3.HeadObjectOutput) error {
 
 // readBack reads the file and compares.
 func (u *upload) readBack(ctx context.Context) error {
-	s := u.store
+	at := u.at
 	f := replica.File{Name: u.name}
 	if u.version.ETag != "" {
 		f.Version = replica.Version{ETag: u.version.ETag, Size: anySize}
 	}
-	r, err := s.open(ctx, f, 0, 0)
+	r, err := at.open(ctx, f, 0, 0)
 	if err == nil {
 		defer r.Close()
 		got := newSums()
@@ -149,7 +136,7 @@ func (u *upload) readBack(ctx context.Context) error {
 	}
 	switch {
 	case errors.Is(err, replica.ErrReplaced):
-		out, herr := s.head(ctx, u.at, u.key, false)
+		out, herr := at.head(ctx, u.key, false)
 		if herr == nil {
 			if serr := u.sameVersion(out); serr != nil {
 				return serr
@@ -163,15 +150,15 @@ func (u *upload) readBack(ctx context.Context) error {
 }
 
 // encrypts reports whether the store is asked to encrypt.
-func (s *Store) encrypts() bool { return s.cfg.SSECustomerKey != "" || s.cfg.SSEKMSKeyID != "" }
+func (b *bucket) encrypts() bool { return b.cfg.SSECustomerKey != "" || b.cfg.SSEKMSKeyID != "" }
 
 // checkEncryption makes sure that a store says of an object that it is encrypted as
 // was asked for. One that doesn't know the header ignores it.
-func (s *Store) checkEncryption(kind types.ServerSideEncryption, customer *string) error {
+func (b *bucket) checkEncryption(kind types.ServerSideEncryption, customer *string) error {
 	switch {
-	case s.cfg.SSECustomerKey != "" && aws.ToString(customer) != s.cfg.SSECustomerAlgorithm:
+	case b.cfg.SSECustomerKey != "" && aws.ToString(customer) != b.cfg.SSECustomerAlgorithm:
 		return fmt.Errorf("%w: it ignores sseCustomerKey", ErrNotEncrypted)
-	case s.cfg.SSEKMSKeyID != "" && kind != types.ServerSideEncryptionAwsKms && kind != types.ServerSideEncryptionAwsKmsDsse:
+	case b.cfg.SSEKMSKeyID != "" && kind != types.ServerSideEncryptionAwsKms && kind != types.ServerSideEncryptionAwsKmsDsse:
 		return fmt.Errorf("%w: it ignores sseKmsKeyId", ErrNotEncrypted)
 	}
 	return nil
@@ -179,17 +166,17 @@ func (s *Store) checkEncryption(kind types.ServerSideEncryption, customer *strin
 
 // discard deletes what is known to be wrong, so that nobody takes it for the file.
 func (u *upload) discard(ctx context.Context, err error) error {
-	s := u.store
+	at := u.at
 	if u.adopted {
 		return fmt.Errorf("the store has such a file, with the same content: %w", os.ErrExist)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeouts.CleanUp)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), at.cfg.Timeouts.CleanUp)
 	defer cancel()
-	out, herr := s.head(ctx, u.at, u.key, false)
+	out, herr := at.head(ctx, u.key, false)
 	if herr != nil || versionOf(out.ETag, nil, 0).ETag != u.version.ETag {
 		return err // it is gone, or another's by now
 	}
-	in := &awss3.DeleteObjectInput{Bucket: &s.cfg.Bucket, Key: &u.key}
+	in := &awss3.DeleteObjectInput{Bucket: &at.cfg.Bucket, Key: &u.key}
 	if u.version.ETag != "" {
 		in.IfMatch = &u.version.ETag
 	}
@@ -200,9 +187,9 @@ func (u *upload) discard(ctx context.Context, err error) error {
 		derr = storeError(ctx, "DeleteObject", derr)
 	}
 	if derr != nil {
-		s.log().Error("the store has something else than was written, and can't delete it", "key", u.key, "error", derr)
+		at.log().Error("the store has something else than was written, and can't delete it", "key", u.key, "error", derr)
 		return fmt.Errorf("%w; and what the store has can't be deleted: %w", err, derr)
 	}
-	s.log().Error("the store has something else than was written; it is deleted", "key", u.key, "error", err)
+	at.log().Error("the store has something else than was written; it is deleted", "key", u.key, "error", err)
 	return err
 }

@@ -250,7 +250,7 @@ func TestWriteRefused(t *testing.T) {
 		require.ErrorContains(t, err, "PutObject")
 		require.Len(t, s.of("PUT"), tt.puts)
 		require.Equal(t, tt.puts, len(s.seen()))
-		require.False(t, c.refusesChecksums.Load())
+		require.False(t, c.lacks(uploadChecksums))
 	}
 }
 

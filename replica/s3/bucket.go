@@ -1,0 +1,74 @@
+package s3
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/ltxfs/ltxfs/replica/s3/config"
+)
+
+// bucket is what all requests share.
+type bucket struct {
+	cfg    config.Config // complete
+	logger atomic.Pointer[slog.Logger]
+	conns  *conns
+	life   context.Context // ends with the store
+
+	// alive is when the bucket was last seen, in Unix nanoseconds.
+	alive atomic.Int64
+
+	lacking [len(lacks)]atomic.Bool
+}
+
+func (b *bucket) log() *slog.Logger { return b.logger.Load() }
+
+// aliveFor is how long the bucket counts as there once it was seen, when a store
+// says that an object isn't: its answer to HEAD doesn't tell which is missing.
+const aliveFor = 5 * time.Second
+
+func (b *bucket) sawBucket() { b.alive.Store(time.Now().UnixNano()) }
+
+func (b *bucket) sawBucketLately() bool {
+	return time.Since(time.Unix(0, b.alive.Load())) < aliveFor
+}
+
+// lack is something that a store can't do, or refuses.
+type lack int
+
+const (
+	uploadChecksums lack = iota
+	conditions
+	batches
+	batchChecksums
+	storedChecksums
+)
+
+// lacks say what it is, and what follows.
+var lacks = [...]struct {
+	level slog.Level
+	text  string
+}{
+	uploadChecksums: {slog.LevelWarn, "the store doesn't know checksums with uploads; going on without"},
+	conditions:      {slog.LevelWarn, "the store doesn't know conditional writes; going on without, so that another writer may come between"},
+	batches:         {slog.LevelInfo, "the store deletes no more than one object with a request"},
+	batchChecksums:  {slog.LevelInfo, "the store wants Content-MD5 with deletions"},
+	storedChecksums: {slog.LevelInfo, "the store has no checksums of whole files: what is written is read back"},
+}
+
+// lacks reports whether the store is known not to have something.
+func (b *bucket) lacks(l lack) bool { return b.lacking[l].Load() }
+
+// learn notes that the store hasn't something, and says so once; cause, if not nil,
+// is its answer that shows it.
+func (b *bucket) learn(l lack, cause error) {
+	if b.lacking[l].Swap(true) {
+		return
+	}
+	var attrs []slog.Attr
+	if cause != nil {
+		attrs = append(attrs, slog.Any("error", cause))
+	}
+	b.log().LogAttrs(context.Background(), lacks[l].level, lacks[l].text, attrs...)
+}
