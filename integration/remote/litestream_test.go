@@ -129,9 +129,9 @@ func (r *directRun) requireRestores(t *testing.T, exact *ltxfstest.Mounted, file
 }
 
 // restorable are the files of level 1 after the first snapshot that is left, whose
-// last TXIDs can be restored, by their times as well: at one before that snapshot's,
-// which may be later than that of a file after it, or within a millisecond of the
-// latest, Litestream knows no state.
+// last TXIDs can be restored, by their times as well: not at one before that snapshot's,
+// which may be later than that of a file after it, nor at one after the latest that the
+// bucket lists, which is in whole seconds: of such, Litestream knows no state.
 func (r *directRun) restorable(t *testing.T, files []listedFile, times map[string]time.Time) []listedFile {
 	t.Helper()
 	first, earliest, latest := "", time.Time{}, time.Time{}
@@ -139,8 +139,8 @@ func (r *directRun) restorable(t *testing.T, files []listedFile, times map[strin
 		if f.Level == 9 && (first == "" || f.MaxTXID < first) {
 			first, earliest = f.MaxTXID, times[f.path()]
 		}
-		if at := times[f.path()]; at.After(latest) {
-			latest = at
+		if f.Timestamp.After(latest) {
+			latest = f.Timestamp
 		}
 	}
 	var after []listedFile
