@@ -120,6 +120,10 @@ func (o ListOptions) SetKnownTime(f *File) (known bool) {
 type StatOptions struct {
 	// ExactTime makes the ModTime the LTX timestamp, whatever it costs.
 	ExactTime bool
+
+	// Known, if not zero, is the version that the caller knows by the name. A store
+	// that shows the same version in other words returns it as it is known.
+	Known Version
 }
 
 // Content is what a write stores. Each part is read at least once, in no

@@ -91,6 +91,14 @@ func (lv *levelIndex) known(f replica.File) (time.Time, bool) {
 	return lv.base.known(f)
 }
 
+// version is the version that was last known by a name, or none.
+func (lv *levelIndex) version(name replica.Name) replica.Version {
+	if c := lv.own.changes[name]; c != nil {
+		return c.file.Version
+	}
+	return lv.base.answer(name).file.Version
+}
+
 // answer is what a snapshot says of a name.
 func (s *Snapshot) answer(name replica.Name) answer {
 	a := answer{file: replica.File{Name: name}, began: s.began, seq: s.seq}

@@ -102,10 +102,9 @@ func (x *Index) stat(ctx context.Context, name replica.Name) *stat {
 	st := &stat{answer: answer{began: x.opts.Now(), seq: x.launch()}, done: make(chan struct{})}
 	before, _ := x.stats.Peek(name)
 	x.stats.Add(name, st)
+	opts := replica.StatOptions{ExactTime: x.opts.ExactTimes, Known: x.levels[name.Level].version(name)}
 	flight.Go(ctx, x.requests, x.opts.StatTimeout, flight.Work[replica.File]{
-		Run: func(ctx context.Context) (replica.File, error) {
-			return x.store.StatLTXFile(ctx, name, replica.StatOptions{ExactTime: x.opts.ExactTimes})
-		},
+		Run: func(ctx context.Context) (replica.File, error) { return x.store.StatLTXFile(ctx, name, opts) },
 		Land: func(f replica.File, err error) {
 			took := x.landStat(name, st, before, f, err)
 			// Not under the lock: a log may be slow.

@@ -20,6 +20,7 @@ type bucket struct {
 	alive atomic.Int64
 
 	lacking [len(lacks)]atomic.Bool
+	seen    *witnesses
 }
 
 func (b *bucket) log() *slog.Logger { return b.logger.Load() }
@@ -43,6 +44,10 @@ const (
 	batches
 	batchChecksums
 	storedChecksums
+	etags
+	matching
+	unmodified
+	times
 )
 
 // lacks say what it is, and what follows.
@@ -55,6 +60,11 @@ var lacks = [...]struct {
 	batches:         {slog.LevelInfo, "the store deletes no more than one object with a request"},
 	batchChecksums:  {slog.LevelInfo, "the store wants Content-MD5 with deletions"},
 	storedChecksums: {slog.LevelInfo, "the store has no checksums of whole files: what is written is read back"},
+	etags: {slog.LevelWarn, "the store's ETags don't tell versions of a file apart: sizes and times of modification do from now on, " +
+		"which two versions of one size from the same second have in common"},
+	matching:   {slog.LevelWarn, "the store refuses If-Match where it holds; going on without, comparing what it answers"},
+	unmodified: {slog.LevelWarn, "the store refuses If-Unmodified-Since where it holds; going on without, comparing what it answers"},
+	times:      {slog.LevelInfo, "the store's listings and its other answers show different times of modification; going on with those of listings"},
 }
 
 // lacks reports whether the store is known not to have something.
@@ -66,7 +76,7 @@ func (b *bucket) learn(l lack, cause error) {
 	if b.lacking[l].Swap(true) {
 		return
 	}
-	var attrs []slog.Attr
+	attrs := []slog.Attr{slog.String("replica", b.cfg.String())}
 	if cause != nil {
 		attrs = append(attrs, slog.Any("error", cause))
 	}

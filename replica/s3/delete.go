@@ -143,8 +143,9 @@ var errStillThere = errors.New("the store says that it has deleted the file, and
 // deletion counts as deleted.
 func (d *deletion) confirm(ctx context.Context, deleted []replica.Name, when time.Time) {
 	isOld := func(modified time.Time) bool {
-		// Within the second of the deletion, nothing tells old from new.
-		return when.IsZero() || modified.Before(when.Truncate(time.Second).Add(time.Second))
+		// Within the second of the deletion, nothing tells old from new, nor do
+		// listings whose times are others.
+		return d.at.lacks(times) || when.IsZero() || modified.Before(when.Truncate(time.Second).Add(time.Second))
 	}
 	slices.SortFunc(deleted, replica.Name.Compare)
 	until := time.Now().Add(d.at.cfg.Timeouts.Verify)
@@ -183,7 +184,7 @@ func (d *deletion) findEach(ctx context.Context, names []replica.Name, isOld fun
 				}
 				return err
 			}
-			there[i] = isOld(*out.LastModified)
+			there[i] = out.LastModified == nil || isOld(*out.LastModified)
 			return nil
 		})
 	}

@@ -48,7 +48,7 @@ func (at *session) listExact(ctx context.Context, level int, opts replica.ListOp
 			} else {
 				g.Go(func() error {
 					defer close(e.done)
-					e.File, e.err = at.stat(ctx, f.Name, true)
+					e.File, e.err = at.stat(ctx, f.Name, replica.StatOptions{ExactTime: true, Known: f.Version})
 					e.err = replica.NewFileError("stat", f.Name, e.err)
 					return nil
 				})
@@ -83,21 +83,26 @@ func (at *session) listExact(ctx context.Context, level int, opts replica.ListOp
 	return cmp.Or(listErr, ctx.Err())
 }
 
-// stat asks for a file.
-func (at *session) stat(ctx context.Context, name replica.Name, exact bool) (replica.File, error) {
-	// A file may be replaced between the HEAD and the look at its header, but
-	// hardly again and again.
+// stat asks for a file. An answer to HEAD that shows a version in other words than
+// listings do, or without a time, it puts in theirs.
+func (at *session) stat(ctx context.Context, name replica.Name, opts replica.StatOptions) (replica.File, error) {
+	// A file may be replaced between two requests, but hardly again and again.
 	for range 3 {
 		var out *awss3.HeadObjectOutput
-		err := at.find(ctx, name, func(key string) (err error) {
+		var key string
+		err := at.find(ctx, name, func(k string) (err error) {
+			key = k
 			out, err = at.head(ctx, key, false)
 			return err
 		})
 		if err != nil {
 			return replica.File{}, err
 		}
-		f := newFile(name, out.ETag, out.LastModified, *out.ContentLength)
-		if !exact {
+		f, err := at.inListing(ctx, key, at.newFile(name, out.ETag, out.LastModified, *out.ContentLength), opts.Known)
+		if err != nil {
+			return replica.File{}, err
+		}
+		if !opts.ExactTime {
 			return f, nil
 		}
 		if t, err := time.Parse(time.RFC3339Nano, out.Metadata[metaTimestamp]); err == nil {

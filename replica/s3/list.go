@@ -122,6 +122,23 @@ func (at *session) listPage(ctx context.Context, in *awss3.ListObjectsV2Input) (
 	return out, nil
 }
 
+// listOne asks for a key as a listing shows it, or nil.
+func (at *session) listOne(ctx context.Context, key string) (*types.Object, error) {
+	// Not one key at most: MinIO then answers by looking the key up, which tells
+	// nothing of how it lists it.
+	in := &awss3.ListObjectsV2Input{Bucket: &at.cfg.Bucket, Prefix: &key, MaxKeys: aws.Int32(2)}
+	out, err := at.listPage(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range out.Contents {
+		if aws.ToString(o.Key) == key {
+			return &o, nil
+		}
+	}
+	return nil, nil
+}
+
 // rootMoved looks whether the first page shows that the store cleans keys: it has
 // nothing while there is something under the clean root, or it has the clean keys.
 func (l *listing) rootMoved(out *awss3.ListObjectsV2Output) (bool, error) {
@@ -172,7 +189,7 @@ func (l *listing) fileOf(o types.Object) (replica.File, bool, error) {
 	if o.Size == nil || *o.Size < 0 || o.LastModified == nil {
 		return replica.File{}, false, fmt.Errorf("the store lists %s without its size or time", base)
 	}
-	return newFile(name, o.ETag, o.LastModified, *o.Size), true, nil
+	return l.at.newFile(name, o.ETag, o.LastModified, *o.Size), true, nil
 }
 
 // turn sets where the page after this one begins.

@@ -386,10 +386,10 @@ func TestListMetadataAhead(t *testing.T) {
 // empty. The time is in whole seconds.
 func TestVersionOf(t *testing.T) {
 	for tag, want := range map[string]string{`"abc"`: `"abc"`, `abc`: `"abc"`, `W/"abc"`: `W/"abc"`, `""`: "", `"`: `"""`, "": ""} {
-		require.Equal(t, replica.Version{ETag: want, Size: 7}, versionOf(&tag, nil, 7))
+		require.Equal(t, replica.Version{ETag: want, Size: 7}, serve(t, nil).store(t).versionOf(&tag, nil, 7))
 	}
 	late := modified.Add(999 * time.Millisecond).In(time.FixedZone("somewhere", 3600))
-	require.Equal(t, replica.Version{Modified: modified.Unix()}, versionOf(nil, &late, 0))
+	require.Equal(t, replica.Version{Modified: modified.Unix()}, serve(t, nil).store(t).versionOf(nil, &late, 0))
 }
 
 // FuzzListPage: whatever a page holds, what is listed are LTX files of that

@@ -32,11 +32,11 @@ const maxResumes = 5
 // reader reads a range of an object. If the answer breaks off, it asks for the
 // rest, of the same version.
 type reader struct {
-	at      *session
-	ctx     context.Context
-	key     string
-	name    replica.Name
-	version replica.Version // from the first answer on, what is read
+	at   *session
+	ctx  context.Context
+	key  string
+	name replica.Name
+	want replica.Version // that is read; without one, what the first answer shows
 
 	body    io.ReadCloser // of the last answer
 	off     int64         // of the next byte
@@ -53,19 +53,49 @@ func (at *session) open(ctx context.Context, f replica.File, offset, size int64)
 	}
 	// A range that no number can name the end of has none.
 	toEnd := size == 0 || size > math.MaxInt64-offset
-	r := &reader{at: at, ctx: ctx, name: f.Name, version: f.Version, off: offset, left: size, toEnd: toEnd}
+	r := &reader{at: at, ctx: ctx, name: f.Name, want: f.Version, off: offset, left: size, toEnd: toEnd}
 	return r, at.find(ctx, f.Name, func(key string) error {
 		r.key = key
 		return r.get()
 	})
 }
 
-// get asks for what is left of the range.
+// get asks for what is left of the range. An answer that shows another version may be
+// of the same one in other words.
 func (r *reader) get() error {
-	in := &awss3.GetObjectInput{Bucket: &r.at.cfg.Bucket, Key: &r.key}
-	if r.version.ETag != "" {
-		in.IfMatch = &r.version.ETag
+	for range maxWords {
+		got, err := r.ask()
+		if !errors.Is(err, errPrecondition) && !errors.Is(err, errOtherwise) {
+			return err
+		}
+		if r.want.IsZero() || r.want.Size == anySize {
+			return fmt.Errorf("%w: %w", replica.ErrReplaced, err)
+		}
+		same, rerr := r.at.recognise(r.ctx, r.key, r.name, r.want, got)
+		switch cause := r.ctx.Err(); {
+		case cause != nil:
+			return cause
+		case isNotFound(rerr):
+			return rerr
+		case !same:
+			return errors.Join(fmt.Errorf("%w: %w", replica.ErrReplaced, err), rerr)
+		}
 	}
+	return strange("GetObject", http.StatusPreconditionFailed, "the store shows one version of the file in ever other words")
+}
+
+// maxWords is how often an answer may show the same version in words that are news.
+const maxWords = 4
+
+// errOtherwise means that an answer doesn't show the version that is read as it was
+// shown before.
+var errOtherwise = errors.New("the answer shows another version")
+
+// ask makes one request, and takes its answer, if that shows the version that is read.
+// It returns what else the answer shows.
+func (r *reader) ask() (replica.Version, error) {
+	in := &awss3.GetObjectInput{Bucket: &r.at.cfg.Bucket, Key: &r.key}
+	r.at.guard(in, r.at.seen.of(r.name, r.want).shown)
 	// The whole file is asked for without a range: of an empty one, there is
 	// none that a store would give.
 	ranged := r.off > 0 || !r.toEnd
@@ -75,20 +105,17 @@ func (r *reader) get() error {
 	out, err := r.at.s3.GetObject(r.ctx, in)
 	if err != nil {
 		err = storeError(r.ctx, "GetObject", err)
-		switch {
-		case errors.Is(err, errRange):
+		if errors.Is(err, errRange) {
 			return r.pastEnd()
-		case errors.Is(err, errPrecondition):
-			return fmt.Errorf("%w: %w", replica.ErrReplaced, err)
 		}
-		return err
+		return replica.Version{}, err
 	}
 	r.at.sawBucket()
-	if err := r.accept(out, ranged); err != nil {
+	got, err := r.accept(out, ranged)
+	if err != nil {
 		_ = out.Body.Close() // it has an error already
-		return err
 	}
-	return nil
+	return got, err
 }
 
 // rangeHeader is the Range header of what is left.
@@ -101,59 +128,60 @@ func (r *reader) rangeHeader() string {
 
 // accept checks that an answer is what was asked for, and takes its body. A store
 // that ignores a header must not lead to wrong bytes.
-func (r *reader) accept(out *awss3.GetObjectOutput, ranged bool) error {
+func (r *reader) accept(out *awss3.GetObjectOutput, ranged bool) (got replica.Version, err error) {
 	if out.ContentLength == nil || *out.ContentLength < 0 {
-		return strange("GetObject", 0, "the store doesn't say how long its answer is")
+		return got, strange("GetObject", 0, "the store doesn't say how long its answer is")
 	}
 	length := *out.ContentLength
-	got := versionOf(out.ETag, out.LastModified, length)
+	size := length
 	contentRange := aws.ToString(out.ContentRange)
 	var first, last int64
 	if contentRange != "" {
-		var err error
-		if first, last, got.Size, err = parseContentRange(contentRange); err != nil {
-			return strange("GetObject", 0, "%v", err)
+		if first, last, size, err = parseContentRange(contentRange); err != nil {
+			return got, strange("GetObject", 0, "%v", err)
 		}
 	}
-	if err := r.checkVersion("GetObject", got); err != nil {
-		return err
+	got = r.at.versionOf(out.ETag, out.LastModified, size)
+	if err := r.check(got); err != nil {
+		return got, err
 	}
 	switch {
 	case contentRange != "":
-		want := got.Size - r.off
+		want := size - r.off
 		if !r.toEnd {
 			want = min(want, r.left)
 		}
 		if first != r.off || last-first+1 != length || length != want {
-			return strange("GetObject", http.StatusPartialContent, "the store gives the range %q in %d bytes for %q",
+			return got, strange("GetObject", http.StatusPartialContent, "the store gives the range %q in %d bytes for %q",
 				clip(contentRange), length, r.rangeHeader())
 		}
 	case ranged && r.off > 0:
-		return strange("GetObject", http.StatusOK, "the store doesn't give ranges of objects")
+		return got, strange("GetObject", http.StatusOK, "the store doesn't give ranges of objects")
 	case !r.toEnd:
 		// The whole object, of which the beginning was asked for.
 		length = min(length, r.left)
 	}
-	r.version, r.body, r.left, r.toEnd = got, out.Body, length, false
-	return nil
+	r.take(got, out.Body, length)
+	return got, nil
 }
 
-// checkVersion returns an error unless what the store shows may be of the version
-// that is read. By the ETag, it is that one whenever it was last modified.
-func (r *reader) checkVersion(op string, got replica.Version) error {
-	want := r.version
-	switch {
-	case want.IsZero(): // it is being found out
-	case want.ETag != "" && got.ETag == "":
-		return strange(op, http.StatusOK, "the answer has no ETag, and may be no object")
-	case want.ETag != "" && got.ETag != want.ETag,
-		want.ETag == "" && got.Size != want.Size,
-		want.ETag == "" && got.Modified != want.Modified && got.Modified != 0 && want.Modified != 0:
-		return replica.ErrReplaced
-	case want.Size != anySize && got.Size != want.Size:
-		return strange(op, http.StatusOK, "the store says that the object has %d bytes, and said before that it has %d", got.Size, want.Size)
+// check returns an error unless an answer shows the version that is read.
+func (r *reader) check(got replica.Version) error {
+	if r.want.IsZero() || r.at.sameShown(got, r.at.seen.of(r.name, r.want).shown) {
+		return nil
 	}
-	return nil
+	if got.ETag == "" && got.Modified == 0 && (got.Size == r.want.Size || r.want.Size == anySize) {
+		return strange("GetObject", 0, "the answer has neither an ETag nor a time of modification, so that nothing tells versions of the file apart")
+	}
+	return fmt.Errorf("%w, of %d bytes from %s, ETag %s", errOtherwise, got.Size, timeText(got), clip(got.ETag))
+}
+
+// take goes on with the body of an answer.
+func (r *reader) take(got replica.Version, body io.ReadCloser, length int64) {
+	if r.want.IsZero() || r.want.Size == anySize {
+		r.want = got
+	}
+	r.body, r.left, r.toEnd = body, length, false
 }
 
 // parseContentRange parses "bytes FIRST-LAST/TOTAL".
@@ -181,21 +209,21 @@ func parseNumber(s string) (int64, error) {
 
 // pastEnd is for a range that the store says is outside of the object. That is an
 // empty answer if it is, and else a mistake of the store.
-func (r *reader) pastEnd() error {
+func (r *reader) pastEnd() (replica.Version, error) {
 	out, err := r.at.head(r.ctx, r.key, false)
 	if err != nil {
-		return err
+		return replica.Version{}, err
 	}
-	got := versionOf(out.ETag, out.LastModified, *out.ContentLength)
-	if err := r.checkVersion("HeadObject", got); err != nil {
-		return err
+	got := r.at.versionOf(out.ETag, out.LastModified, *out.ContentLength)
+	if err := r.check(got); err != nil {
+		return got, err
 	}
 	if got.Size > r.off {
-		return strange("GetObject", http.StatusRequestedRangeNotSatisfiable,
+		return got, strange("GetObject", http.StatusRequestedRangeNotSatisfiable,
 			"the store refuses a range from %d on of an object of %d bytes", r.off, got.Size)
 	}
-	r.version, r.body, r.left, r.toEnd = got, io.NopCloser(bytes.NewReader(nil)), 0, false
-	return nil
+	r.take(got, io.NopCloser(bytes.NewReader(nil)), 0)
+	return got, nil
 }
 
 // Read implements io.Reader. It returns io.EOF only once all bytes are there.
@@ -224,6 +252,7 @@ func (r *reader) read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		n, err := r.body.Read(p[:min(int64(len(p)), r.left)])
+		r.at.seen.noteEnds(r.name, r.want, r.off, p[:n])
 		r.off += int64(n)
 		r.left -= int64(n)
 		if n > 0 {
@@ -254,10 +283,6 @@ func (r *reader) resume(cause error) error {
 	most := max(maxResumes, at.cfg.Retry.Attempts)
 	if r.resumes++; r.resumes > most {
 		return fmt.Errorf("the answer broke off at %d, %d times: %w", r.off, most, storeError(r.ctx, "GetObject", cause))
-	}
-	if r.version.ETag == "" {
-		return fmt.Errorf("the answer broke off at %d, and without an ETag nothing tells whether the rest is of the same object: %w",
-			r.off, storeError(r.ctx, "GetObject", cause))
 	}
 	at.log().Debug("the answer broke off; asking for the rest", "key", r.key, "offset", r.off, "left", r.left, "error", rootText(cause))
 	_ = r.body.Close() // it is broken

@@ -140,7 +140,7 @@ func TestReadMistrust(t *testing.T) {
 		{"nonsense", "", 10, 20, part("hello", 20, "v1"), nil, "not a range"},
 		{"part of what was wanted whole", "", 0, 0, part("bytes 0-19/1000", 20, "v1"), nil, "gives the range"},
 		{"another version", "v1", 10, 20, part("bytes 10-29/1000", 20, "v2"), replica.ErrReplaced, ""},
-		{"no version", "v1", 0, 0, say(200, "x"), nil, "has no ETag"},
+		{"no version", "v1", 0, 0, say(200, string(data)), nil, "neither an ETag nor a time"},
 		{"412", "v1", 10, 20, object(data, "v2"), replica.ErrReplaced, ""},
 		{"no length", "", 0, 0, func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusOK)
@@ -298,19 +298,25 @@ func FuzzContentRange(f *testing.F) {
 	})
 }
 
-// An object whose size isn't that of its version is not believed.
+// An object that has the ETag of the version, and another size, is another, and no ETag
+// of that store tells versions apart any more.
 func TestReadAnotherSize(t *testing.T) {
 	data := bytesOf(1000)
 	s := serve(t, answers{"GET": object(data, "v1")})
 	c := s.store(t)
-	f := replica.File{Name: nth(1), Version: replica.Version{ETag: `"v1"`, Modified: 1, Size: 1000}}
-	r, err := c.OpenLTXFile(t.Context(), f, 10, 20)
-	require.NoError(t, err, "its time of modification has no say")
+	_, err := c.OpenLTXFile(t.Context(), versionAt(1001, modified), 10, 20)
+	require.ErrorIs(t, err, replica.ErrReplaced)
+	require.ErrorContains(t, err, "of 1000 bytes")
+	r, err := c.OpenLTXFile(t.Context(), versionAt(1000, modified), 10, 20)
+	require.NoError(t, err)
 	require.NoError(t, r.Close())
-	f.Version.Size = 1001
-	_, err = c.OpenLTXFile(t.Context(), f, 10, 20)
-	require.ErrorContains(t, err, "the object has 1000 bytes, and said before that it has 1001")
-	require.NotErrorIs(t, err, replica.ErrReplaced)
+	calls := s.of("GET")
+	require.Equal(t, `"v1"`, calls[0].get("If-Match"))
+}
+
+// versionAt is a file of the ETag "v1".
+func versionAt(size int64, modified time.Time) replica.File {
+	return replica.File{Name: nth(1), Size: size, Version: replica.Version{ETag: `"v1"`, Modified: modified.Unix(), Size: size}}
 }
 
 // A store without ETags has versions by size and time, of what each answer tells.
@@ -334,7 +340,6 @@ func TestReadVersionWithoutETag(t *testing.T) {
 		{"the same", at(1000, modified), 0, answer(1000, modified), nil},
 		{"a range of it", at(1000, modified), 10, answer(1000, modified), nil},
 		{"at its end", at(1000, modified), 1000, answer(1000, modified), nil},
-		{"no time", at(1000, modified), 10, answer(1000, time.Time{}), nil},
 		{"another size", at(999, modified), 0, answer(1000, modified), replica.ErrReplaced},
 		{"another size of a range", at(999, modified), 10, answer(1000, modified), replica.ErrReplaced},
 		{"another size, past its end", at(1000, modified), 1000, answer(900, modified), replica.ErrReplaced},
@@ -346,6 +351,7 @@ func TestReadVersionWithoutETag(t *testing.T) {
 			c := s.store(t)
 			r, err := c.OpenLTXFile(t.Context(), replica.File{Name: nth(1), Version: tt.version}, tt.offset, 0)
 			require.Empty(t, s.of("GET")[0].get("If-Match"))
+			require.Equal(t, modified.UTC().Format(http.TimeFormat), s.of("GET")[0].get("If-Unmodified-Since"))
 			if tt.is != nil {
 				require.ErrorIs(t, err, tt.is)
 				return
@@ -358,10 +364,8 @@ func TestReadVersionWithoutETag(t *testing.T) {
 
 			// What it tells itself, it gives back.
 			f, err := c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
-			if tt.name != "no time" {
-				require.NoError(t, err)
-				require.Equal(t, tt.version, f.Version)
-			}
+			require.NoError(t, err)
+			require.Equal(t, tt.version, f.Version)
 		})
 	}
 }

@@ -7,9 +7,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -99,16 +97,13 @@ func (at *session) rootByWrite(ctx context.Context, name replica.Name) error {
 	}
 	for _, root := range []string{root, cleanRoot(at.cfg.Path)} {
 		key := root + at.layout.LevelDir(name.Level) + "/" + name.Base()
-		// Not one key at most: MinIO then answers by looking the key up, which
-		// tells nothing of how it lists it.
-		in := &awss3.ListObjectsV2Input{Bucket: &at.cfg.Bucket, Prefix: &key, MaxKeys: aws.Int32(2)}
-		out, err := at.listPage(ctx, in)
+		o, err := at.listOne(ctx, key)
 		if refusesForm(err) {
 			continue
 		} else if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(out.Contents, func(o types.Object) bool { return aws.ToString(o.Key) == key }) {
+		if o != nil {
 			at.mu.Lock()
 			defer at.mu.Unlock()
 			at.endDoubt(root)

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -54,35 +52,20 @@ func (at *session) head(ctx context.Context, key string, checksum bool) (*awss3.
 		return nil, storeError(ctx, "HeadObject", err)
 	}
 	at.sawBucket()
-	if out.ContentLength == nil || *out.ContentLength < 0 || out.LastModified == nil {
-		return nil, strange("HeadObject", 0, "the store gives neither size nor time")
+	if out.ContentLength == nil || *out.ContentLength < 0 {
+		return nil, strange("HeadObject", 0, "the store doesn't say how large the object is")
 	}
 	return out, nil
 }
 
 // newFile is a file as a store tells of it. The time is in whole seconds, as all
 // answers have it.
-func newFile(name replica.Name, etag *string, modified *time.Time, size int64) replica.File {
-	return replica.File{
-		Name: name, Size: size, ModTime: modified.UTC().Truncate(time.Second), Version: versionOf(etag, modified, size),
-	}
-}
-
-// versionOf is a version as a store tells of it. Stores exist that leave out the
-// quotes of an ETag in some answers.
-func versionOf(etag *string, modified *time.Time, size int64) replica.Version {
-	v := replica.Version{Size: size}
+func (b *bucket) newFile(name replica.Name, etag *string, modified *time.Time, size int64) replica.File {
+	f := replica.File{Name: name, Size: size, Version: b.stored(etag, modified, size)}
 	if modified != nil {
-		v.Modified = modified.Unix()
+		f.ModTime = modified.UTC().Truncate(time.Second)
 	}
-	switch tag := aws.ToString(etag); {
-	case tag == `""`:
-	case tag == "", strings.HasPrefix(tag, `W/`), len(tag) >= 2 && tag[0] == '"' && tag[len(tag)-1] == '"':
-		v.ETag = tag
-	default:
-		v.ETag = `"` + tag + `"`
-	}
-	return v
+	return f
 }
 
 // whyMissing returns err, but if it says that an object is missing and the whole

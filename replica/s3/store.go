@@ -71,7 +71,7 @@ func New(cfg config.Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		bucket:   &bucket{cfg: cfg, conns: newConns(cfg.Timeouts)},
+		bucket:   &bucket{cfg: cfg, conns: newConns(cfg.Timeouts), seen: newWitnesses()},
 		starting: make(chan struct{}, 1), changing: semaphore.NewWeighted(everyone),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
@@ -147,7 +147,7 @@ func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, y
 func (s *Store) StatLTXFile(ctx context.Context, name replica.Name, opts replica.StatOptions) (f replica.File, err error) {
 	at, err := s.init(ctx)
 	if err == nil {
-		f, err = at.stat(ctx, name, opts.ExactTime)
+		f, err = at.stat(ctx, name, opts)
 	}
 	return f, replica.NewFileError("stat", name, err)
 }
@@ -156,9 +156,9 @@ func (s *Store) StatLTXFile(ctx context.Context, name replica.Name, opts replica
 // Without a version it reads the file as it is when it is opened. What breaks on
 // the way is asked for again, of the same version.
 //
-// A version without an ETag is one of a store that gives none. Its size and its
-// time of modification must be those that it had; within a second, they don't
-// tell two files of one size apart.
+// A version without an ETag is one of a store that gives none, or none that tells
+// versions apart. Its size and its time of modification must be those that it had;
+// within a second, they don't tell two files of one size apart.
 func (s *Store) OpenLTXFile(ctx context.Context, f replica.File, offset, size int64) (io.ReadCloser, error) {
 	at, err := s.init(ctx)
 	if err != nil {

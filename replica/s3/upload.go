@@ -114,9 +114,11 @@ func (u *upload) conflict(ctx context.Context, err error) error {
 
 // done notes what the store said of a finished upload.
 func (u *upload) done(etag *string, metadata middleware.Metadata) {
-	var modified *time.Time // a guess, until the file is verified
-	if t, ok := awsmiddleware.GetServerTime(metadata); ok {
-		u.sent, modified = t, &t
+	u.version = replica.Version{Size: u.sums.size}
+	if !u.at.lacks(etags) {
+		u.version.ETag = quoted(etag)
 	}
-	u.version = versionOf(etag, modified, u.sums.size)
+	if t, ok := awsmiddleware.GetServerTime(metadata); ok {
+		u.sent, u.version.Modified = t, t.Unix() // a guess, until the file is verified
+	}
 }

@@ -100,19 +100,25 @@ func (u *upload) check(ctx context.Context) error {
 // sameVersion returns an error unless the store shows the object of this write: by
 // its ID, or by the version that the store said it had made.
 func (u *upload) sameVersion(out *awss3.HeadObjectOutput) error {
-	got := versionOf(out.ETag, out.LastModified, *out.ContentLength)
+	got := u.at.versionOf(out.ETag, out.LastModified, *out.ContentLength)
+	id := out.Metadata[metaWriteID]
 	switch {
-	case out.Metadata[metaWriteID] == u.id, u.version.ETag != "" && got.ETag == u.version.ETag:
+	case id == u.id, (id == "" || u.adopted) && u.version.ETag != "" && got.ETag == u.version.ETag && !u.isLater(out):
 		u.version = got // which the store may not have said, or not yet
 		return nil
 	case u.version.ETag == "":
 		// Nothing shows that the store ever took it.
 		return fmt.Errorf("%w: it shows another write", errNotYet)
-	case !u.sent.IsZero() && out.LastModified.After(u.sent.Add(time.Second)):
-		// By the store's own clock, in whole seconds.
+	case u.isLater(out):
 		return errSuperseded
 	}
 	return fmt.Errorf("%w: it shows another version", errNotYet)
+}
+
+// isLater reports whether an object was written after this write, by the store's own
+// clock, in whole seconds.
+func (u *upload) isLater(out *awss3.HeadObjectOutput) bool {
+	return out.LastModified != nil && !u.sent.IsZero() && out.LastModified.After(u.sent.Add(time.Second))
 }
 
 // readBack reads the file and compares.
@@ -130,7 +136,7 @@ func (u *upload) readBack(ctx context.Context) error {
 			if got.size != u.sums.size || got.CRC64NVME() != u.sums.CRC64NVME() {
 				return fmt.Errorf("%w: the store gives back other bytes: %d of %d, with another checksum", ErrVerify, got.size, u.sums.size)
 			}
-			u.version = r.version
+			u.version = r.want
 			return nil
 		}
 	}
@@ -140,6 +146,9 @@ func (u *upload) readBack(ctx context.Context) error {
 		if herr == nil {
 			if serr := u.sameVersion(out); serr != nil {
 				return serr
+			}
+			if errors.Is(err, errPrecondition) {
+				at.learn(matching, err)
 			}
 		}
 		return fmt.Errorf("%w: %v", errNotYet, err)
@@ -173,7 +182,7 @@ func (u *upload) discard(ctx context.Context, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), at.cfg.Timeouts.CleanUp)
 	defer cancel()
 	out, herr := at.head(ctx, u.key, false)
-	if herr != nil || versionOf(out.ETag, nil, 0).ETag != u.version.ETag {
+	if herr != nil || u.sameVersion(out) != nil {
 		return err // it is gone, or another's by now
 	}
 	in := &awss3.DeleteObjectInput{Bucket: &at.cfg.Bucket, Key: &u.key}

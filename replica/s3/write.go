@@ -30,7 +30,13 @@ func (at *session) write(ctx context.Context, name replica.Name, content replica
 		return replica.File{}, err
 	}
 	at.log().Debug("wrote", "key", u.key, "size", content.Size(), "took", time.Since(began))
-	return replica.File{Name: name, Size: content.Size(), ModTime: u.time, Version: u.version}, nil
+	f, err := at.inListing(ctx, at.key(name), replica.File{Name: name, Size: content.Size(), Version: u.version}, replica.Version{})
+	if err != nil {
+		// It is written. Under another version than listings show, it is found anew.
+		at.log().Debug("can't tell how the file is listed", "key", u.key, "error", err)
+	}
+	f.ModTime = u.time
+	return f, nil
 }
 
 func newWriteID() string {
@@ -43,14 +49,17 @@ func newWriteID() string {
 // it doesn't know, it leaves them out, and learns which it was. The condition of an
 // exclusive write goes last: without it, another's file may be replaced.
 func (u *upload) send(ctx context.Context) error {
+	var sent []lack // that may be why it is refused
+	for _, l := range []lack{uploadChecksums, conditions} {
+		if !u.lacks(l) && (l != conditions || u.opts.Exclusive) {
+			sent = append(sent, l)
+		}
+	}
 	err := u.sendOnce(ctx)
 	refusal := err
-	for _, l := range []lack{uploadChecksums, conditions} {
+	for _, l := range sent {
 		if !refusesHeaders(err) {
-			return err
-		}
-		if u.lacks(l) || l == conditions && !u.opts.Exclusive {
-			continue
+			break
 		}
 		u.without[l] = true
 		if err = u.sendOnce(ctx); err == nil {

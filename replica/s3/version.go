@@ -1,0 +1,381 @@
+package s3
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// A version is an ETag, a size, and a last-modified time in whole seconds, as listings
+// show them. Other answers of a store may show the same version in other words, and
+// some stores give two versions one ETag, or none: witnesses says what is known of it.
+
+// versionOf is a version as an answer of the store tells of it. Stores exist that leave
+// out the quotes of an ETag in some answers.
+func (b *bucket) versionOf(etag *string, modified *time.Time, size int64) replica.Version {
+	v := replica.Version{Size: size}
+	if modified != nil {
+		v.Modified = modified.Unix()
+	}
+	if !b.lacks(etags) {
+		v.ETag = quoted(etag)
+	}
+	return v
+}
+
+// stored is a version as the store tells of it that has the object before it, and no
+// part of it on its way.
+func (b *bucket) stored(etag *string, modified *time.Time, size int64) replica.Version {
+	v := b.versionOf(etag, modified, size)
+	if other, ok := b.seen.otherSize(v.ETag, size); ok {
+		b.learn(etags, fmt.Errorf("files of %d and of %d bytes have the ETag %s", other, size, clip(v.ETag)))
+		v.ETag = ""
+	}
+	return v
+}
+
+// quoted is an ETag with its quotes, or "" if it is none.
+func quoted(etag *string) string {
+	switch tag := aws.ToString(etag); {
+	case tag == "", tag == `""`:
+		return ""
+	case strings.HasPrefix(tag, `W/`), len(tag) >= 2 && tag[0] == '"' && tag[len(tag)-1] == '"':
+		return tag
+	default:
+		return `"` + tag + `"`
+	}
+}
+
+const (
+	// maxWitnesses is of how many versions it is remembered how answers show them.
+	// A reader has few files open at a time.
+	maxWitnesses = 4096
+
+	// maxSizes is how many ETags are remembered with their sizes.
+	maxSizes = 1024
+)
+
+// witnesses are what answers have shown of versions.
+type witnesses struct {
+	mu    sync.Mutex
+	known *simplelru.LRU[witnessKey, witness]
+	seed  maphash.Seed
+	sizes [maxSizes]struct {
+		etag uint64 // a hash
+		size int64
+	}
+	zones []int64 // by how many seconds answers differ from listings
+}
+
+type witnessKey struct {
+	name    replica.Name
+	version replica.Version // as a listing shows it, or what else it is read by
+}
+
+// witness is how answers to GET show a version, and the bytes at its ends.
+type witness struct {
+	shown      replica.Version
+	head, tail string // the header and the trailer, or ""
+}
+
+func newWitnesses() *witnesses {
+	known, err := simplelru.NewLRU[witnessKey, witness](maxWitnesses, nil)
+	if err != nil {
+		panic(err) // its one error is a size below 1
+	}
+	return &witnesses{known: known, seed: maphash.MakeSeed()}
+}
+
+// otherSize notes an ETag's size. It returns the one that it had before, if that was
+// another. Not all are remembered.
+func (w *witnesses) otherSize(etag string, size int64) (int64, bool) {
+	if etag == "" {
+		return 0, false
+	}
+	sum := maphash.String(w.seed, etag)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := &w.sizes[sum%maxSizes]
+	before := *e
+	e.etag, e.size = sum, size
+	return before.size, before.etag == sum && before.size != size
+}
+
+// of is what is known of a version; without anything, that answers show it as it is.
+func (w *witnesses) of(name replica.Name, v replica.Version) witness {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if known, ok := w.known.Get(witnessKey{name, v}); ok {
+		return known
+	}
+	return witness{shown: v}
+}
+
+// note changes what is known of a version.
+func (w *witnesses) note(name replica.Name, v replica.Version, change func(*witness)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known, ok := w.known.Get(witnessKey{name, v})
+	if !ok {
+		known = witness{shown: v}
+	}
+	change(&known)
+	w.known.Add(witnessKey{name, v}, known)
+}
+
+// guard makes a request one for a version and no other, as far as the store knows
+// conditions. The answer is compared all the same.
+func (b *bucket) guard(in *awss3.GetObjectInput, shown replica.Version) {
+	switch {
+	case shown.ETag != "" && !b.lacks(etags):
+		if !b.lacks(matching) {
+			in.IfMatch = &shown.ETag
+		}
+	case shown.Modified != 0 && !b.lacks(unmodified):
+		in.IfUnmodifiedSince = aws.Time(time.Unix(shown.Modified, 0).UTC())
+	}
+}
+
+// sameShown reports whether an answer shows a version as it was shown before. What one
+// of the two hasn't got doesn't tell them apart, but there must be an ETag or a time
+// that both have.
+func (b *bucket) sameShown(got, shown replica.Version) bool {
+	if got.Size != shown.Size && shown.Size != anySize {
+		return false
+	}
+	tag := got.ETag != "" && shown.ETag != "" && !b.lacks(etags)
+	time := got.Modified != 0 && shown.Modified != 0
+	if !tag && !time || tag && got.ETag != shown.ETag {
+		return false
+	}
+	return !time || got.Modified == shown.Modified || tag && b.seen.inZone(got.Modified-shown.Modified)
+}
+
+// recognise finds out whether an object is a version that is read, though an answer
+// shows it in other words, or the store says that a condition on it doesn't hold. got
+// is what the answer shows; if it is zero, a HEAD tells. It remembers what it finds.
+func (at *session) recognise(ctx context.Context, key string, name replica.Name, want, got replica.Version) (bool, error) {
+	shown := at.seen.of(name, want).shown
+	refused := got.IsZero()
+	if refused {
+		out, err := at.head(ctx, key, false)
+		if err != nil {
+			return false, err
+		}
+		got = at.stored(out.ETag, out.LastModified, *out.ContentLength)
+	}
+	if got.Size != want.Size && want.Size != anySize {
+		return false, nil
+	}
+	if want.ETag != "" && got.ETag == "" {
+		at.learn(etags, fmt.Errorf("%s is listed with the ETag %s, and read without one", name.Base(), clip(want.ETag)))
+	}
+	if at.sameShown(got, shown) {
+		if refused {
+			at.learnCondition(shown)
+		}
+		return true, nil
+	}
+	sameTag := want.ETag != "" && got.ETag == shown.ETag && !at.lacks(etags)
+	if !sayTheSame(got.Modified, shown.Modified) {
+		if !sameTag {
+			return false, nil
+		}
+		return at.writtenAgain(ctx, key, name, want, got)
+	}
+	listed, err := at.listed(ctx, key, got, sameTag)
+	if err != nil {
+		return false, err
+	}
+	if listed == want || at.lacks(etags) && listed.Size == want.Size && listed.Modified == want.Modified {
+		if got.Modified != want.Modified {
+			at.learn(times, fmt.Errorf("%s is listed with %s, and read with %s", name.Base(), timeText(want), timeText(got)))
+			at.seen.noteZone(got.Modified - want.Modified)
+		}
+		at.seen.note(name, want, func(w *witness) { w.shown = got })
+		return true, nil
+	}
+	if !sameTag {
+		return false, nil
+	}
+	return at.writtenAgain(ctx, key, name, want, got)
+}
+
+// learnCondition notes that a condition on a version was refused though it holds.
+func (b *bucket) learnCondition(shown replica.Version) {
+	if shown.ETag != "" && !b.lacks(etags) {
+		b.learn(matching, nil)
+	} else {
+		b.learn(unmodified, nil)
+	}
+}
+
+// listed is the version that a listing shows of a key, or none. One that has only just
+// been written, listings may show late: without an ETag to tell, it waits until they
+// don't.
+func (at *session) listed(ctx context.Context, key string, got replica.Version, certain bool) (replica.Version, error) {
+	if age := time.Since(time.Unix(got.Modified, 0)); !certain && age > 0 && age < settle {
+		select {
+		case <-time.After(settle - age):
+		case <-ctx.Done():
+			return replica.Version{}, ctx.Err()
+		}
+	}
+	o, err := at.listOne(ctx, key)
+	if err != nil || o == nil || o.Size == nil {
+		return replica.Version{}, err
+	}
+	return at.stored(o.ETag, o.LastModified, *o.Size), nil
+}
+
+// writtenAgain decides whether an object that was written again, and has the same ETag
+// and size, has the same content. If the bytes at its ends are others, no ETag of the
+// store tells anything. Where too little of the version was read to know its ends, it
+// counts as another.
+func (at *session) writtenAgain(ctx context.Context, key string, name replica.Name, want, got replica.Version) (bool, error) {
+	was := at.seen.of(name, want)
+	if was.head == "" && was.tail == "" {
+		return false, nil
+	}
+	head, err := at.section(ctx, key, name, got, 0, int64(ltx.HeaderSize))
+	if err != nil {
+		return false, err
+	}
+	tail, err := at.section(ctx, key, name, got, max(got.Size-ltx.TrailerSize, 0), ltx.TrailerSize)
+	if err != nil {
+		return false, err
+	}
+	if was.head != "" && was.head != head || was.tail != "" && was.tail != tail {
+		at.learn(etags, fmt.Errorf("two versions of %s have the ETag %s", name.Base(), clip(want.ETag)))
+		return false, nil
+	}
+	if was.head == "" || was.tail == "" {
+		return false, nil
+	}
+	at.seen.note(name, want, func(w *witness) { w.shown = got })
+	return true, nil
+}
+
+// section reads some bytes of the object as it is shown now.
+func (at *session) section(ctx context.Context, key string, name replica.Name, v replica.Version, off, size int64) (string, error) {
+	r := &reader{at: at, ctx: ctx, key: key, name: name, want: v, off: off, left: size}
+	if err := r.get(); err != nil {
+		return "", err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	return string(b), err
+}
+
+func timeText(v replica.Version) string {
+	if v.Modified == 0 {
+		return "an unknown time"
+	}
+	return time.Unix(v.Modified, 0).UTC().Format(time.RFC3339)
+}
+
+const (
+	// quarter is what zones differ by, in seconds, and widest the most.
+	quarter, widest = 15 * 60, 14 * 60 * 60
+
+	// maxZones is more than a zone has in a year.
+	maxZones = 4
+)
+
+// sayTheSame reports whether two times of modification can be one, in two zones or
+// rounded in two ways.
+func sayTheSame(a, b int64) bool {
+	d := max(a-b, b-a)
+	return d <= 1 || a == 0 || b == 0 || d <= widest && d%quarter == 0
+}
+
+// noteZone remembers by how much listings differ from answers, if that can be a zone.
+func (w *witnesses) noteZone(seconds int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if seconds%quarter == 0 && max(seconds, -seconds) <= widest && len(w.zones) < maxZones && !slices.Contains(w.zones, seconds) {
+		w.zones = append(w.zones, seconds)
+	}
+}
+
+// inZone reports whether listings are known to differ from answers by so much.
+func (w *witnesses) inZone(seconds int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Contains(w.zones, seconds)
+}
+
+// noteEnds remembers the bytes of a version that a reader passes at its ends.
+func (w *witnesses) noteEnds(name replica.Name, v replica.Version, off int64, p []byte) {
+	end := off + int64(len(p))
+	head := off == 0 && len(p) >= ltx.HeaderSize
+	tail := end == v.Size && len(p) >= ltx.TrailerSize
+	if !head && !tail {
+		return
+	}
+	w.note(name, v, func(known *witness) {
+		if head {
+			known.head = string(p[:ltx.HeaderSize])
+		}
+		if tail {
+			known.tail = string(p[len(p)-ltx.TrailerSize:])
+		}
+	})
+}
+
+// inListing is a file that an answer to HEAD shows, as listings show it. known is the
+// version that the caller knows by the name, if any.
+func (at *session) inListing(ctx context.Context, key string, f replica.File, known replica.Version) (replica.File, error) {
+	got := f.Version
+	switch {
+	case got == known:
+		return f, nil
+	case got.Modified == 0:
+		at.learn(times, fmt.Errorf("%s has no time of modification in the answer to a HEAD", f.Base()))
+	case !known.IsZero() && got.Size == known.Size && got.ETag == known.ETag:
+		if at.sameShown(got, at.seen.of(f.Name, known).shown) {
+			f.Version = known
+			return f, nil
+		}
+		same, err := at.recognise(ctx, key, f.Name, known, got)
+		if err != nil {
+			return f, err
+		}
+		if same {
+			f.Version = known
+			return f, nil
+		}
+	}
+	if !at.lacks(times) {
+		return f, nil
+	}
+	o, err := at.listOne(ctx, key)
+	switch {
+	case err != nil:
+		return f, err
+	case o == nil || o.LastModified == nil || o.Size == nil:
+		// Not listed yet; it has the time of now, unless HEAD has another.
+		if f.ModTime.IsZero() {
+			f.ModTime = time.Now().UTC().Truncate(time.Second)
+		}
+		return f, nil
+	}
+	listed := at.newFile(f.Name, o.ETag, o.LastModified, *o.Size)
+	if listed.Size != got.Size || listed.Version.ETag != got.ETag {
+		return f, nil // it has been replaced since
+	}
+	at.seen.note(f.Name, listed.Version, func(w *witness) { w.shown = got })
+	return listed, nil
+}
