@@ -99,6 +99,10 @@ type ListOptions struct {
 	// ExactTimes makes every ModTime the LTX timestamp, whatever it costs.
 	ExactTimes bool
 
+	// AnyOrder lets files come in the order in which the store lists them, and more than
+	// once: the last counts. Without it they come in the order of names, each once.
+	AnyOrder bool
+
 	// Known, if set, returns the exact time of a version for which it needn't
 	// be found out again. Many goroutines may call it at once.
 	Known func(f File) (t time.Time, ok bool)

@@ -114,7 +114,7 @@ func (x *Index) readLevel(ctx context.Context, level int, l *listing, before *Sn
 			x.keep(level, l, b)
 		}
 	}()
-	files := x.store.LTXFiles(ctx, level, replica.ListOptions{ExactTimes: x.opts.ExactTimes, Known: before.known})
+	files := x.store.LTXFiles(ctx, level, replica.ListOptions{AnyOrder: true, ExactTimes: x.opts.ExactTimes, Known: before.known})
 	if err := b.addAll(files); err != nil {
 		return nil, err
 	}

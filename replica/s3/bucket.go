@@ -48,6 +48,8 @@ const (
 	matching
 	unmodified
 	times
+	order
+	pages
 )
 
 // lacks say what it is, and what follows.
@@ -62,6 +64,8 @@ var lacks = [...]struct {
 	storedChecksums: {slog.LevelInfo, "the store has no checksums of whole files: what is written is read back"},
 	etags: {slog.LevelWarn, "the store's ETags don't tell versions of a file apart: sizes and times of modification do from now on, " +
 		"which two versions of one size from the same second have in common"},
+	order:      {slog.LevelInfo, "the store doesn't list in the order of keys; its listings are sorted"},
+	pages:      {slog.LevelInfo, "the store knows neither continuation tokens nor start-after; going on with ListObjects, and markers"},
 	matching:   {slog.LevelWarn, "the store refuses If-Match where it holds; going on without, comparing what it answers"},
 	unmodified: {slog.LevelWarn, "the store refuses If-Unmodified-Since where it holds; going on without, comparing what it answers"},
 	times:      {slog.LevelInfo, "the store's listings and its other answers show different times of modification; going on with those of listings"},

@@ -213,7 +213,7 @@ func (d *deletion) findByListing(ctx context.Context, names []replica.Name, isOl
 			if _, ok := slices.BinarySearchFunc(wanted, f.Name, replica.Name.Compare); ok && isOld(f.ModTime) {
 				found = append(found, f.Name)
 			}
-			return f.Compare(wanted[n-1]) < 0
+			return f.Compare(wanted[n-1]) < 0 || d.at.lacks(order)
 		})
 		if err != nil {
 			return nil, err

@@ -152,7 +152,7 @@ func storeError(ctx context.Context, op string, err error) error {
 		e.Code, e.text = clip(api.ErrorCode()), clip(api.ErrorMessage())
 	}
 	e.classify(err)
-	if e.text == "" {
+	if e.text == "" && e.Status >= http.StatusMultipleChoices {
 		e.text = http.StatusText(e.Status)
 	}
 	if e.text == "" || e.Status == 0 && !ok {

@@ -41,7 +41,11 @@ func (at *session) listExact(ctx context.Context, level int, opts replica.ListOp
 	queue := make(chan *exactFile, exactWindow*heads)
 	g.Go(func() error {
 		defer close(queue)
-		return at.list(ctx, level, opts.From, func(f replica.File) bool {
+		list := at.listInOrder
+		if opts.AnyOrder {
+			list = at.list
+		}
+		return list(ctx, level, opts.From, func(f replica.File) bool {
 			e := &exactFile{File: f, done: make(chan struct{})}
 			if opts.SetKnownTime(&e.File) {
 				close(e.done)

@@ -2,9 +2,9 @@ package s3
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,7 +18,8 @@ import (
 // pageSize is how many objects a page of a listing has. S3 gives no more.
 const pageSize = 1000
 
-// list calls yield for each file of a level, until it returns false.
+// list calls yield for each file of a level, until it returns false, in the order in
+// which the store lists them. Each page is in order.
 func (at *session) list(ctx context.Context, level int, from ltx.TXID, yield func(replica.File) bool) error {
 	l := &listing{at: at, ctx: ctx, level: level, from: from}
 	l.begin()
@@ -34,6 +35,41 @@ func (at *session) list(ctx context.Context, level int, from ltx.TXID, yield fun
 			if !yield(f) {
 				return nil
 			}
+		}
+	}
+	return nil
+}
+
+// listInOrder is list in the order of names, each once, whatever the store does.
+func (at *session) listInOrder(ctx context.Context, level int, from ltx.TXID, yield func(replica.File) bool) error {
+	var last replica.Name
+	var all []replica.File // once the order is found to be another
+	n := 0
+	err := at.list(ctx, level, from, func(f replica.File) bool {
+		if at.lacks(order) {
+			if all = append(all, f); n == 0 {
+				return true
+			}
+			return false
+		}
+		n++
+		last = f.Name
+		return yield(f)
+	})
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	if n > 0 {
+		return fmt.Errorf("the store doesn't list in the order of keys: %s after %s: list again", all[0].Base(), last.Base())
+	}
+	slices.SortStableFunc(all, func(a, b replica.File) int { return a.Compare(b.Name) })
+	for i, f := range all {
+		// Of one that was listed twice, as a store may while it changes, the last counts.
+		if i+1 < len(all) && f.Name == all[i+1].Name {
+			continue
+		}
+		if !yield(f) {
+			return nil
 		}
 	}
 	return nil
@@ -60,7 +96,7 @@ type listing struct {
 	token *string // or where the store says
 	last  bool    // there is no next page
 
-	prev replica.Name // the last one listed, to check the order
+	prev replica.Name // the greatest one listed, to check the order
 	any  bool         // prev is one
 }
 
@@ -91,6 +127,15 @@ func (l *listing) next() ([]replica.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if out.ContinuationToken == nil && l.goesRound(out) && !at.lacks(pages) {
+		at.learn(pages, nil)
+		if out, err = at.listPage(l.ctx, in); err != nil {
+			return nil, err
+		}
+	}
+	if l.goesRound(out) {
+		return nil, strange("ListObjectsV2", http.StatusOK, "the store lists its first page again: it knows neither continuation tokens nor start-after")
+	}
 	if moved, err := l.rootMoved(out); err != nil {
 		return nil, err
 	} else if moved {
@@ -104,10 +149,19 @@ func (l *listing) next() ([]replica.File, error) {
 	return files, l.turn(out)
 }
 
+// goesRound reports whether a page that should come after a key begins no later.
+func (l *listing) goesRound(out *awss3.ListObjectsV2Output) bool {
+	return l.any && l.token == nil && len(out.Contents) > 0 && !l.at.lacks(order) && aws.ToString(out.Contents[0].Key) <= l.after
+}
+
 // listPage asks for a page. What answers may be no store: a web server's page
 // must not pass for an empty listing.
 func (at *session) listPage(ctx context.Context, in *awss3.ListObjectsV2Input) (*awss3.ListObjectsV2Output, error) {
-	out, err := at.s3.ListObjectsV2(ctx, in)
+	ask := at.s3.ListObjectsV2
+	if at.lacks(pages) {
+		ask = at.listV1
+	}
+	out, err := ask(ctx, in)
 	if err != nil {
 		if err = storeError(ctx, "ListObjectsV2", err); isNotFound(err) {
 			// Nothing that a listing is of can be missing but the bucket.
@@ -120,6 +174,20 @@ func (at *session) listPage(ctx context.Context, in *awss3.ListObjectsV2Input) (
 	}
 	at.sawBucket()
 	return out, nil
+}
+
+// listV1 asks for a page by the first version of the request, which the store answers
+// all others as.
+func (at *session) listV1(ctx context.Context, in *awss3.ListObjectsV2Input, opts ...func(*awss3.Options)) (*awss3.ListObjectsV2Output, error) {
+	out, err := at.s3.ListObjects(ctx, &awss3.ListObjectsInput{
+		Bucket: in.Bucket, Prefix: in.Prefix, Delimiter: in.Delimiter, MaxKeys: in.MaxKeys, Marker: in.StartAfter,
+	}, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &awss3.ListObjectsV2Output{
+		Name: out.Name, IsTruncated: out.IsTruncated, Contents: out.Contents, CommonPrefixes: out.CommonPrefixes,
+	}, nil
 }
 
 // listOne asks for a key as a listing shows it, or nil.
@@ -153,7 +221,7 @@ func (l *listing) rootMoved(out *awss3.ListObjectsV2Output) (bool, error) {
 	return !strings.HasPrefix(key, l.prefix) && strings.HasPrefix(key, clean) && l.at.rootByOther(), nil
 }
 
-// files are those of a page.
+// files are those of a page, in order.
 func (l *listing) files(out *awss3.ListObjectsV2Output) ([]replica.File, error) {
 	files := make([]replica.File, 0, len(out.Contents))
 	for _, o := range out.Contents {
@@ -165,13 +233,15 @@ func (l *listing) files(out *awss3.ListObjectsV2Output) ([]replica.File, error) 
 			continue
 		}
 		if l.any && f.Compare(l.prev) <= 0 {
-			return nil, fmt.Errorf("the store doesn't list in the order of keys: %s after %s", f.Base(), l.prev.Base())
+			l.at.learn(order, fmt.Errorf("it lists %s after %s", f.Base(), l.prev.Base()))
+		} else {
+			l.prev, l.any = f.Name, true
 		}
-		l.prev, l.any = f.Name, true
 		if f.MinTXID >= l.from { // some stores don't know StartAfter
 			files = append(files, f)
 		}
 	}
+	slices.SortStableFunc(files, func(a, b replica.File) int { return a.Compare(b.Name) })
 	return files, nil
 }
 
@@ -199,8 +269,8 @@ func (l *listing) turn(out *awss3.ListObjectsV2Output) error {
 		return nil
 	}
 	var lastKey string
-	if n := len(out.Contents); n > 0 {
-		lastKey = aws.ToString(out.Contents[n-1].Key)
+	for _, o := range out.Contents {
+		lastKey = max(lastKey, aws.ToString(o.Key))
 	}
 	switch token := aws.ToString(out.NextContinuationToken); {
 	case token != "" && token != aws.ToString(l.token):
@@ -209,7 +279,7 @@ func (l *listing) turn(out *awss3.ListObjectsV2Output) error {
 		// A store without tokens.
 		l.token, l.after = nil, lastKey
 	default:
-		return errors.New("the store says that the listing goes on, but not from where")
+		return strange("ListObjectsV2", http.StatusOK, "the store says that the listing goes on, but not from where")
 	}
 	return nil
 }

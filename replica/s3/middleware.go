@@ -1,9 +1,15 @@
 package s3
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
 
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -148,8 +154,13 @@ func capAnswers(stack *middleware.Stack) error {
 			if !ok || answer.Response == nil || answer.Body == nil {
 				return out, metadata, err
 			}
-			if middleware.GetOperationName(ctx) != "GetObject" || answer.StatusCode >= 300 {
+			mendDate(answer.Header)
+			operation := middleware.GetOperationName(ctx)
+			if operation != "GetObject" || answer.StatusCode >= 300 {
 				answer.Body = &capped{ReadCloser: answer.Body, left: maxAnswer + 1}
+			}
+			if strings.HasPrefix(operation, "ListObjects") {
+				answer.Body = mended(answer.Body)
 			}
 			return out, metadata, err
 		}), middleware.After)
@@ -168,4 +179,85 @@ func (c *capped) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p[:min(int64(len(p)), c.left)])
 	c.left -= int64(n)
 	return n, err
+}
+
+// mended is a listing that the SDK can parse although keys in it can't be written in
+// XML. Those are a stranger's: an LTX file's key has nothing of the kind.
+func mended(body io.ReadCloser) io.ReadCloser {
+	page, err := io.ReadAll(body)
+	mendXML(page)
+	var rest io.Reader = bytes.NewReader(page)
+	if err != nil {
+		rest = failing{err}
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{rest, body}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// mendXML puts question marks in the place of what XML 1.0 can't hold: control
+// characters, references to such, and what isn't UTF-8.
+func mendXML(page []byte) {
+	for i := 0; i < len(page); {
+		size, ok := 1, true
+		switch c := page[i]; {
+		case c == '&':
+			size, ok = reference(page[i:])
+		case c < utf8.RuneSelf:
+			ok = inXML(rune(c))
+		default:
+			var r rune
+			r, size = utf8.DecodeRune(page[i:])
+			ok = inXML(r) && (r != utf8.RuneError || size > 1)
+		}
+		if !ok {
+			copy(page[i:i+size], bytes.Repeat([]byte("?"), size))
+		}
+		i += size
+	}
+}
+
+// reference is the length of what begins with an ampersand, as far as it must be
+// looked at, and whether XML can hold it.
+func reference(text []byte) (size int, ok bool) {
+	const longest = len("&#x0010FFFF;")
+	end := bytes.IndexByte(text[:min(len(text), longest)], ';')
+	if end < 3 || text[1] != '#' {
+		return 1, true
+	}
+	digits, base := text[2:end], 10
+	if digits[0] == 'x' {
+		digits, base = digits[1:], 16
+	}
+	n, err := strconv.ParseUint(string(digits), base, 31)
+	return end + 1, err == nil && inXML(rune(n))
+}
+
+// inXML reports whether XML 1.0 can hold a character.
+func inXML(r rune) bool {
+	return r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r < 0xD800 || r >= 0xE000 && r < 0xFFFE || r > 0xFFFF && r <= utf8.MaxRune
+}
+
+// mendDate puts the time of modification in an answer into the form that HTTP has, or
+// leaves it out: the SDK would fail the request for it.
+func mendDate(header http.Header) {
+	text := header.Get("Last-Modified")
+	if text == "" {
+		return
+	}
+	t, err := http.ParseTime(text)
+	for _, layout := range []string{time.RFC1123Z, time.RFC3339} {
+		if err != nil {
+			t, err = time.Parse(layout, text)
+		}
+	}
+	header.Del("Last-Modified")
+	if err == nil {
+		header.Set("Last-Modified", t.UTC().Format(http.TimeFormat))
+	}
 }

@@ -142,7 +142,7 @@ func newCall(r *http.Request) call {
 	q := r.URL.Query()
 	op := r.Method
 	switch {
-	case q.Has("list-type"):
+	case q.Has("list-type"), key == "" && r.Method == http.MethodGet:
 		op = "LIST"
 	case q.Has("delete"):
 		op = "BATCH"

@@ -135,7 +135,10 @@ func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, y
 	if opts.ExactTimes {
 		return at.listExact(ctx, level, opts, yield)
 	}
-	return at.list(ctx, level, opts.From, yield)
+	if opts.AnyOrder {
+		return at.list(ctx, level, opts.From, yield)
+	}
+	return at.listInOrder(ctx, level, opts.From, yield)
 }
 
 // StatLTXFile costs a HEAD. Its ModTime is the time of the last modification, as a

@@ -4,10 +4,17 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -103,4 +110,110 @@ func (u *upload) put(ctx context.Context) error {
 	at.sawBucket()
 	u.done(out.ETag, out.ResultMetadata)
 	return nil
+}
+
+// upload is one write.
+type upload struct {
+	at      *session
+	key     string
+	name    replica.Name
+	content replica.Content
+	opts    replica.WriteOptions
+	id      string           // tells the object of this write from any other
+	time    time.Time        // of the header, or of now
+	sums    *sums            // of all that was sent
+	sent    time.Time        // by the store's clock
+	version replica.Version  // that the store gave it
+	adopted bool             // the object is another's, with the same content
+	without [len(lacks)]bool // what is tried without
+}
+
+// lacks reports whether the store can't do something, or is tried without.
+func (u *upload) lacks(l lack) bool { return u.without[l] || u.at.lacks(l) }
+
+// body is a section of the content.
+func (u *upload) body(ctx context.Context, off, size int64) *requestBody {
+	b := &requestBody{SectionReader: io.NewSectionReader(u.content, off, size)}
+	if u.opts.Pace != nil {
+		b.pace = func(n int) error { return u.opts.Pace(ctx, n) }
+	}
+	return b
+}
+
+// metadata is what is stored with the object.
+func (u *upload) metadata() map[string]string {
+	return map[string]string{
+		metaTimestamp: u.time.Format(time.RFC3339Nano),
+		metaMinTXID:   strconv.FormatUint(uint64(u.name.MinTXID), 10),
+		metaMaxTXID:   strconv.FormatUint(uint64(u.name.MaxTXID), 10),
+		metaLevel:     strconv.Itoa(u.name.Level),
+		metaWriteID:   u.id,
+	}
+}
+
+// ifNoneMatch makes a request of an exclusive write fail if there is an object, in
+// a store that knows such conditions.
+func (u *upload) ifNoneMatch() *string {
+	if !u.opts.Exclusive || u.lacks(conditions) {
+		return nil
+	}
+	return aws.String("*")
+}
+
+// lookFirst looks whether the name is free, for an exclusive write to a store that
+// knows no conditions. done is true if it has this content already.
+func (u *upload) lookFirst(ctx context.Context) (done bool, err error) {
+	if !u.opts.Exclusive || !u.lacks(conditions) {
+		return false, nil
+	}
+	out, err := u.look(ctx)
+	if isNotFound(err) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	return true, u.adopt(out)
+}
+
+// look asks for the object that bears the name.
+func (u *upload) look(ctx context.Context) (*awss3.HeadObjectOutput, error) {
+	return u.at.head(ctx, u.key, !u.lacks(uploadChecksums))
+}
+
+// adopt takes an object for this write's. It may be its own, where the answer to an
+// earlier attempt was lost. It may be an earlier write's with the same content, which
+// nobody could tell in time had succeeded. Any other is os.ErrExist.
+func (u *upload) adopt(out *awss3.HeadObjectOutput) error {
+	own := out.Metadata[metaWriteID] == u.id
+	same, known := u.sums.ofStore(out)
+	if !own && !(*out.ContentLength == u.sums.size && same && known) {
+		return fmt.Errorf("the store has such a file: %w", os.ErrExist)
+	}
+	u.adopted = !own
+	u.done(out.ETag, out.ResultMetadata)
+	return nil
+}
+
+// conflict makes sense of a failed request of an exclusive write.
+func (u *upload) conflict(ctx context.Context, err error) error {
+	if !u.opts.Exclusive || !errors.Is(err, errPrecondition) && !errors.Is(err, errNoSuchUpload) {
+		return err
+	}
+	out, herr := u.look(ctx)
+	if herr == nil {
+		return u.adopt(out)
+	}
+	// As text: it is neither there nor known to be missing.
+	return fmt.Errorf("another write or deletion of the file is under way: %v; %v", err, herr)
+}
+
+// done notes what the store said of a finished upload.
+func (u *upload) done(etag *string, metadata middleware.Metadata) {
+	u.version = replica.Version{Size: u.sums.size}
+	if !u.at.lacks(etags) {
+		u.version.ETag = quoted(etag)
+	}
+	if t, ok := awsmiddleware.GetServerTime(metadata); ok {
+		u.sent, u.version.Modified = t, t.Unix() // a guess, until the file is verified
+	}
 }
