@@ -45,11 +45,13 @@ const (
 	batchChecksums
 	storedChecksums
 	etags
+	someETags
 	matching
 	unmodified
 	times
 	order
 	pages
+	exactTimes
 )
 
 // lacks say what it is, and what follows.
@@ -64,6 +66,9 @@ var lacks = [...]struct {
 	storedChecksums: {slog.LevelInfo, "the store has no checksums of whole files: what is written is read back"},
 	etags: {slog.LevelWarn, "the store's ETags don't tell versions of a file apart: sizes and times of modification do from now on, " +
 		"which two versions of one size from the same second have in common"},
+	someETags: {slog.LevelWarn, "the store has files without an ETag: sizes and times of modification tell their versions apart, " +
+		"which two of one size from the same second have in common"},
+	exactTimes: {slog.LevelWarn, "the store refuses to show some files: those have the time that is listed in the place of the exact one"},
 	order:      {slog.LevelInfo, "the store doesn't list in the order of keys; its listings are sorted"},
 	pages:      {slog.LevelInfo, "the store knows neither continuation tokens nor start-after; going on with ListObjects, and markers"},
 	matching:   {slog.LevelWarn, "the store refuses If-Match where it holds; going on without, comparing what it answers"},

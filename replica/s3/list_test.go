@@ -7,6 +7,7 @@ import (
 	"html"
 	"net/http"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -345,13 +346,14 @@ func TestListMetadata(t *testing.T) {
 // A file that vanishes meanwhile is passed over, and any other error is one.
 func TestListMetadataErrors(t *testing.T) {
 	headOf := func(key string, then http.HandlerFunc) http.HandlerFunc {
-		good := object(nil, "v1", "X-Amz-Meta-Litestream-Timestamp", "2025-01-02T03:04:05Z")
 		return func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, key) {
 				then(w, r)
 				return
 			}
-			good(w, r)
+			name, _ := replica.ParseName(0, path.Base(r.URL.Path))
+			n := int(name.MinTXID)
+			object(bytesOf(n), fmt.Sprint("v", n), "X-Amz-Meta-Litestream-Timestamp", "2025-01-02T03:04:05Z")(w, r)
 		}
 	}
 	three := say(200, pageOf("", 1, 2, 3))
@@ -367,11 +369,22 @@ func TestListMetadataErrors(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, files, "all are gone")
 
-	s = serve(t, answers{"LIST": three, "HEAD": headOf(fileName(2), refuse(403, ""))})
+	s = serve(t, answers{"LIST": three, "HEAD": headOf(fileName(2), refuse(503, ""))})
 	files, err = list(t.Context(), s.store(t), exact)
-	require.ErrorIs(t, err, os.ErrPermission)
 	require.ErrorContains(t, err, "list level 0: stat level 0 "+fileName(2))
 	require.Len(t, files, 1, "those before it")
+
+	s = serve(t, answers{"LIST": three, "HEAD": headOf(fileName(2), refuse(403, "")), "GET": refuse(403, "")})
+	c, log := s.logging(t)
+	for range 2 {
+		files, err = list(t.Context(), c, exact)
+		require.NoError(t, err)
+		require.Len(t, files, 3)
+		require.Equal(t, 2025, files[0].ModTime.Year())
+		require.Equal(t, 2026, files[1].ModTime.Year(), "as it is listed")
+		require.Equal(t, 2025, files[2].ModTime.Year())
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "refuses to show"), log.String())
 
 	s = serve(t, answers{"LIST": inTurn(say(200, pageOf("a", 1, 2, 3)), refuse(403, "AccessDenied")), "HEAD": headOf("none", hang)})
 	files, err = list(t.Context(), s.store(t), exact)

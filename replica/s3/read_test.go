@@ -347,7 +347,12 @@ func TestReadVersionWithoutETag(t *testing.T) {
 		{"another time of a range", at(1000, modified), 10, answer(1000, modified.Add(-time.Second)), replica.ErrReplaced},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := serve(t, answers{"GET": tt.get, "HEAD": tt.get})
+			shown := time.Unix(tt.version.Modified, 0).UTC()
+			if tt.is != nil {
+				shown = modified.Add(time.Hour) // by another writer, since
+			}
+			list := fmt.Sprintf("<Contents><Key>%s</Key><Size>1000</Size><LastModified>%s</LastModified></Contents>", fileKey(1), shown.Format(time.RFC3339))
+			s := serve(t, answers{"GET": tt.get, "HEAD": tt.get, "LIST": say(200, page("", list))})
 			c := s.store(t)
 			r, err := c.OpenLTXFile(t.Context(), replica.File{Name: nth(1), Version: tt.version}, tt.offset, 0)
 			require.Empty(t, s.of("GET")[0].get("If-Match"))

@@ -67,7 +67,8 @@ func TestStatExact(t *testing.T) {
 		{"replaced meanwhile", inTurn(object(file, "v1"), object(file, "v2")), object(file, "v2"), storetest.DefaultTime, "HEAD GET HEAD LIST HEAD GET", nil},
 		{"replaced again and again", v(1, 2, 2, 3, 3, 4), v(2, 3, 4), time.Time{}, "HEAD GET HEAD LIST HEAD GET HEAD LIST HEAD GET HEAD LIST", replica.ErrReplaced},
 		{"deleted meanwhile", object(file, "v1"), refuse(404, "NoSuchKey"), time.Time{}, "HEAD GET", os.ErrNotExist},
-		{"not to be read", object(file, "v1"), refuse(403, "AccessDenied"), time.Time{}, "HEAD GET", os.ErrPermission},
+		{"not to be read", object(file, "v1"), refuse(403, "AccessDenied"), modified, "HEAD GET", nil},
+		{"not to be looked at", refuse(403, ""), nil, time.Time{}, "HEAD", os.ErrPermission},
 		{"missing", refuse(404, ""), nil, time.Time{}, "HEAD", os.ErrNotExist},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

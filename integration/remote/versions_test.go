@@ -1,0 +1,185 @@
+package remote
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/superfly/ltx"
+	"golang.org/x/sys/unix"
+
+	"github.com/ltxfs/ltxfs/integration/ltxfstest"
+)
+
+var (
+	versionOps  = flag.Int("version-ops", 6000, "how many operations TestVersions makes with each cache")
+	versionSeed = flag.Uint64("version-seed", uint64(time.Now().UnixNano()), "of what TestVersions draws")
+)
+
+const (
+	// versionStores is how many stores TestVersions draws, each with habits of its own.
+	versionStores = 24
+
+	versionFreshness = 50 * time.Millisecond
+)
+
+// Whatever a store tells of its versions, no open file shows bytes of two, a file opened
+// anew shows the latest, and no ESTALE stays.
+func TestVersions(t *testing.T) {
+	t.Parallel()
+	t.Logf("-version-seed=%d", *versionSeed)
+	for name, cold := range map[string]bool{"small caches": false, "the kernel's cold": true} {
+		t.Run(name, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(*versionSeed, uint64(len(name))))
+			slots := make(chan struct{}, 4)
+			var wg sync.WaitGroup
+			for i := range versionStores {
+				h, seed := drawHabits(rng), rng.Uint64()
+				slots <- struct{}{}
+				wg.Go(func() {
+					defer func() { <-slots }()
+					t.Run(fmt.Sprintf("%d", i), func(t *testing.T) {
+						t.Logf("%+v", h)
+						r := newVersionRun(t, h, seed, cold)
+						for range *versionOps / versionStores {
+							r.step(t)
+						}
+						r.settle(t)
+					})
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// versionRun is a store, a mount of it, and a reader with some files open.
+type versionRun struct {
+	store *versionStore
+	p     *ltxfstest.Process
+	rng   *rand.Rand
+	cold  bool
+	open  []*openVersion
+}
+
+// openVersion is an open file, and what is known of what it is.
+type openVersion struct {
+	*ltxfstest.File
+	key    string
+	number string // of the version, once some of it was read
+	gone   bool
+}
+
+func newVersionRun(t *testing.T, h habits, seed uint64, cold bool) *versionRun {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	r := &versionRun{store: newVersionStore(h, rng), rng: rng, cold: cold}
+	t.Cleanup(r.store.Close)
+	for n := range 4 {
+		r.store.replace(versionKey(n))
+	}
+	m := ltxfstest.MountWith(t, "s3://bucket/db?region=us-east-1&forcePathStyle=true&endpoint="+r.store.URL, ltxfstest.MountOptions{
+		Flags: []string{"--freshness=" + versionFreshness.String(), "--cache-size=4MiB"},
+		Env:   []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b"},
+	})
+	r.p = m.Process(t)
+	return r
+}
+
+func versionKey(n int) string { return "db/0000/" + ltx.FormatFilename(ltx.TXID(n+1), ltx.TXID(n+1)) }
+
+func (r *versionRun) path(key string) string {
+	return ltxfstest.LevelPath(0, key[strings.LastIndex(key, "/")+1:])
+}
+
+// step is one operation.
+func (r *versionRun) step(t *testing.T) {
+	key := versionKey(r.rng.IntN(4))
+	switch n := r.rng.IntN(100); {
+	case n < 6:
+		r.store.replace(key)
+	case n < 8:
+		_, err := r.p.ReadDir(ltxfstest.LevelPath(0, ""))
+		require.NoError(t, err)
+	case n < 10:
+		_, err := r.p.Stat(r.path(key))
+		require.NoError(t, err)
+	case n < 20 || len(r.open) == 0:
+		r.openOne(t, key)
+	case n < 24:
+		i := r.rng.IntN(len(r.open))
+		require.NoError(t, r.open[i].Close())
+		r.open = append(r.open[:i], r.open[i+1:]...)
+	default:
+		o := r.open[r.rng.IntN(len(r.open))]
+		r.read(t, o, int64(r.rng.IntN(8))*(50<<10)+int64(r.rng.IntN(9))*cell, 1+r.rng.IntN(3000))
+	}
+}
+
+// openOne opens a file, which may turn out to be replaced, but not twice.
+func (r *versionRun) openOne(t *testing.T, key string) *openVersion {
+	t.Helper()
+	flags := unix.O_RDONLY
+	if r.cold || r.rng.IntN(2) == 0 {
+		flags |= unix.O_DIRECT
+	}
+	f, err := r.p.Open(r.path(key), flags, 0)
+	require.NoError(t, err)
+	o := &openVersion{File: f, key: key}
+	if len(r.open) > 20 {
+		require.NoError(t, r.open[0].Close())
+		r.open = r.open[1:]
+	}
+	r.open = append(r.open, o)
+	return o
+}
+
+// read reads some of an open file: only what is of the version that it has been so far.
+func (r *versionRun) read(t *testing.T, o *openVersion, off int64, size int) error {
+	t.Helper()
+	data, err := o.ReadAt(size, off)
+	if errors.Is(err, syscall.ESTALE) {
+		o.gone = true
+		return err
+	}
+	require.NoError(t, err, "%s at %d", o.key, off)
+	for at := off; at < off+int64(len(data)); {
+		end := min(at-at%cell+cell, off+int64(len(data)))
+		if at%cell == 0 && end-at == cell {
+			number := string(data[at-off : end-off])
+			if o.number == "" {
+				o.number = number
+			}
+			require.Equal(t, o.number, number, "%s at %d is of another version than what was read before", o.key, at)
+		}
+		at = end
+	}
+	return nil
+}
+
+// settle makes sure that nothing stays stale: once no other writer comes, each file
+// opened anew is what the store has, to its end.
+func (r *versionRun) settle(t *testing.T) {
+	for n := range 4 {
+		key := versionKey(n)
+		want := r.store.now(key)
+		ltxfstest.Eventually(t, ltxfstest.Timeout, "the mount shows the latest version", func() bool {
+			o := r.openOne(t, key)
+			for off := int64(0); off < int64(len(want.data)); off += 50 << 10 {
+				if r.read(t, o, off, 50<<10) != nil {
+					return false
+				}
+			}
+			number, err := strconv.ParseInt(strings.TrimSpace(o.number), 10, 64)
+			require.NoError(t, err)
+			return number == want.number
+		})
+	}
+}

@@ -1,0 +1,148 @@
+package s3
+
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+const (
+	// maxWitnesses is of how many versions it is remembered how answers show them.
+	// A reader has few files open at a time.
+	maxWitnesses = 4096
+
+	// maxSizes is how many ETags are remembered with their sizes.
+	maxSizes = 1024
+)
+
+// witnesses are what answers have shown of versions.
+type witnesses struct {
+	mu    sync.Mutex
+	known *simplelru.LRU[witnessKey, witness]
+	seed  maphash.Seed
+	sizes [maxSizes]struct {
+		etag uint64 // a hash
+		size int64
+	}
+	zones []int64 // by how many seconds answers differ from listings
+}
+
+type witnessKey struct {
+	name    replica.Name
+	version replica.Version // as a listing shows it, or what else it is read by
+}
+
+// witness is how answers to GET show a version, and the bytes at its ends.
+type witness struct {
+	shown      replica.Version
+	head, tail string // the header and the trailer, or ""
+}
+
+func newWitnesses() *witnesses {
+	known, err := simplelru.NewLRU[witnessKey, witness](maxWitnesses, nil)
+	if err != nil {
+		panic(err) // its one error is a size below 1
+	}
+	return &witnesses{known: known, seed: maphash.MakeSeed()}
+}
+
+// otherSize notes an ETag's size. It returns the one that it had before, if that was
+// another. Not all are remembered.
+func (w *witnesses) otherSize(etag string, size int64) (int64, bool) {
+	if etag == "" {
+		return 0, false
+	}
+	sum := maphash.String(w.seed, etag)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := &w.sizes[sum%maxSizes]
+	before := *e
+	e.etag, e.size = sum, size
+	return before.size, before.etag == sum && before.size != size
+}
+
+// of is what is known of a version; without anything, that answers show it as it is.
+func (w *witnesses) of(name replica.Name, v replica.Version) witness {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if known, ok := w.known.Get(witnessKey{name, v}); ok {
+		return known
+	}
+	return witness{shown: v}
+}
+
+// noteShown notes in which words answers show a version. A HEAD without a time doesn't
+// tell in which a GET does.
+func (w *witnesses) noteShown(name replica.Name, v, shown replica.Version) {
+	if shown.Modified == 0 {
+		shown.Modified = v.Modified
+	}
+	w.note(name, v, func(known *witness) { known.shown = shown })
+}
+
+// note changes what is known of a version.
+func (w *witnesses) note(name replica.Name, v replica.Version, change func(*witness)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known, ok := w.known.Get(witnessKey{name, v})
+	if !ok {
+		known = witness{shown: v}
+	}
+	change(&known)
+	w.known.Add(witnessKey{name, v}, known)
+}
+
+const (
+	// quarter is what zones differ by, in seconds, and widest the most.
+	quarter, widest = 15 * 60, 14 * 60 * 60
+
+	// maxZones is more than a zone has in a year.
+	maxZones = 4
+)
+
+// sayTheSame reports whether two times of modification can be one, in two zones or
+// rounded in two ways.
+func sayTheSame(a, b int64) bool {
+	d := max(a-b, b-a)
+	rest := d % quarter
+	return a == 0 || b == 0 || d <= widest+1 && min(rest, quarter-rest) <= 1
+}
+
+// noteZone remembers by how much listings differ from answers, if that can be a zone.
+func (w *witnesses) noteZone(seconds int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if seconds%quarter == 0 && max(seconds, -seconds) <= widest && len(w.zones) < maxZones && !slices.Contains(w.zones, seconds) {
+		w.zones = append(w.zones, seconds)
+	}
+}
+
+// inZone reports whether listings are known to differ from answers by so much.
+func (w *witnesses) inZone(seconds int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Contains(w.zones, seconds)
+}
+
+// noteEnds remembers the bytes of a version that a reader passes at its ends.
+func (w *witnesses) noteEnds(name replica.Name, v replica.Version, off int64, p []byte) {
+	end := off + int64(len(p))
+	head := off == 0 && len(p) >= ltx.HeaderSize
+	tail := end == v.Size && len(p) >= ltx.TrailerSize
+	if !head && !tail {
+		return
+	}
+	w.note(name, v, func(known *witness) {
+		if head {
+			known.head = string(p[:ltx.HeaderSize])
+		}
+		if tail {
+			known.tail = string(p[len(p)-ltx.TrailerSize:])
+		}
+	})
+}
