@@ -61,7 +61,9 @@ func newDriverWithin(t *testing.T, opts Options, within deadlines) *driver {
 		t.Cleanup(func() { require.NoError(t, dir.Close()) })
 	}
 	opts.FileMode, opts.DirMode = 0o644, 0o755
-	opts.Logger = slog.New(slog.DiscardHandler)
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
 	if opts.CacheSize == 0 {
 		opts.CacheSize = 4 << 20
 	}

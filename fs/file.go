@@ -36,6 +36,9 @@ type file struct {
 	// by now, or none. The kernel, which keeps the name for a while, is then sent
 	// to look it up again.
 	gone atomic.Bool
+
+	// back is set once the store has shown this version again all the same.
+	back atomic.Bool
 }
 
 func (n *file) path() string { return n.tree.staged.Path(staging.PlaceOf(n.f.Name)) }
@@ -148,13 +151,16 @@ func (h *fileHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.Rea
 }
 
 // readFailed is the errno of a failed read. A file that is gone was there when it
-// was opened; in the log of a replica with retention that is no news.
+// was opened; in the log of a replica with retention that is no news. One that is gone
+// whenever it is read, and there whenever it is looked up, is a fault.
 func (n *file) readFailed(err error) syscall.Errno {
 	e, log := errno(err), n.tree.log.Error
 	if gone(err) {
 		n.gone.Store(true)
 		n.tree.index.Invalidate(n.f.Level)
-		e, log = syscall.ESTALE, n.tree.log.Info
+		if e = syscall.ESTALE; !n.back.Load() {
+			log = n.tree.log.Info
+		}
 	}
 	log("can't read", "file", n.path(), "error", err, "errno", e.Error())
 	return e

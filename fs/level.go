@@ -53,7 +53,9 @@ func (d *levelDir) Lookup(ctx context.Context, base string, out *fuse.EntryOut) 
 	}
 	known := d.known(base)
 	if known != nil && known.f.Version == f.Version {
-		known.gone.Store(false) // the store says that it is there
+		if known.gone.Swap(false) { // the store says that it is there
+			known.back.Store(true)
+		}
 	}
 	return d.published(ctx, f, known, validFor, out), 0
 }

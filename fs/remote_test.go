@@ -1,6 +1,8 @@
 package fs
 
 import (
+	"log/slog"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -84,23 +86,28 @@ func TestOpenAfterReplacement(t *testing.T) {
 }
 
 // TestOpenAfterAFalseAlarm: a store that takes back what it said has its file
-// back.
+// back. One that says it again and again is a fault, and no news.
 func TestOpenAfterAFalseAlarm(t *testing.T) {
+	var log strings.Builder
 	m := mock.New()
 	want := storetest.LTX(t, 1, 1)
 	name := m.Put(0, 1, 1, want).Base()
-	tr := newDriver(t, m, false)
+	tr := newDriverWith(t, Options{Trees: []Tree{{Store: m, Freshness: time.Minute}}, Logger: slog.New(slog.NewTextHandler(&log, nil))}, far)
 	node := tr.walk("ltx", "0000", name).NodeId
+	for i, level := range []string{"INFO", "ERROR"} {
+		fh, e := tr.open(node, syscall.O_RDONLY)
+		require.Zero(t, e)
+		m.FailOnce(mock.OpOpen, replica.ErrReplaced)
+		_, e = tr.read(node, fh, 0, 10)
+		require.Equal(t, syscall.ESTALE, e)
+		require.Equal(t, i+1, strings.Count(log.String(), "can't read"))
+		require.Equal(t, 1, strings.Count(log.String(), "level="+level+` msg="can't read"`))
+		tr.release(node, fh)
+		_, e = tr.open(node, syscall.O_RDONLY)
+		require.Equal(t, syscall.ESTALE, e)
+		require.Equal(t, node, tr.walk("ltx", "0000", name).NodeId)
+	}
 	fh, e := tr.open(node, syscall.O_RDONLY)
-	require.Zero(t, e)
-	m.FailOnce(mock.OpOpen, replica.ErrReplaced)
-	_, e = tr.read(node, fh, 0, 10)
-	require.Equal(t, syscall.ESTALE, e)
-	tr.release(node, fh)
-	_, e = tr.open(node, syscall.O_RDONLY)
-	require.Equal(t, syscall.ESTALE, e)
-	require.Equal(t, node, tr.walk("ltx", "0000", name).NodeId)
-	fh, e = tr.open(node, syscall.O_RDONLY)
 	require.Zero(t, e)
 	got, e := tr.read(node, fh, 0, len(want))
 	require.Zero(t, e)
