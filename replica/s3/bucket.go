@@ -66,7 +66,7 @@ var lacks = [...]struct {
 	storedChecksums: {slog.LevelInfo, "the store has no checksums of whole files: what is written is read back"},
 	etags: {slog.LevelWarn, "the store's ETags don't tell versions of a file apart: sizes and times of modification do from now on, " +
 		"which two versions of one size from the same second have in common"},
-	someETags: {slog.LevelWarn, "the store has files without an ETag: sizes and times of modification tell their versions apart, " +
+	someETags: {slog.LevelWarn, "the store gives answers without an ETag: sizes and times of modification tell versions apart then, " +
 		"which two of one size from the same second have in common"},
 	exactTimes: {slog.LevelWarn, "the store refuses to show some files: those have the time that is listed in the place of the exact one"},
 	order:      {slog.LevelInfo, "the store doesn't list in the order of keys; its listings are sorted"},
@@ -82,7 +82,7 @@ func (b *bucket) lacks(l lack) bool { return b.lacking[l].Load() }
 // learn notes that the store hasn't something, and says so once; cause, if not nil,
 // is its answer that shows it.
 func (b *bucket) learn(l lack, cause error) {
-	if b.lacking[l].Swap(true) {
+	if b.lacking[l].Load() || l == someETags && b.lacks(etags) || b.lacking[l].Swap(true) {
 		return
 	}
 	attrs := []slog.Attr{slog.String("replica", b.cfg.String())}

@@ -141,7 +141,9 @@ func (r *reader) accept(out *awss3.GetObjectOutput, ranged bool) (got replica.Ve
 			return got, strange("GetObject", 0, "%v", err)
 		}
 	}
-	got = r.at.versionOf(out.ETag, out.LastModified, size)
+	if got = r.at.versionOf(out.ETag, out.LastModified, size); got.ETag == "" {
+		r.at.learn(someETags, fmt.Errorf("%s was read without one", r.name.Base()))
+	}
 	if err := r.check(got); err != nil {
 		return got, err
 	}
