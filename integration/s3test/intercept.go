@@ -2,12 +2,10 @@ package s3test
 
 import (
 	"encoding/xml"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -23,28 +21,7 @@ type Interceptor func(w http.ResponseWriter, r *http.Request) bool
 // Intercept has an interceptor asked about every request from now on, after
 // those that were added before, until remove is called.
 func (p *Proxy) Intercept(f Interceptor) (remove func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.interceptors = append(p.interceptors, &f)
-	return func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.interceptors = slices.DeleteFunc(p.interceptors, func(g *Interceptor) bool { return g == &f })
-	}
-}
-
-// Rewrite has a function change every answer of the server from now on, before
-// the client gets it, until remove is called. An error breaks the connection.
-// The request is resp.Request.
-func (p *Proxy) Rewrite(f func(resp *http.Response) error) (remove func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.rewriters = append(p.rewriters, &f)
-	return func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.rewriters = slices.DeleteFunc(p.rewriters, func(g *func(*http.Response) error) bool { return g == &f })
-	}
+	return added(p, &p.interceptors, f)
 }
 
 // FailFraction answers a share of all requests with an error, chosen at random,
@@ -61,9 +38,9 @@ func (p *Proxy) FailFraction(status int, code string, fraction float64, seed uin
 	})
 }
 
-// On limits an interceptor to an operation.
-func On(op Operation, f Interceptor) Interceptor {
-	return func(w http.ResponseWriter, r *http.Request) bool { return OperationOf(r) == op && f(w, r) }
+// On limits an interceptor to an operation, or to what else a matcher matches.
+func On(m Matcher, f Interceptor) Interceptor {
+	return func(w http.ResponseWriter, r *http.Request) bool { return m.Match(r) && f(w, r) }
 }
 
 // Times limits an interceptor to its first n answers.
@@ -80,7 +57,7 @@ func Times(n int64, f Interceptor) Interceptor {
 }
 
 // Fail answers with an error, such as 403 AccessDenied, 503 SlowDown, or 408
-// RequestCanceled.
+// RequestCanceled. With 200, the error stands where its client looks for success.
 func Fail(status int, code string) Interceptor {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		// Who is answered while still sending may see the connection break
@@ -205,19 +182,6 @@ func IgnoreRanges(s *Server) Interceptor {
 		_, _ = io.Copy(w, out.Body)
 		return true
 	})
-}
-
-// ShiftRange is for Rewrite: it claims of every part of an object that it begins
-// n bytes further on.
-func ShiftRange(n int64) func(resp *http.Response) error {
-	return func(resp *http.Response) error {
-		var first, last int64
-		var size string
-		if _, err := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-%d/%s", &first, &last, &size); err == nil {
-			resp.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%s", first+n, last+n, size))
-		}
-		return nil
-	}
 }
 
 // Lag answers the first n HEADs of every object with 404, as a store where what

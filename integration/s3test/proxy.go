@@ -28,7 +28,8 @@ type Proxy struct {
 	mu           sync.Mutex
 	requests     []*Request
 	interceptors []*Interceptor
-	rewriters    []*func(*http.Response) error
+	alterers     []*func(*http.Request)
+	rewriters    []*Rewriter
 }
 
 // Request is what a Proxy notes of a request.
@@ -88,12 +89,30 @@ func NewProxy(t testing.TB, upstream string) *Proxy {
 	return p
 }
 
+// added adds a function to one of a proxy's lists, until remove is called.
+func added[F any](p *Proxy, list *[]*F, f F) (remove func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*list = append(*list, &f)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		*list = slices.DeleteFunc(*list, func(g *F) bool { return g == &f })
+	}
+}
+
 // rewrite directs a request to the server and keeps all that is signed, the host
-// included.
+// included, but for what the test alters.
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL.Scheme, r.Out.URL.Host = p.upstream.Scheme, p.upstream.Host
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
 	r.Out.Host = r.In.Host
+	p.mu.Lock()
+	alterers := slices.Clone(p.alterers)
+	p.mu.Unlock()
+	for _, alter := range alterers {
+		(*alter)(r.Out)
+	}
 }
 
 func (p *Proxy) modify(resp *http.Response) error {

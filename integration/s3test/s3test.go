@@ -1,7 +1,8 @@
 // Package s3test starts real S3 servers for tests, MinIO and the Versity S3
 // Gateway, on loopback ports and with fresh directories, and stands between
-// them and their clients: Proxy counts requests and answers some in the server's
-// place, ToxicProxy makes connections slow or breaks them.
+// them and their clients: Proxy counts requests, answers some in the server's
+// place (Intercept), and changes others (Alter) or their answers (Rewrite);
+// ToxicProxy makes connections slow or breaks them.
 //
 // A test that stops or pauses a server starts its own with Start. All others
 // take the one of Shared, and a bucket of their own:
