@@ -52,6 +52,18 @@ func versitygwCommand(s *Server, program string) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
+// rcloneCommand serves a directory with rclone.
+func rcloneCommand(s *Server, program string) (*exec.Cmd, error) {
+	data, err := s.subdir("data")
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(program, "serve", "s3", "--addr", s.addr, "--config", filepath.Join(s.dir, "rclone.conf"),
+		"--cache-dir", filepath.Join(s.dir, "cache"), data)
+	cmd.Env = s.environ(`RCLONE_AUTH_KEY="`+s.AccessKey+","+s.SecretKey+`"`, "TZ="+s.kind.Zone)
+	return cmd, nil
+}
+
 // subdir is a directory of the server, made if it isn't there.
 func (s *Server) subdir(name string) (string, error) {
 	dir := filepath.Join(s.dir, name)
@@ -72,7 +84,7 @@ func (s *Server) environ(add ...string) []string {
 }
 
 func isSetting(name string) bool {
-	for _, prefix := range []string{"AWS_", "MINIO_", "VGW_", "ROOT_", "ADMIN_"} {
+	for _, prefix := range []string{"AWS_", "MINIO_", "VGW_", "ROOT_", "ADMIN_", "RCLONE_"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}

@@ -21,7 +21,7 @@ import (
 func TestLeavesNoGoroutine(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	t.Run("use", func(t *testing.T) {
-		for _, kind := range s3test.Servers {
+		for _, kind := range s3test.AllServers {
 			s := kind.Start(t)
 			bucket := s.Bucket(t)
 			p := s3test.NewProxy(t, s.Endpoint)

@@ -16,7 +16,7 @@ import (
 
 // A proxy notes each request with what it costs, and lets all of them through.
 func TestProxyCounts(t *testing.T) {
-	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
 		s := kind.Shared(t)
 		bucket := s.Bucket(t)
 		p := s3test.NewProxy(t, s.Endpoint)

@@ -3,6 +3,7 @@ package s3test_test
 import (
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -136,7 +137,7 @@ func TestBodyOfSuccess(t *testing.T) {
 
 // What a listing says of objects can be changed, and the rest of it stays.
 func TestMapListing(t *testing.T) {
-	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
 		b := newBehindProxy(t, kind, 10)
 		keys := []string{"a b/ü+%2F", "a&<b>", "key", "z"}
 		for _, key := range keys {
@@ -152,6 +153,9 @@ func TestMapListing(t *testing.T) {
 			remove := b.Rewrite(s3test.EachListed(func(*s3test.ListedObject) {}))
 			got, err := b.list(t, in)
 			require.NoError(t, err)
+			for _, out := range []*s3.ListObjectsV2Output{want, got} {
+				decodeKeys(t, out) // servers write a space in two ways
+			}
 			require.Equal(t, want.Contents, got.Contents)
 			require.Equal(t, want.KeyCount, got.KeyCount)
 			remove()
@@ -164,6 +168,7 @@ func TestMapListing(t *testing.T) {
 			}))
 			got, err = b.list(t, in)
 			require.NoError(t, err)
+			decodeKeys(t, got)
 			require.Len(t, got.Contents, len(keys))
 			for i, o := range got.Contents {
 				require.Nil(t, o.ETag)
@@ -184,10 +189,23 @@ func TestMapListing(t *testing.T) {
 	})
 }
 
+// decodeKeys makes the keys of a listing plain.
+func decodeKeys(t *testing.T, out *s3.ListObjectsV2Output) {
+	t.Helper()
+	if out.EncodingType != types.EncodingTypeUrl {
+		return
+	}
+	for i := range out.Contents {
+		key, err := url.QueryUnescape(*out.Contents[i].Key)
+		require.NoError(t, err)
+		out.Contents[i].Key = &key
+	}
+}
+
 // A key that XML 1.0 can't hold makes a listing one that no client can parse, but
 // with EncodingType=url.
 func TestAddListed(t *testing.T) {
-	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
 		b := newBehindProxy(t, kind, 10)
 		require.NoError(t, b.put(t.Context(), "dir/a", nil))
 		b.Rewrite(s3test.AddListed("zz\bjunk"))
@@ -201,7 +219,7 @@ func TestAddListed(t *testing.T) {
 // A server that knows ListObjects alone begins every listing anew, and gives no
 // token; with a marker it goes on.
 func TestListAsV1(t *testing.T) {
-	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
 		b := newBehindProxy(t, kind, 10)
 		require.NoError(t, b.put(t.Context(), "a b", nil))
 		require.NoError(t, b.put(t.Context(), "z", nil))
@@ -230,7 +248,7 @@ func TestListAsV1(t *testing.T) {
 // A proxy that changes what is signed has the request refused, unless it signs
 // anew.
 func TestAlter(t *testing.T) {
-	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
 		b := newBehindProxy(t, kind, 10)
 		remove := b.Alter(func(r *http.Request) { r.Header.Set("Accept-Encoding", "br") })
 		_, _, err := b.get(t.Context(), "")

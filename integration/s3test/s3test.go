@@ -1,5 +1,5 @@
-// Package s3test starts real S3 servers for tests, MinIO and the Versity S3
-// Gateway, on loopback ports and with fresh directories, and stands between
+// Package s3test starts real S3 servers for tests, MinIO, the Versity S3 Gateway and
+// rclone's, on loopback ports and with fresh directories, and stands between
 // them and their clients: Proxy counts requests, answers some in the server's
 // place (Intercept), and changes others (Alter) or their answers (Rewrite);
 // ToxicProxy makes connections slow or breaks them.
@@ -21,7 +21,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,7 +33,8 @@ import (
 
 // Kind is a kind of server.
 type Kind struct {
-	Name string // "minio" or "versitygw"
+	Name string // such as "minio"
+	Zone string // its time zone, or "" for that of the tests
 
 	tool    string // the name of its program
 	command func(s *Server, program string) (*exec.Cmd, error)
@@ -57,14 +60,43 @@ var (
 	}
 )
 
-// Servers are all kinds, for table tests.
-var Servers = []*Kind{MinIO, VersityGW}
+// Rclone is rclone's server, in time zones before, at and behind UTC.
+var Rclone = []*Kind{rcloneIn("America/St_Johns"), rcloneIn("UTC"), rcloneIn("Pacific/Kiritimati")}
 
-// ForEach runs a test on each kind of server, beside other tests.
+func rcloneIn(zone string) *Kind {
+	return &Kind{
+		Name:    "rclone in " + path.Base(zone),
+		Zone:    zone,
+		tool:    "rclone",
+		command: rcloneCommand,
+		inUse:   "address already in use",
+	}
+}
+
+var (
+	// Servers are the kinds that can do all of S3 that ltxfs has a use for.
+	Servers = []*Kind{MinIO, VersityGW}
+
+	// AllServers are all kinds.
+	AllServers = slices.Concat(Servers, Rclone)
+)
+
+// ForEach runs a test on each of Servers, beside other tests.
 func ForEach(t *testing.T, test func(t *testing.T, kind *Kind)) {
 	t.Helper()
+	forKinds(t, Servers, test)
+}
+
+// ForAll is ForEach on AllServers.
+func ForAll(t *testing.T, test func(t *testing.T, kind *Kind)) {
+	t.Helper()
+	forKinds(t, AllServers, test)
+}
+
+func forKinds(t *testing.T, kinds []*Kind, test func(t *testing.T, kind *Kind)) {
+	t.Helper()
 	t.Parallel()
-	for _, kind := range Servers {
+	for _, kind := range kinds {
 		t.Run(kind.Name, func(t *testing.T) {
 			t.Parallel()
 			test(t, kind)
@@ -127,7 +159,7 @@ func (k *Kind) Shared(t testing.TB) *Server {
 // after the tests. Without it, as when the tests are killed, the servers end
 // with the test's process, and only their directories stay.
 func StopAll() error {
-	for _, k := range Servers {
+	for _, k := range AllServers {
 		if err := k.stopShared(); err != nil {
 			return err
 		}

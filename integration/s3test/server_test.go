@@ -23,7 +23,7 @@ import (
 func TestMain(m *testing.M) { s3test.Main(m) }
 
 func TestObjects(t *testing.T) {
-	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
 		s := kind.Shared(t)
 		require.Same(t, s, kind.Shared(t))
 		bucket := s.Bucket(t)
@@ -56,7 +56,7 @@ func TestObjects(t *testing.T) {
 // A listing of more than one page is whole, and a bucket with as much goes when
 // its test ends.
 func TestManyObjects(t *testing.T) {
-	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
 		s := kind.Shared(t)
 		var bucket string
 		t.Run("put", func(t *testing.T) {
@@ -79,7 +79,7 @@ func TestManyObjects(t *testing.T) {
 }
 
 func TestStopStart(t *testing.T) {
-	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
 		s := kind.Start(t)
 		require.NotSame(t, s, kind.Shared(t))
 		bucket := s.Bucket(t)
@@ -104,7 +104,7 @@ func TestStopStart(t *testing.T) {
 }
 
 func TestPauseResume(t *testing.T) {
-	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
 		s := kind.Start(t)
 		bucket := s.Bucket(t)
 		s.Put(t, bucket, "key", []byte("value"))
@@ -135,7 +135,7 @@ func TestPauseResume(t *testing.T) {
 
 // A server that a test has started ends with it, in whatever state it is.
 func TestEndsWithTest(t *testing.T) {
-	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
 		var servers []*s3test.Server
 		t.Run("start", func(t *testing.T) {
 			running, paused := kind.Start(t), kind.Start(t)
