@@ -212,14 +212,17 @@ func (s *Store) DeleteLTXFiles(ctx context.Context, names ...replica.Name) error
 		maps.Copy(failed, at.delete(ctx, valid))
 		return nil
 	})
-	var errs []error
-	for _, name := range valid {
-		if err != nil {
+	if err != nil {
+		for _, name := range valid {
 			failed[name] = err
 		}
 	}
-	for _, name := range slices.SortedFunc(maps.Keys(failed), replica.Name.Compare) {
-		errs = append(errs, replica.NewFileError("delete", name, s.unlessClosed(ctx, failed[name])))
+	var errs []error
+	for _, name := range names {
+		if cause, ok := failed[name]; ok {
+			errs = append(errs, replica.NewFileError("delete", name, s.unlessClosed(ctx, cause)))
+			delete(failed, name) // named once
+		}
 	}
 	return errors.Join(errs...)
 }
