@@ -21,7 +21,8 @@ import (
 )
 
 // Every store must pass the suite, and this one on every server and in every
-// layout.
+// layout. Layouts are nothing to rclone's server, whose time zones the tests of
+// tools have: here it is one of each.
 //
 // The suite looks for leaks in the whole process, so no other test may run
 // beside it.
@@ -37,6 +38,12 @@ func TestConformance(t *testing.T) {
 			})
 		}
 	}
+	kind, layout := s3test.Rclone[0], replica.LitestreamS3
+	t.Run(kind.Name+"/"+layout.Name, func(t *testing.T) {
+		h := conformanceHarness(t, kind.Shared(t), layout)
+		h.Torn = true // it looks at a file and opens it in two steps
+		storetest.Run(t, h)
+	})
 }
 
 const (

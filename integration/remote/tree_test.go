@@ -19,7 +19,7 @@ import (
 // The tools that people have read a replica in S3 as they read one on disk.
 func TestReadWithTools(t *testing.T) {
 	orders := ltxfstest.Orders(t)
-	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
 		s := kind.Shared(t)
 		bucket := s.Bucket(t)
 		putOrders(t, s, bucket, "db", replica.LitestreamS3, true)
@@ -36,7 +36,7 @@ func TestReadWithTools(t *testing.T) {
 // Without --mtime=exact, a file's time is the store's, but that of what the mount
 // has written itself.
 func TestFastTimes(t *testing.T) {
-	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
 		s := kind.Shared(t)
 		bucket := s.Bucket(t)
 		path, _ := putOne(t, s, bucket, "db/0001")

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -62,7 +63,7 @@ func (w openTree) shows(t *testing.T, path string, data []byte) {
 // its own time, and leaves nothing else in the bucket. $1 is the file, $2 the
 // directory of its level in the mount, $3 its name.
 func TestWriteWithTools(t *testing.T) {
-	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+	s3test.ForKinds(t, append(slices.Clone(s3test.Servers), s3test.Rclone[2]), func(t *testing.T, kind *s3test.Kind) {
 		w := mountOpenTree(t, kind)
 		for i, script := range []string{
 			`cp "$1" "$2/"`,
@@ -125,7 +126,7 @@ func TestWriteWithTools(t *testing.T) {
 func TestWriteReplicaToS3(t *testing.T) {
 	t.Parallel()
 	byTXID, _ := ltxfstest.OrdersStates(t)
-	for _, kind := range s3test.Servers {
+	for _, kind := range s3test.AllServers {
 		for name, script := range map[string]string{
 			"rsync":            `for l in 0 1 2 9; do rsync -a "$1/ltx/$l/" "$2/ltx/$l/"; done`,
 			"cp, 8 at a time":  `for l in 0 1 2 9; do ls "$1/ltx/$l"/* | xargs -P 8 -n 1 cp -p -t "$2/ltx/000$l/"; done`,

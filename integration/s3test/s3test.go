@@ -84,16 +84,17 @@ var (
 // ForEach runs a test on each of Servers, beside other tests.
 func ForEach(t *testing.T, test func(t *testing.T, kind *Kind)) {
 	t.Helper()
-	forKinds(t, Servers, test)
+	ForKinds(t, Servers, test)
 }
 
 // ForAll is ForEach on AllServers.
 func ForAll(t *testing.T, test func(t *testing.T, kind *Kind)) {
 	t.Helper()
-	forKinds(t, AllServers, test)
+	ForKinds(t, AllServers, test)
 }
 
-func forKinds(t *testing.T, kinds []*Kind, test func(t *testing.T, kind *Kind)) {
+// ForKinds is ForEach on some kinds.
+func ForKinds(t *testing.T, kinds []*Kind, test func(t *testing.T, kind *Kind)) {
 	t.Helper()
 	t.Parallel()
 	for _, kind := range kinds {

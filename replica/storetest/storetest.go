@@ -53,6 +53,11 @@ type Harness struct {
 	// Weak is set for replica.StoreOf a client: its versions are a size and a
 	// second, and its exclusive writes are not atomic.
 	Weak bool
+
+	// Torn is set for a store that, while a file is being replaced, can answer with
+	// the version of one content and the bytes of the other. The suite reads no
+	// file meanwhile.
+	Torn bool
 }
 
 // largeSize is the large file's size in the guide for implementers.
