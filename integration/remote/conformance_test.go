@@ -46,6 +46,27 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// On a store without ETags, versions are a size and a second.
+func TestConformanceWithoutETags(t *testing.T) {
+	h := conformanceHarness(t, s3test.WithoutETags.Shared(t), replica.LitestreamS3)
+	h.Torn, h.Weak = true, true
+	overwrite := h.Overwrite
+	h.Overwrite = func(t *testing.T, s replica.Store, f replica.File, data []byte) {
+		t.Helper()
+		ltxfstest.Eventually(t, ltxfstest.Timeout, "the second of the version is over", func() bool {
+			return time.Now().Unix() > f.Version.Modified
+		})
+		overwrite(t, s, f, data)
+	}
+	for _, name := range []string{
+		"WriteReplaces", "WriteLarge", "WriteVersion", "WriteExclusive", "ReadRanges", "ReadConcurrent",
+		"ReadWhileReplaced", "ReadWhileDeleted", "ReadVersion", "ReadVersionReplaced", "ReadVersionOverwritten",
+		"ListAttributes", "ListExactTimes", "ListKnownTimes", "ListVersion", "Stat", "Delete", "DeleteAndWriteAgain",
+	} {
+		storetest.RunOne(t, h, name)
+	}
+}
+
 const (
 	// conformancePath is where the replicas are in their buckets.
 	conformancePath = "path/of/db"

@@ -58,8 +58,8 @@ func rcloneCommand(s *Server, program string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(program, "serve", "s3", "--addr", s.addr, "--config", filepath.Join(s.dir, "rclone.conf"),
-		"--cache-dir", filepath.Join(s.dir, "cache"), data)
+	args := []string{"serve", "s3", "--addr", s.addr, "--config", filepath.Join(s.dir, "rclone.conf"), "--cache-dir", filepath.Join(s.dir, "cache")}
+	cmd := exec.Command(program, append(append(args, s.kind.args...), data)...)
 	cmd.Env = s.environ(`RCLONE_AUTH_KEY="`+s.AccessKey+","+s.SecretKey+`"`, "TZ="+s.kind.Zone)
 	return cmd, nil
 }

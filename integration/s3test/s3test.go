@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,7 +35,8 @@ type Kind struct {
 	Name string // such as "minio"
 	Zone string // its time zone, or "" for that of the tests
 
-	tool    string // the name of its program
+	tool    string   // the name of its program
+	args    []string // for its command line, if it takes some
 	command func(s *Server, program string) (*exec.Cmd, error)
 	inUse   string // what it says when somebody else has its port
 
@@ -60,14 +60,23 @@ var (
 	}
 )
 
-// Rclone is rclone's server, in time zones before, at and behind UTC.
-var Rclone = []*Kind{rcloneIn("America/St_Johns"), rcloneIn("UTC"), rcloneIn("Pacific/Kiritimati")}
+// Rclone is rclone's server, in time zones behind, at and before UTC.
+var Rclone = []*Kind{
+	rclone("rclone in St_Johns", "America/St_Johns"),
+	rclone("rclone in UTC", "UTC"),
+	rclone("rclone in Kiritimati", "Pacific/Kiritimati"),
+}
 
-func rcloneIn(zone string) *Kind {
+// WithoutETags is rclone's server as it is for a remote that has no hashes: every
+// ETag is empty, and matches.
+var WithoutETags = rclone("rclone without ETags", "UTC", "--etag-hash=")
+
+func rclone(name, zone string, args ...string) *Kind {
 	return &Kind{
-		Name:    "rclone in " + path.Base(zone),
+		Name:    name,
 		Zone:    zone,
 		tool:    "rclone",
+		args:    args,
 		command: rcloneCommand,
 		inUse:   "address already in use",
 	}
@@ -77,7 +86,7 @@ var (
 	// Servers are the kinds that can do all of S3 that ltxfs has a use for.
 	Servers = []*Kind{MinIO, VersityGW}
 
-	// AllServers are all kinds.
+	// AllServers are all kinds, but WithoutETags.
 	AllServers = slices.Concat(Servers, Rclone)
 )
 
@@ -160,7 +169,7 @@ func (k *Kind) Shared(t testing.TB) *Server {
 // after the tests. Without it, as when the tests are killed, the servers end
 // with the test's process, and only their directories stay.
 func StopAll() error {
-	for _, k := range AllServers {
+	for _, k := range append(slices.Clone(AllServers), WithoutETags) {
 		if err := k.stopShared(); err != nil {
 			return err
 		}
