@@ -59,6 +59,11 @@ func Times(n int64, f Interceptor) Interceptor {
 // Fail answers with an error, such as 403 AccessDenied, 503 SlowDown, or 408
 // RequestCanceled. With 200, the error stands where its client looks for success.
 func Fail(status int, code string) Interceptor {
+	return FailSaying(status, code, "the test wants it so")
+}
+
+// FailSaying is Fail with a message.
+func FailSaying(status int, code, message string) Interceptor {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		// Who is answered while still sending may see the connection break
 		// instead.
@@ -70,10 +75,10 @@ func Fail(status int, code string) Interceptor {
 		writeXML(w, status, struct {
 			XMLName   xml.Name `xml:"Error"`
 			Code      string
-			Message   string
+			Message   string `xml:",omitempty"`
 			Resource  string
 			RequestID string `xml:"RequestId"`
-		}{Code: code, Message: "the test wants it so", Resource: r.URL.Path, RequestID: "s3test"})
+		}{Code: code, Message: message, Resource: r.URL.Path, RequestID: "s3test"})
 		return true
 	}
 }

@@ -101,7 +101,13 @@ func TestFail(t *testing.T) {
 		remove()
 	}
 
-	remove := b.Intercept(s3test.Fail(503, "SlowDown"))
+	remove := b.Intercept(s3test.FailSaying(400, "InvalidArgument", "no such header"))
+	require.ErrorContains(t, b.put(t.Context(), "key", nil), "InvalidArgument: no such header")
+	remove()
+	remove = b.Intercept(s3test.FailSaying(400, "InvalidArgument", ""))
+	require.ErrorContains(t, b.put(t.Context(), "key", nil), "InvalidArgument: UnknownError", "as the SDK says where there is no message")
+	remove()
+	remove = b.Intercept(s3test.Fail(503, "SlowDown"))
 	requireCode(t, b.put(t.Context(), "large", make([]byte, 3<<20)), "SlowDown")
 	requireStatus(t, b.head(t.Context()), 503)
 	remove()

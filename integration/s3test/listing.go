@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -137,15 +138,19 @@ func (t Text) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
 }
 
 // ListAsV1 makes a server answer ListObjectsV2 as one that knows the first version
-// alone: it ignores what goes on with a listing, and gives no token.
-func (p *Proxy) ListAsV1(s *Server) (remove func()) {
+// alone: it ignores what goes on with a listing, and gives no token. A page of either
+// version has at most some keys.
+func (p *Proxy) ListAsV1(s *Server, most int) (remove func()) {
 	again := p.Alter(func(r *http.Request) {
-		query := r.URL.Query()
-		if !ListObjects.Match(r) || !query.Has("list-type") {
+		if !ListObjects.Match(r) {
 			return
 		}
-		query.Del("start-after")
-		query.Del("continuation-token")
+		query := r.URL.Query()
+		if query.Has("list-type") {
+			query.Del("start-after")
+			query.Del("continuation-token")
+		}
+		query.Set("max-keys", strconv.Itoa(most))
 		r.URL.RawQuery = query.Encode()
 		s.Sign(r)
 	})
