@@ -1,5 +1,5 @@
 // Package remote tests ltxfs on real S3 servers, from outside: the built binary
-// mounts replicas in MinIO and in the Versity S3 Gateway.
+// mounts replicas in MinIO, the Versity S3 Gateway and rclone.
 package remote
 
 import (

@@ -117,3 +117,39 @@ func TestStoreAnswers(t *testing.T) {
 		})
 	}
 }
+
+// A store that has remembered its ETags in memory alone, as rclone does for an
+// encrypted remote, has none after its restart, and lets no condition on them hold.
+// The files are the same, also for who has them open.
+func TestETagsForgotten(t *testing.T) {
+	t.Parallel()
+	s := s3test.MinIO.Shared(t)
+	bucket := s.Bucket(t)
+	name := ltx.FormatFilename(1, 1)
+	path, data := ltxfstest.LevelPath(0, name), storetest.LTX(t, 1, 1, storetest.Commit(2000), storetest.Noise())
+	s.Put(t, bucket, "db/0000/"+name, data)
+	proxy := s3test.NewProxy(t, s.Endpoint)
+	m := ltxfstest.MountWith(t, proxy.URL(bucket, "db"), ltxfstest.MountOptions{Flags: []string{"--freshness=1s", "--cache-size=4MiB"}, Env: s.Env()})
+	p := m.Process(t)
+	f, err := p.Open(path, unix.O_RDONLY, 0)
+	require.NoError(t, err)
+	got, err := f.ReadAt(4096, 0)
+	require.NoError(t, err)
+	require.Equal(t, data[:4096], got)
+
+	none := func(string) string { return `""` }
+	proxy.Rewrite(s3test.MapHeader("ETag", none))
+	proxy.Rewrite(s3test.EachListed(func(o *s3test.ListedObject) { o.ETag = none(o.ETag) }))
+	proxy.Intercept(s3test.On(s3test.HasHeader("If-Match"), s3test.Fail(412, "PreconditionFailed")))
+	for off := 4096; off < len(data); off += 1 << 20 {
+		got, err := f.ReadAt(min(1<<20, len(data)-off), int64(off))
+		require.NoError(t, err, "at %d", off)
+		require.Equal(t, ltxfstest.SHA256(data[off:off+len(got)]), ltxfstest.SHA256(got), "at %d", off)
+	}
+	require.NoError(t, f.Close())
+	whole, err := p.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, ltxfstest.SHA256(data), ltxfstest.SHA256(whole))
+	p.Close()
+	require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+}
