@@ -71,8 +71,8 @@ var lacks = [...]struct {
 	exactTimes: {slog.LevelWarn, "the store refuses to show some files: those have the time that is listed in the place of the exact one"},
 	order:      {slog.LevelInfo, "the store doesn't list in the order of keys; its listings are sorted"},
 	pages:      {slog.LevelInfo, "the store knows neither continuation tokens nor start-after; going on with ListObjects, and markers"},
-	matching:   {slog.LevelWarn, "the store refuses If-Match where it holds; going on without, comparing what it answers"},
-	unmodified: {slog.LevelWarn, "the store refuses If-Unmodified-Since where it holds; going on without, comparing what it answers"},
+	matching:   {slog.LevelWarn, "the store refuses If-Match; going on without, comparing what it answers"},
+	unmodified: {slog.LevelWarn, "the store refuses If-Unmodified-Since; going on without, comparing what it answers"},
 	times:      {slog.LevelInfo, "the store's listings and its other answers show different times of modification; going on with those of listings"},
 }
 

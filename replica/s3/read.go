@@ -65,6 +65,10 @@ func (at *session) open(ctx context.Context, f replica.File, offset, size int64)
 func (r *reader) get() error {
 	for range maxWords {
 		got, err := r.ask()
+		if shown := r.at.seen.of(r.name, r.want).shown; refusesHeaders(err) && r.at.guards(shown) {
+			r.at.learnCondition(shown)
+			continue
+		}
 		if !errors.Is(err, errPrecondition) && !errors.Is(err, errOtherwise) {
 			return err
 		}

@@ -374,3 +374,33 @@ func TestReadVersionWithoutETag(t *testing.T) {
 		})
 	}
 }
+
+// A store that knows no conditions is asked without, once it has said so, and what it
+// answers is compared.
+func TestReadConditionsUnknown(t *testing.T) {
+	data := bytesOf(1000)
+	for name, header := range map[string]string{`"v1"`: "If-Match", "": "If-Unmodified-Since"} {
+		s := serve(t, answers{"GET": func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get(header) != "" {
+				refuse(501, "NotImplemented")(w, r)
+				return
+			}
+			w.Header().Set("Last-Modified", modified.Format(http.TimeFormat))
+			say(200, string(data), "ETag", name)(w, r)
+		}})
+		c := s.store(t)
+		f := replica.File{Name: nth(1), Version: replica.Version{ETag: name, Modified: modified.Unix(), Size: 1000}}
+		for range 2 {
+			r, err := c.OpenLTXFile(t.Context(), f, 0, 0)
+			require.NoError(t, err)
+			got, err := io.ReadAll(r)
+			require.NoError(t, err)
+			require.Equal(t, data, got)
+			require.NoError(t, r.Close())
+		}
+		require.Equal(t, "GET GET GET", s.ops())
+		f.Version.Size++
+		_, err := c.OpenLTXFile(t.Context(), f, 0, 0)
+		require.ErrorIs(t, err, replica.ErrReplaced)
+	}
+}

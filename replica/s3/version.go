@@ -70,6 +70,13 @@ func (b *bucket) guard(in *awss3.GetObjectInput, shown replica.Version) {
 	}
 }
 
+// guards reports whether a request for a version has a condition.
+func (b *bucket) guards(shown replica.Version) bool {
+	in := awss3.GetObjectInput{}
+	b.guard(&in, shown)
+	return in.IfMatch != nil || in.IfUnmodifiedSince != nil
+}
+
 // sameShown reports whether an answer shows a version as it was shown before. What one
 // of the two hasn't got doesn't tell them apart, but there must be an ETag or a time
 // that both have.
