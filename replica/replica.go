@@ -107,12 +107,12 @@ func parseHex(s string) (v ltx.TXID, ok bool) {
 // compared with ==. Another version needn't be another content. The zero Version
 // is none, which only listings of names give.
 type Version struct {
-	// ETag is the store's, with its quotes: "" on disk, and where the store
-	// has none.
+	// ETag is the store's, with its quotes: "" on disk, and where the store has
+	// none that tells contents apart.
 	ETag string
 
-	// Modified is the last-modified time in Unix seconds, in which LIST, HEAD
-	// and GET agree. On disk it is 0: Inode has the time, and finer.
+	// Modified is the last-modified time in Unix seconds, as listings show it. On
+	// disk it is 0: Inode has the time, and finer.
 	Modified int64
 
 	// Size is the content's, in bytes.

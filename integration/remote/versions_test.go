@@ -157,7 +157,7 @@ func (r *versionRun) read(t *testing.T, o *openVersion, off int64, size int) err
 			if o.number == "" {
 				o.number = number
 			}
-			require.Equal(t, o.number, number, "%s at %d is of another version than what was read before", o.key, at)
+			require.Equal(t, o.number, number, "%s at %d is of another version than what was read before:\n%s", o.key, at, r.store.history(o.key))
 		}
 		at = end
 	}

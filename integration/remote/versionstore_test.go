@@ -61,7 +61,7 @@ func drawHabits(rng *rand.Rand) habits {
 		h.list, h.get = "content", "upper"
 	}
 	if rng.IntN(3) == 0 {
-		h.zone = time.Duration(rng.IntN(56)-24) * 30 * time.Minute
+		h.zone = time.Duration(rng.IntN(53)-24) * 30 * time.Minute
 	}
 	h.fractions, h.roundUp = rng.IntN(2) == 0, rng.IntN(4) == 0
 	h.headNoTime, h.smallWrites = rng.IntN(6) == 0, rng.IntN(2) == 0
@@ -153,6 +153,18 @@ func (s *versionStore) shown(o *object) time.Time {
 		t = t.Add(time.Second)
 	}
 	return t
+}
+
+// history says of a key's versions how answers have shown them.
+func (s *versionStore) history(key string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b strings.Builder
+	for _, o := range s.past[key] {
+		fmt.Fprintf(&b, "%d: %d bytes, modified %s, shown as %s, since %s\n", o.number, len(o.data), o.modified.UTC().Format(time.RFC3339Nano),
+			s.shown(o).UTC().Format(time.RFC3339), o.since.UTC().Format(time.RFC3339Nano))
+	}
+	return b.String()
 }
 
 // now is what the store has of a key.

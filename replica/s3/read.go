@@ -65,7 +65,7 @@ func (at *session) open(ctx context.Context, f replica.File, offset, size int64)
 func (r *reader) get() error {
 	for range maxWords {
 		got, err := r.ask()
-		if shown := r.at.seen.of(r.name, r.want).shown; refusesHeaders(err) && r.at.guards(shown) {
+		if shown := r.at.seen.shown(r.name, r.want); refusesHeaders(err) && r.at.guards(shown) {
 			r.at.learnCondition(shown)
 			continue
 		}
@@ -99,7 +99,7 @@ var errOtherwise = errors.New("the answer shows another version")
 // It returns what else the answer shows.
 func (r *reader) ask() (replica.Version, error) {
 	in := &awss3.GetObjectInput{Bucket: &r.at.cfg.Bucket, Key: &r.key}
-	r.at.guard(in, r.at.seen.of(r.name, r.want).shown)
+	r.at.guard(in, r.at.seen.shown(r.name, r.want))
 	// The whole file is asked for without a range: of an empty one, there is
 	// none that a store would give.
 	ranged := r.off > 0 || !r.toEnd
@@ -173,7 +173,7 @@ func (r *reader) accept(out *awss3.GetObjectOutput, ranged bool) (got replica.Ve
 
 // check returns an error unless an answer shows the version that is read.
 func (r *reader) check(got replica.Version) error {
-	if r.want.IsZero() || r.at.sameShown(got, r.at.seen.of(r.name, r.want).shown) {
+	if r.want.IsZero() || r.at.same(r.name, r.want, got) {
 		return nil
 	}
 	if got.ETag == "" && got.Modified == 0 && (got.Size == r.want.Size || r.want.Size == anySize) {
@@ -186,6 +186,9 @@ func (r *reader) check(got replica.Version) error {
 func (r *reader) take(got replica.Version, body io.ReadCloser, length int64) {
 	if r.want.IsZero() || r.want.Size == anySize {
 		r.want = got
+	}
+	if got.ETag != "" && r.at.seen.shown(r.name, r.want).ETag == "" {
+		r.at.seen.noteShown(r.name, r.want, got) // more than listings tell
 	}
 	r.body, r.left, r.toEnd = body, length, false
 }

@@ -149,7 +149,7 @@ func TestRootIsNotSettledUnderAWrite(t *testing.T) {
 // A file that another writer has written under the clean root is found without a
 // listing by the caller, by a stat as by a read.
 func TestRootIsFoundByAsking(t *testing.T) {
-	data := bytesOf(100)
+	data := bytesOf(1)
 	for name, ask := range map[string]func(c *Store) error{
 		"stat": func(c *Store) error {
 			_, err := c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})

@@ -173,28 +173,32 @@ func (at *session) listExact(ctx context.Context, level int, opts replica.ListOp
 func (at *session) stat(ctx context.Context, name replica.Name, opts replica.StatOptions) (f replica.File, err error) {
 	// A file may be replaced between two requests, but hardly again and again.
 	for range 3 {
-		var exact time.Time
-		err = at.find(ctx, name, func(key string) error {
-			f, exact, err = at.statKey(ctx, key, name, opts.Known)
-			return err
-		})
-		if err != nil || !opts.ExactTime {
-			break
-		}
-		if exact.IsZero() {
-			exact, err = at.headerTime(ctx, f)
-		}
-		if err == nil || at.refusesFile(name, err) {
-			if err == nil {
-				f.ModTime = exact
-			}
-			return f, nil
-		}
-		if !errors.Is(err, replica.ErrReplaced) {
+		if f, err = at.statOnce(ctx, name, opts); !errors.Is(err, replica.ErrReplaced) {
 			break
 		}
 	}
+	return f, err
+}
+
+func (at *session) statOnce(ctx context.Context, name replica.Name, opts replica.StatOptions) (f replica.File, err error) {
+	var exact time.Time
+	err = at.find(ctx, name, func(key string) error {
+		f, exact, err = at.statKey(ctx, key, name, opts.Known)
+		return err
+	})
 	if err != nil {
+		return replica.File{}, err
+	}
+	if !opts.ExactTime {
+		return f, nil
+	}
+	if exact.IsZero() {
+		exact, err = at.headerTime(ctx, f)
+	}
+	switch {
+	case err == nil:
+		f.ModTime = exact
+	case !at.refusesFile(name, err):
 		return replica.File{}, err
 	}
 	return f, nil

@@ -77,6 +77,15 @@ func (b *bucket) guards(shown replica.Version) bool {
 	return in.IfMatch != nil || in.IfUnmodifiedSince != nil
 }
 
+// same reports whether an answer shows a version for certain.
+func (b *bucket) same(name replica.Name, want, got replica.Version) bool {
+	known, ok := b.seen.of(name, want)
+	if !ok && (got.ETag == "" || want.ETag == "" || b.lacks(etags)) {
+		return false // the time alone may be that with which listings show another version
+	}
+	return b.sameShown(got, known.shown)
+}
+
 // sameShown reports whether an answer shows a version as it was shown before. What one
 // of the two hasn't got doesn't tell them apart, but there must be an ETag or a time
 // that both have.
@@ -96,7 +105,7 @@ func (b *bucket) sameShown(got, shown replica.Version) bool {
 // shows it in other words, or the store says that a condition on it doesn't hold. got
 // is what the answer shows; if it is zero, a HEAD tells. It remembers what it finds.
 func (at *session) recognise(ctx context.Context, key string, name replica.Name, want, got replica.Version) (bool, error) {
-	shown := at.seen.of(name, want).shown
+	shown := at.seen.shown(name, want)
 	refused := got.IsZero()
 	if refused {
 		out, err := at.head(ctx, key, false)
@@ -108,18 +117,19 @@ func (at *session) recognise(ctx context.Context, key string, name replica.Name,
 	if got.Size != want.Size && want.Size != anySize {
 		return false, nil
 	}
-	if at.sameShown(got, shown) {
+	if at.same(name, want, got) {
 		if refused {
 			at.learnCondition(shown)
 		}
 		return true, nil
 	}
 	sameTag := want.ETag != "" && got.ETag == shown.ETag && !at.lacks(etags)
-	if !sayTheSame(got.Modified, shown.Modified) {
-		if !sameTag {
-			return false, nil
-		}
+	otherTag := want.ETag == "" && shown.ETag != "" && got.ETag != shown.ETag // which no listing explains
+	switch {
+	case !sayTheSame(got.Modified, shown.Modified) && sameTag:
 		return at.writtenAgain(ctx, key, name, want, got)
+	case !sayTheSame(got.Modified, shown.Modified), otherTag && !at.lacks(etags):
+		return false, nil
 	}
 	listed, err := at.listed(ctx, key, got, sameTag)
 	if err != nil {
@@ -131,7 +141,7 @@ func (at *session) recognise(ctx context.Context, key string, name replica.Name,
 			at.seen.noteZone(got.Modified - want.Modified)
 		}
 		at.seen.noteShown(name, want, got)
-		if refused && at.seen.of(name, want).shown == shown {
+		if refused && at.seen.shown(name, want) == shown {
 			at.learnCondition(shown) // which would be sent once more
 		}
 		return true, nil
@@ -174,7 +184,7 @@ func (at *session) listed(ctx context.Context, key string, got replica.Version, 
 // store tells anything. Where too little of the version was read to know its ends, it
 // counts as another.
 func (at *session) writtenAgain(ctx context.Context, key string, name replica.Name, want, got replica.Version) (bool, error) {
-	was := at.seen.of(name, want)
+	was, _ := at.seen.of(name, want)
 	if was.head == "" && was.tail == "" {
 		return false, nil
 	}
@@ -224,8 +234,8 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 		return f, nil
 	case got.Modified == 0:
 		at.learn(times, fmt.Errorf("%s has no time of modification in the answer to a HEAD", f.Base()))
-	case !known.IsZero() && got.Size == known.Size && got.ETag == known.ETag:
-		if at.sameShown(got, at.seen.of(f.Name, known).shown) {
+	case !known.IsZero() && got.Size == known.Size:
+		if at.same(f.Name, known, got) {
 			f.Version = known
 			return f, nil
 		}
@@ -253,8 +263,15 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 		return f, nil
 	}
 	listed := at.newFile(f.Name, o.ETag, o.LastModified, *o.Size)
-	if listed.Size != got.Size || listed.Version.ETag != got.ETag {
-		return f, nil // it has been replaced since
+	if v := listed.Version; v.Size != got.Size || v.ETag != got.ETag && v.ETag != "" && got.ETag != "" {
+		// It has been replaced since, or listings spell its ETag in another way.
+		out, err := at.head(ctx, key, false)
+		if err != nil {
+			return f, err
+		}
+		if v.Size != got.Size || got != at.stored(out.ETag, out.LastModified, *out.ContentLength) || !sayTheSame(v.Modified, got.Modified) {
+			return f, replica.ErrReplaced
+		}
 	}
 	at.seen.noteShown(f.Name, listed.Version, got)
 	return listed, nil

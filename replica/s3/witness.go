@@ -67,22 +67,27 @@ func (w *witnesses) otherSize(etag string, size int64) (int64, bool) {
 }
 
 // of is what is known of a version; without anything, that answers show it as it is.
-func (w *witnesses) of(name replica.Name, v replica.Version) witness {
+func (w *witnesses) of(name replica.Name, v replica.Version) (_ witness, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if known, ok := w.known.Get(witnessKey{name, v}); ok {
-		return known
+		return known, true
 	}
-	return witness{shown: v}
+	return witness{shown: v}, false
+}
+
+// shown is how answers show a version, as far as is known.
+func (w *witnesses) shown(name replica.Name, v replica.Version) replica.Version {
+	known, _ := w.of(name, v)
+	return known.shown
 }
 
 // noteShown notes in which words answers show a version. A HEAD without a time doesn't
 // tell in which a GET does.
 func (w *witnesses) noteShown(name replica.Name, v, shown replica.Version) {
-	if shown.Modified == 0 {
-		shown.Modified = v.Modified
+	if shown.Modified != 0 {
+		w.note(name, v, func(known *witness) { known.shown = shown })
 	}
-	w.note(name, v, func(known *witness) { known.shown = shown })
 }
 
 // note changes what is known of a version.
