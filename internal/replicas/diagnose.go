@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -142,6 +143,7 @@ func acceptsKey(err error) bool {
 // part of the URL.
 func refusesAddress(err error) bool {
 	found := answer(err)
-	return errors.Is(err, s3.ErrPathStyle) || errors.Is(err, s3.ErrNoSuchBucket) || found != nil &&
-		slices.Contains([]int{http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed}, found.Status)
+	return errors.Is(err, s3.ErrPathStyle) || errors.Is(err, s3.ErrNoSuchBucket) ||
+		found != nil && !errors.Is(err, s3.ErrRegion) && !errors.Is(err, os.ErrPermission) &&
+			slices.Contains([]int{http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed}, found.Status)
 }

@@ -91,7 +91,7 @@ func (p *Provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return c, err
-	case errors.Is(err, context.DeadlineExceeded):
+	case mine.Err() != nil, errors.Is(err, context.DeadlineExceeded):
 		err = silentError{}
 	}
 	return c, &Error{now.From, err}
