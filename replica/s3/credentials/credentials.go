@@ -38,12 +38,12 @@ func (e *Error) Unwrap() error { return e.Cause }
 // RetryableError tells the SDK that the source has been given its time.
 func (e *Error) RetryableError() bool { return false }
 
-// silentError means that a source has not answered.
+// silentError means that a source has not answered. It is a net.Error.
 type silentError struct{}
 
-func (silentError) Error() string { return "no answer in time" }
-
-func (silentError) Timeout() bool { return true }
+func (silentError) Error() string   { return "no answer in time" }
+func (silentError) Timeout() bool   { return true }
+func (silentError) Temporary() bool { return true }
 
 // Is makes it a context.DeadlineExceeded.
 func (silentError) Is(target error) bool { return target == context.DeadlineExceeded }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -139,6 +140,9 @@ func TestProcessHangs(t *testing.T) {
 	_, err = p.Retrieve(t.Context())
 	require.Less(t, time.Since(began), 5*time.Second)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
+	timeout, ok := errors.AsType[net.Error](err)
+	require.True(t, ok)
+	require.True(t, timeout.Timeout())
 	missing, ok := errors.AsType[*Error](err)
 	require.True(t, ok)
 	require.Equal(t, "the credential_process vault of profile p", missing.From.Name)
