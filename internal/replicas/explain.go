@@ -41,7 +41,8 @@ var (
 		{code("RequestTimeTooSkewed"), exitcode.Permission, "set this machine's clock"},
 		{is(s3.ErrRegion), exitcode.NoReplica, ""},
 		{is(s3.ErrPathStyle), exitcode.NoReplica, "set forcePathStyle=false, which puts the bucket into the host"},
-		{is(s3.ErrConfiguration), exitcode.Usage, "check the profile's name, and what AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name"},
+		{is(s3.ErrNoSuchProfile), exitcode.Usage, "check the profile's name, and what AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name"},
+		{is(s3.ErrConfiguration), exitcode.Usage, "check the variables that begin with AWS_, and the shared AWS files"},
 		{is(os.ErrPermission), exitcode.Permission, "the credentials must be allowed to list the bucket (s3:ListBucket)"},
 		{is(s3.ErrProxy), exitcode.NoReplica, "check the proxy that HTTPS_PROXY or HTTP_PROXY names, or name the store's host in NO_PROXY"},
 		// A name or a port that is wrong is tried until the deadline, as it could

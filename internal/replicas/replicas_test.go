@@ -121,7 +121,8 @@ func TestExplain(t *testing.T) {
 		{s3.ErrNoTLS, exitcode.NoReplica, "http://"},
 		{fmt.Errorf("%w, after: %w", context.DeadlineExceeded, s3.ErrProxy), exitcode.NoReplica, "NO_PROXY"},
 		{s3.ErrPathStyle, exitcode.NoReplica, "forcePathStyle=false"},
-		{s3.ErrConfiguration, exitcode.Usage, "the profile's name"},
+		{s3.ErrNoSuchProfile, exitcode.Usage, "the profile's name"},
+		{s3.ErrConfiguration, exitcode.Usage, "variables"},
 		{context.DeadlineExceeded, exitcode.Timeout, "the network"},
 		// Words alone are no cause.
 		{errors.New("lookup nohost: no such host"), exitcode.NoReplica, "check the URL"},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -29,9 +30,12 @@ var (
 	// for.
 	ErrNotEncrypted = errors.New("the store doesn't encrypt what is written as it was asked to")
 
-	// ErrConfiguration means that the SDK can't use its configuration: a profile that
-	// doesn't exist, a file or a variable that is wrong.
+	// ErrConfiguration means that the SDK can't use its configuration: a file or a
+	// variable is wrong.
 	ErrConfiguration = errors.New("the AWS configuration can't be used")
+
+	// ErrNoSuchProfile is ErrConfiguration because of the profile.
+	ErrNoSuchProfile = fmt.Errorf("no such profile: %w", ErrConfiguration)
 
 	// ErrRegion means that the bucket is in another region than was said.
 	ErrRegion = errors.New("the bucket is in another region")
@@ -143,7 +147,10 @@ func storeError(ctx context.Context, op string, err error) error {
 		return e
 	}
 	if _, ok := errors.AsType[*configError](err); ok {
-		e.text, e.is = rootText(err), []error{ErrConfiguration}
+		e.text, e.is = clip(err.Error()), []error{ErrConfiguration}
+		if _, ok := errors.AsType[awsconfig.SharedConfigProfileNotExistError](err); ok {
+			e.is = []error{ErrNoSuchProfile}
+		}
 		return e
 	}
 	if answer := answerOf(err); answer != nil {

@@ -26,7 +26,7 @@ import (
 // sentinels are all that an error of a store may count as.
 var sentinels = []error{
 	os.ErrNotExist, os.ErrPermission, os.ErrExist, replica.ErrReplaced, replica.ErrUnavailable, ErrNoSuchBucket, ErrNoCredentials,
-	ErrRegion, ErrPathStyle, ErrConfiguration, ErrUnreachable, ErrNoSuchHost, ErrProxy, ErrTLS, ErrNoTLS, ErrUntrusted, context.Canceled, context.DeadlineExceeded, errPrecondition, errRange, errDigest, errNoSuchUpload,
+	ErrRegion, ErrPathStyle, ErrConfiguration, ErrNoSuchProfile, ErrUnreachable, ErrNoSuchHost, ErrProxy, ErrTLS, ErrNoTLS, ErrUntrusted, context.Canceled, context.DeadlineExceeded, errPrecondition, errRange, errDigest, errNoSuchUpload,
 }
 
 // requireKinds fails the test unless err counts as these, and as nothing else.
@@ -236,6 +236,7 @@ func TestErrorMissingProfile(t *testing.T) {
 	})
 	err := c.Init(t.Context())
 	require.ErrorContains(t, err, "nowhere")
+	requireKinds(t, err, ErrNoSuchProfile)
 	require.NotErrorIs(t, err, os.ErrNotExist)
 	requireOneLine(t, err)
 }
