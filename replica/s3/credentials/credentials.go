@@ -22,6 +22,9 @@ const (
 	// and pauseShare how many times as long as that took.
 	pause      = time.Second
 	pauseShare = 5
+
+	// pauseTemporary is the pause after one that gives others each time.
+	pauseTemporary = time.Minute
 )
 
 // Error means that there are no credentials to sign a request with. Its text has
@@ -115,7 +118,8 @@ func (p *Provider) renew(ctx context.Context, used aws.Credentials) bool {
 	if began.Before(p.next) {
 		return false
 	}
-	defer func() { p.next = time.Now().Add(max(pause, pauseShare*time.Since(began))) }()
+	least := pause
+	defer func() { p.next = time.Now().Add(max(least, pauseShare*time.Since(began))) }()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	found, err := p.find(ctx)
@@ -125,6 +129,9 @@ func (p *Provider) renew(ctx context.Context, used aws.Credentials) bool {
 	fresh, err := found.Retrieve(ctx)
 	if err != nil || !differ(fresh, used) {
 		return false
+	}
+	if fresh.CanExpire {
+		least = pauseTemporary
 	}
 	p.current.Store(&found)
 	p.log().Info("there are new credentials", "from", found.From.Name)

@@ -2,6 +2,7 @@ package credentials
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"net"
@@ -219,12 +220,21 @@ func TestRenew(t *testing.T) {
 		next, nextErr = then.found, then.err
 		require.Equal(t, then.want, p.renew(t.Context(), used))
 	}
+	require.WithinDuration(t, time.Now(), p.next, 2*pause)
 	got, err := p.Retrieve(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "new", got.AccessKeyID)
 	before := finds.Load()
 	require.True(t, p.renew(t.Context(), used), "another request has renewed them")
 	require.Equal(t, before, finds.Load())
+
+	// Temporary ones are others each time, and a policy may refuse them all.
+	p.next = time.Time{}
+	next = Found{CredentialsProvider: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: rand.Text(), SecretAccessKey: "secret", CanExpire: true, Expires: time.Now().Add(time.Hour)}, nil
+	})}
+	require.True(t, p.renew(t.Context(), got))
+	require.WithinDuration(t, time.Now().Add(pauseTemporary), p.next, pause)
 
 	// Nobody waits for another's renewal past the end of the context.
 	p.renewing <- struct{}{}
