@@ -65,7 +65,7 @@ func (at *session) open(ctx context.Context, f replica.File, offset, size int64)
 func (r *reader) get() error {
 	for range maxWords {
 		got, err := r.ask()
-		if shown := r.at.seen.of(r.name, r.want).shown; refusesHeaders(err) && r.at.guards(shown) {
+		if shown := r.at.seen.of(r.name, r.want).shown; answered(err).Status == http.StatusNotImplemented && r.at.guards(shown) {
 			r.at.learnCondition(shown)
 			continue
 		}
