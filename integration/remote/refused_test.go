@@ -2,8 +2,11 @@ package remote
 
 import (
 	"bytes"
+	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +36,7 @@ type attempt struct {
 
 const (
 	soon     = 10 * time.Second // for what no time will mend
+	named    = 15 * time.Second // for a source of credentials that hangs
 	notAtAll = 45 * time.Second // for what may come yet, until ltxfs gives up
 	planted  = "TOPSECRET"      // is in what must not be told
 )
@@ -50,6 +54,21 @@ func TestRefused(t *testing.T) {
 	require.NoError(t, err)
 	closed := nobody.Addr().String()
 	require.NoError(t, nobody.Close())
+
+	changing, pathless := s3test.NewProxy(t, minio.Endpoint), s3test.NewProxy(t, minio.Endpoint)
+	changing.Intercept(s3test.ChangeAcceptEncoding)
+	pathless.Intercept(s3test.RefusePathStyle)
+	virtual := s3test.URL("http://"+s3test.VirtualHosts, bucket, "db")
+	dollars := gateway.Bucket(t)
+	withDollar := gateway.NewUserWithSecret(t, dollars, "pa$$word$1x"+planted)
+	dollar := saveConfig(t, fmt.Sprintf("dbs:\n  - path: /db\n    replica:\n      url: s3://%s/db?endpoint=%s\n      access-key-id: %s\n      secret-access-key: %s\n",
+		dollars, gateway.Endpoint, withDollar.AccessKey, withDollar.SecretKey))
+	program := filepath.Join(t.TempDir(), "vault")
+	require.NoError(t, os.WriteFile(program, []byte("#!/bin/sh\necho "+planted+"\nsleep 600\n"), 0o700))
+	profiles := saveConfig(t, "[default]\ncredential_process = TOKEN="+planted+" "+program+" "+planted+"\n")
+	mute := s3test.NewProxy(t, minio.Endpoint)
+	mute.Intercept(mute.Hang())
+	without := func(env ...string) []string { return append(append(minio.Env(), noCredentials...), env...) }
 
 	key := func(s *s3test.Server) []string {
 		return append(s.Env(), "AWS_ACCESS_KEY_ID=nobody", "AWS_SECRET_ACCESS_KEY="+planted)
@@ -94,8 +113,29 @@ func TestRefused(t *testing.T) {
 			code: ltxfstest.ExitNoReplica, says: []string{"begin the endpoint with http://"}},
 		{name: "only TLS there", replica: s3test.URL(strings.Replace(tls.Endpoint, "https:", "http:", 1), bucket, "db"), env: tls.Env(),
 			code: ltxfstest.ExitNoReplica, says: []string{"begin the endpoint with https://"}},
+		{name: "a header changed on the way", replica: changing.URL(bucket, "db"), env: minio.Env(), code: ltxfstest.ExitPermission,
+			says: []string{"SignatureDoesNotMatch", "set signAcceptEncoding=false"}},
+		{name: "a header changed, and a wrong secret", replica: changing.URL(bucket, "db"), env: secret(minio), code: ltxfstest.ExitPermission,
+			says: []string{"SignatureDoesNotMatch", "check the secret access key"}},
+		{name: "$ in the secret", replica: "/db", env: append(without(), "LTXFS_CONFIG="+dollar), code: ltxfstest.ExitPermission,
+			says: []string{"SignatureDoesNotMatch", "use --no-expand-env"}},
+		{name: "virtual hosts only", replica: virtual, env: append(minio.Env(), "HTTP_PROXY="+pathless.Endpoint), code: ltxfstest.ExitNoReplica,
+			says: []string{"SecondLevelDomainForbidden", "set forcePathStyle=false, with which it answers"}},
+		{name: "virtual hosts only, unproven", replica: pathless.URL(bucket, "db"), env: minio.Env(), code: ltxfstest.ExitNoReplica,
+			says: []string{"SecondLevelDomainForbidden", "set forcePathStyle=false, which"}},
+		{name: "proxy refuses", replica: strings.Replace(virtual, "http%3A", "https%3A", 1), env: append(minio.Env(), "HTTPS_PROXY="+minio.Endpoint),
+			code: ltxfstest.ExitNoReplica, says: []string{"the proxy " + strings.TrimPrefix(minio.Endpoint, "http://") + " answers 404 Not Found", "check the proxy"}},
+		{name: "program hangs", replica: minio.URL(bucket, "db"), env: without("AWS_CONFIG_FILE=" + profiles), code: ltxfstest.ExitPermission,
+			says: []string{"the credential_process vault of profile default gave none (no answer in time)"}, within: named},
+		{name: "container's endpoint hangs", replica: minio.URL(bucket, "db"), env: without("AWS_CONTAINER_CREDENTIALS_FULL_URI=" + mute.Endpoint + "/" + planted),
+			code: ltxfstest.ExitPermission, says: []string{"the container's endpoint " + mute.Endpoint + " gave none (no answer in time)"}, within: named},
+		{name: "metadata service hangs", replica: minio.URL(bucket, "db"), code: ltxfstest.ExitPermission, within: named,
+			env:  without("AWS_EC2_METADATA_DISABLED=false", "AWS_EC2_METADATA_SERVICE_ENDPOINT="+mute.Endpoint),
+			says: []string{"the instance metadata service " + mute.Endpoint + " gave none", "set AWS_ACCESS_KEY_ID"}},
 		{name: "nobody there", replica: s3test.URL("http://"+closed, bucket, "db"), env: minio.Env(), code: ltxfstest.ExitNoReplica,
 			says: []string{closed, "connection refused", "still trying", "check the endpoint"}, within: notAtAll},
+		{name: "proxy down", replica: virtual, env: append(minio.Env(), "HTTP_PROXY=http://user:"+planted+"@"+closed), code: ltxfstest.ExitNoReplica,
+			says: []string{closed, "connection refused", "check the proxy", "NO_PROXY"}, within: notAtAll},
 		{name: "no answer", replica: silent.URL(bucket, "db"), env: minio.Env(), code: ltxfstest.ExitTimeout,
 			says: []string{"still trying", "check the endpoint and the network"}, within: notAtAll},
 	}

@@ -22,7 +22,7 @@ func minioCommand(s *Server, program string) (*exec.Cmd, error) {
 	cmd := exec.Command(program, "server", data, "--address", s.addr, "--certs-dir", filepath.Join(s.dir, "certs"))
 	cmd.Env = s.environ(
 		"MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey,
-		"MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_CALLHOME_ENABLE=off",
+		"MINIO_DOMAIN="+VirtualHosts, "MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_CALLHOME_ENABLE=off",
 	)
 	return cmd, nil
 }

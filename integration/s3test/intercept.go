@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -203,6 +204,32 @@ func Lag(n int) Interceptor {
 		w.WriteHeader(http.StatusNotFound)
 		return true
 	})
+}
+
+// VirtualHosts is a host below which MinIO has its buckets as well. It has no address: a
+// client comes to it by a Proxy, as a proxy of its environment.
+const VirtualHosts = "store.test"
+
+// RefusePathStyle refuses requests with the bucket in the path, as Alibaba Cloud does.
+func RefusePathStyle(w http.ResponseWriter, r *http.Request) bool {
+	return !strings.HasSuffix(r.Host, "."+VirtualHosts) && Fail(http.StatusForbidden, "SecondLevelDomainForbidden")(w, r)
+}
+
+// ChangeAcceptEncoding changes that header of requests on their way, whether or not it
+// is signed.
+func ChangeAcceptEncoding(_ http.ResponseWriter, r *http.Request) bool {
+	r.Header.Set("Accept-Encoding", "br")
+	return false
+}
+
+// RefuseChecksums refuses uploads with a checksum in a header, and doesn't say why.
+func RefuseChecksums(w http.ResponseWriter, r *http.Request) bool {
+	for name := range r.Header {
+		if r.Method == http.MethodPut && strings.HasPrefix(name, "X-Amz-Checksum-") {
+			return Fail(http.StatusBadRequest, "InvalidArgument")(w, r)
+		}
+	}
+	return false
 }
 
 func writeXML(w http.ResponseWriter, status int, answer any) {

@@ -21,10 +21,16 @@ type User struct {
 // NewUser makes a user, who gets the bucket. Only versitygw has them.
 func (s *Server) NewUser(t testing.TB, bucket string) *User {
 	t.Helper()
+	return s.NewUserWithSecret(t, bucket, rand.Text())
+}
+
+// NewUserWithSecret is NewUser with a secret key of the caller's choice.
+func (s *Server) NewUserWithSecret(t testing.TB, bucket, secret string) *User {
+	t.Helper()
 	if s.kind != VersityGW {
 		t.Fatalf("users of %s aren't made here: take versitygw", s.Name)
 	}
-	u := &User{AccessKey: "user" + rand.Text(), SecretKey: rand.Text(), server: s}
+	u := &User{AccessKey: "user" + rand.Text(), SecretKey: secret, server: s}
 	s.administer(t, "create-user", "--access", u.AccessKey, "--secret", u.SecretKey, "--role", "user")
 	s.administer(t, "change-bucket-owner", "--bucket", bucket, "--owner", u.AccessKey)
 	return u

@@ -31,10 +31,12 @@ var ErrUnsupported = errors.New("not supported by this version of ltxfs")
 
 // Config is a file of Litestream's configuration.
 type Config struct {
-	file   string
-	lookup func(string) (string, bool)
-	top    node // its settings hold for replicas that lack them
-	dbs    []*database
+	file    string
+	raw     string
+	literal func(line int) bool // the lines whose $ are left alone
+	lookup  func(string) (string, bool)
+	top     node // its settings hold for replicas that lack them
+	dbs     []*database
 }
 
 // Replica is where a database is replicated to: Path or S3.
@@ -45,6 +47,10 @@ type Replica struct {
 	// S3 is a replica in S3 as the file has it. The environment is for its
 	// ApplyEnvironment, with the exception of NotFromEnv.
 	S3 *config.Config
+
+	// Literal is S3 with its access key as it stands in the file, where a $ in that was
+	// taken for a variable's. It may have been meant for itself. nil is none.
+	Literal *config.Config
 
 	// Source is FILE:LINE of the database's entry.
 	Source string
@@ -99,19 +105,23 @@ func catch(file string, err *error) {
 }
 
 // Load reads a file. $NAME and ${NAME} in it are replaced by what lookup finds,
-// or else by nothing, before YAML sees them. ~ is the home of the user, before the
-// file's name as before the paths in it.
+// or else by nothing, before YAML sees them, unless expand is false. ~ is the home of
+// the user, before the file's name as before the paths in it.
 //
 // Its errors are of type *Error, and wrap os.ErrNotExist and os.ErrPermission. What
 // stands below replica or replicas is Replica's to check.
-func Load(file string, lookup func(string) (string, bool)) (_ *Config, err error) {
+func Load(file string, lookup func(string) (string, bool), expand bool) (_ *Config, err error) {
 	defer catch(file, &err)
 	name, err := expandPath(file)
 	must(0, "", err)
 	raw, err := readFile(name, maxFile)
 	must(0, "", err)
-	top := parse(expandVariables(raw, lookup))
-	return &Config{file: file, lookup: lookup, top: top, dbs: readDatabases(top)}, nil
+	return parseConfig(file, raw, lookup, func(int) bool { return !expand }), nil
+}
+
+func parseConfig(file, raw string, lookup func(string) (string, bool), literal func(line int) bool) *Config {
+	top := parse(expandVariables(raw, lookup, literal))
+	return &Config{file: file, raw: raw, literal: literal, lookup: lookup, top: top, dbs: readDatabases(top)}
 }
 
 // readFile reads a file that is no larger than it should be, and regular, so

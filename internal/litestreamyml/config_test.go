@@ -66,7 +66,7 @@ func TestErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, tt.text)
-			c, err := Load(file, environment{}.lookup)
+			c, err := Load(file, environment{}.lookup, true)
 			if err == nil {
 				_, err = c.Replica("/data/db")
 			}
@@ -108,7 +108,7 @@ func TestReplicaErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, tt.text)
-			c, err := Load(file, environment{}.lookup)
+			c, err := Load(file, environment{}.lookup, true)
 			if err == nil {
 				var r Replica
 				r, err = c.Replica("/data/db")
@@ -163,16 +163,16 @@ func nested(depth int) string {
 
 func TestLoadFile(t *testing.T) {
 	dir := t.TempDir()
-	_, err := Load(filepath.Join(dir, "missing.yml"), os.LookupEnv)
+	_, err := Load(filepath.Join(dir, "missing.yml"), os.LookupEnv, true)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.EqualError(t, err, filepath.Join(dir, "missing.yml")+": no such file or directory")
 
-	_, err = Load(dir, os.LookupEnv)
+	_, err = Load(dir, os.LookupEnv, true)
 	require.EqualError(t, err, dir+": not a regular file")
 
 	large := filepath.Join(dir, "large.yml")
 	require.NoError(t, os.WriteFile(large, []byte(strings.Repeat("# comment\n", 1<<17)), 0o600))
-	_, err = Load(large, os.LookupEnv)
+	_, err = Load(large, os.LookupEnv, true)
 	require.ErrorContains(t, err, "larger than 1024 KiB")
 
 	for _, text := range []string{"", "\n", "# nothing\n", "---\n", "~\n", "dbs:\n", "dbs: []\n", "addr: :9090\n"} {
@@ -250,7 +250,7 @@ func TestErrorLines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, before+"dbs: 7\n")
-			_, err := Load(file, os.LookupEnv)
+			_, err := Load(file, os.LookupEnv, true)
 			require.EqualError(t, err, fmt.Sprintf("%s:%d: dbs: it must be a list: put a - before each entry", file, 1+strings.Count(before, "\n")))
 		})
 	}
@@ -266,7 +266,7 @@ func TestLargeFiles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			begin := time.Now()
-			c, err := Load(write(t, text), os.LookupEnv)
+			c, err := Load(write(t, text), os.LookupEnv, true)
 			if err == nil {
 				_, err = c.Replica("/data/db")
 			}

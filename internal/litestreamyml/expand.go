@@ -21,8 +21,8 @@ func (m lineMap) at(line int) int { return m[max(1, min(line, len(m)))-1] }
 
 // expandVariables replaces variables as Litestream does: everywhere, and those
 // that aren't set by nothing. $PID is the process's own. Other than for Litestream,
-// the name of one ends with its line.
-func expandVariables(text string, lookup func(string) (string, bool)) (string, lineMap) {
+// the name of one ends with its line. Lines that are literal stay as they are.
+func expandVariables(text string, lookup func(string) (string, bool), literal func(line int) bool) (string, lineMap) {
 	size := len(text)
 	value := func(name string) string {
 		value, _ := lookup(name)
@@ -47,7 +47,9 @@ func expandVariables(text string, lookup func(string) (string, bool)) (string, l
 		if !isText(line) {
 			fail(i+1, "", "a control character is in the text")
 		}
-		line = strings.ReplaceAll(os.Expand(line, value), "\r\n", "\n")
+		if !literal(i + 1) {
+			line = strings.ReplaceAll(os.Expand(line, value), "\r\n", "\n")
+		}
 		expanded.WriteString(line)
 		lines = append(lines, slices.Repeat([]int{i + 1}, max(1, strings.Count(line, "\n")))...)
 	}

@@ -28,30 +28,32 @@ func TestExpandVariables(t *testing.T) {
 		"${A\nB}c":        "A\nB}c", // the name ends with the line
 		"pa$$word is $1x": "paword is x",
 	} {
-		got, _ := expandVariables(in, env.lookup)
+		got, _ := expandVariables(in, env.lookup, never)
 		require.Equal(t, want, got, in)
 	}
 }
 
+func never(int) bool { return false }
+
 // Lines are those of the file, whatever values add to the text.
 func TestExpandVariablesLines(t *testing.T) {
-	text, lines := expandVariables("one\n$LINES\n${NOSUCH}three\n${LINES}four\nfive", environment{"LINES": "x\ny\nz"}.lookup)
+	text, lines := expandVariables("one\n$LINES\n${NOSUCH}three\n${LINES}four\nfive", environment{"LINES": "x\ny\nz"}.lookup, never)
 	require.Equal(t, "one\nx\ny\nz\nthree\nx\ny\nzfour\nfive", text)
 	require.Equal(t, lineMap{1, 2, 2, 2, 3, 4, 4, 4, 5}, lines)
 	require.Equal(t, 1, lines.at(0))
 	require.Equal(t, 5, lines.at(99))
 
 	_, err := Load(write(t, "# $LINES\ndbs:\n  - path: /x\n    replica: $SECRET\n"),
-		environment{"LINES": "x\n# y\n# z", "SECRET": "hunter2"}.lookup)
+		environment{"LINES": "x\n# y\n# z", "SECRET": "hunter2"}.lookup, true)
 	require.ErrorContains(t, err, ":4: replica: it must have keys")
 	require.NotContains(t, err.Error(), "hunter2")
 }
 
 func TestExpandVariablesErrors(t *testing.T) {
-	_, err := Load(write(t, strings.Repeat("#$LONG\n", 100)), environment{"LONG": strings.Repeat("x", 1<<16)}.lookup)
+	_, err := Load(write(t, strings.Repeat("#$LONG\n", 100)), environment{"LONG": strings.Repeat("x", 1<<16)}.lookup, true)
 	require.ErrorContains(t, err, "larger than it should be")
 	for _, value := range []string{"hunter2\x00", "hunter2\x01", "hunter2\xff"} {
-		_, err := Load(write(t, "a: $VALUE"), environment{"VALUE": value}.lookup)
+		_, err := Load(write(t, "a: $VALUE"), environment{"VALUE": value}.lookup, true)
 		require.ErrorContains(t, err, "environment variable VALUE")
 		require.NotContains(t, err.Error(), "hunter2")
 	}
@@ -60,7 +62,7 @@ func TestExpandVariablesErrors(t *testing.T) {
 // The process's own environment is the default.
 func TestLoadOwnEnvironment(t *testing.T) {
 	t.Setenv("LTXFS_TEST_BUCKET", "from-env")
-	c, err := Load(write(t, replicaYAML("url: s3://$LTXFS_TEST_BUCKET/db")), os.LookupEnv)
+	c, err := Load(write(t, replicaYAML("url: s3://$LTXFS_TEST_BUCKET/db")), os.LookupEnv, true)
 	require.NoError(t, err)
 	r, err := c.Replica("/data/db")
 	require.NoError(t, err)

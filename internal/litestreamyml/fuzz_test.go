@@ -30,7 +30,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		name := filepath.Join(dir, "litestream.yml")
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
-		c, err := Load(name, env.lookup)
+		c, err := Load(name, env.lookup, true)
 		if err != nil {
 			checkError(t, err, name, text, secret)
 			return

@@ -26,7 +26,7 @@ func write(t testing.TB, text string) string {
 
 func load(t testing.TB, text string, env environment) *Config {
 	t.Helper()
-	c, err := Load(write(t, text), env.lookup)
+	c, err := Load(write(t, text), env.lookup, true)
 	require.NoError(t, err)
 	return c
 }

@@ -58,6 +58,7 @@ func (c *Config) Replica(dbPath string) (_ Replica, err error) {
 		found.Path = r.filePath(filepath.FromSlash(rel))
 	case name == "s3":
 		found.S3 = c.s3Config(r, rel)
+		found.Literal = c.literalKey(dbPath, r, found.S3)
 	case slices.Contains(otherTypes, name):
 		fail(r.line(key), key, "a replica of type %s is %w", name, ErrUnsupported)
 	default:

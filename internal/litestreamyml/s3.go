@@ -72,6 +72,42 @@ func (c *Config) s3Config(r replicaEntry, rel string) *config.Config {
 	return cfg
 }
 
+// literalKey is expanded with its access key as it stands in the file, or nil if that is
+// the same.
+func (c *Config) literalKey(dbPath string, r replicaEntry, expanded *config.Config) *config.Config {
+	lines := map[int]bool{}
+	text := strings.Split(c.raw, "\n")
+	for _, key := range []string{"access-key-id", "secret-access-key", "session-token"} {
+		for _, m := range []node{r.node, c.top} {
+			k, v, _ := m.get(key)
+			if k.Node == nil {
+				continue
+			}
+			for _, line := range []int{k.at(), v.at()} {
+				if strings.Contains(text[line-1], "$") && !c.literal(line) {
+					lines[line] = true
+				}
+			}
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	var found Replica
+	again, err := func() (_ *Config, err error) {
+		defer catch(c.file, &err)
+		return parseConfig(c.file, c.raw, c.lookup, func(line int) bool { return lines[line] }), nil
+	}()
+	if err == nil {
+		found, err = again.Replica(dbPath)
+	}
+	if err != nil || found.S3 == nil ||
+		found.S3.AccessKeyID == expanded.AccessKeyID && found.S3.SecretAccessKey == expanded.SecretAccessKey && found.S3.SessionToken == expanded.SessionToken {
+		return nil
+	}
+	return found.S3
+}
+
 // set also takes the booleans of YAML 1.1.
 func (c *Config) set(cfg *config.Config, key, text string, line int) {
 	from := fmt.Sprintf("%s:%d", c.file, line)

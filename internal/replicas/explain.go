@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -38,22 +37,22 @@ var (
 		{is(replica.ErrMixedLayouts), exitcode.NoReplica, ""},
 		{code("ExpiredToken", "InvalidToken", "InvalidTokenId", "TokenRefreshRequired"), exitcode.Permission, "get new credentials, and mount again"},
 		{code("InvalidAccessKeyId"), exitcode.Permission, "check the access key's ID, and that the endpoint is the store that it is for"},
-		{code("SignatureDoesNotMatch"), exitcode.Permission, "check the secret access key"},
+		{code("SignatureDoesNotMatch"), exitcode.Permission, "check the secret access key, and that nothing before the store changes the header Host"},
 		{code("RequestTimeTooSkewed"), exitcode.Permission, "set this machine's clock"},
 		{is(s3.ErrRegion), exitcode.NoReplica, ""},
+		{is(s3.ErrPathStyle), exitcode.NoReplica, "set forcePathStyle=false, which puts the bucket into the host"},
+		{is(s3.ErrNoSuchProfile), exitcode.Usage, "check the profile's name, and what AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name"},
+		{is(s3.ErrConfiguration), exitcode.Usage, "check the variables that begin with AWS_, and the shared AWS files"},
 		{is(os.ErrPermission), exitcode.Permission, "the credentials must be allowed to list the bucket (s3:ListBucket)"},
+		{is(s3.ErrProxy), exitcode.NoReplica, "check the proxy that HTTPS_PROXY or HTTP_PROXY names, or name the store's host in NO_PROXY"},
 		// A name or a port that is wrong is tried until the deadline, as it could
 		// be right a moment later.
-		{says("no such host"), exitcode.NoReplica, "check the endpoint, the bucket's name and the network"},
-		{says("connection refused", "no route to host", "network is unreachable"), exitcode.NoReplica, "check the endpoint, and that the store runs"},
-		{says("gave HTTP response to HTTPS client"), exitcode.NoReplica, "the store speaks no TLS: begin the endpoint with http://"},
-		{says("Client sent an HTTP request to an HTTPS server"), exitcode.NoReplica, "the store wants TLS: begin the endpoint with https://"},
+		{is(s3.ErrNoSuchHost), exitcode.NoReplica, "check the endpoint, the bucket's name and the network"},
+		{is(s3.ErrNoTLS), exitcode.NoReplica, "the store speaks no TLS: begin the endpoint with http://"},
 		{isBare400, exitcode.NoReplica, "if the store wants TLS, begin the endpoint with https://"},
-		{says("failed to get shared config profile"), exitcode.Usage, "check the profile's name, and what AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name"},
-		{says("certificate signed by unknown authority", "certificate is not trusted"), exitcode.NoReplica,
-			"name the authority's certificates with LTXFS_S3_CA_FILE or AWS_CA_BUNDLE"},
+		{is(s3.ErrUntrusted), exitcode.NoReplica, "name the authority's certificates with LTXFS_S3_CA_FILE or AWS_CA_BUNDLE"},
 		{is(s3.ErrTLS), exitcode.NoReplica, "check the endpoint's certificate, and the host in the endpoint"},
-		{is(s3.ErrUnreachable), exitcode.NoReplica, "check the endpoint and the network"},
+		{is(s3.ErrUnreachable), exitcode.NoReplica, "check the endpoint and the network, and that the store runs"},
 		{is(context.DeadlineExceeded), exitcode.Timeout, "check the endpoint and the network"},
 		{always, exitcode.NoReplica, "check the URL and its settings"},
 	}
@@ -73,6 +72,11 @@ func explain(ctx context.Context, source *settings.Source, err error) error {
 	if !strings.HasPrefix(err.Error(), prefix) {
 		named = fmt.Errorf("open %s%w", prefix, err)
 	}
+	if !source.OnDisk() {
+		if r := diagnose(ctx, source, err); r != nil {
+			return exitcode.Errorf(r.code, "%w: %s", named, r.text)
+		}
+	}
 	a := table[slices.IndexFunc(table, func(a advice) bool { return a.fits(err) })]
 	if a.text == "" {
 		return exitcode.Wrap(a.code, named)
@@ -89,21 +93,7 @@ func is(target error) func(error) bool {
 // code fits answers of the store by their codes.
 func code(codes ...string) func(error) bool {
 	return func(err error) bool {
-		var answer *s3.StoreError
-		return errors.As(err, &answer) && slices.Contains(codes, answer.Code)
-	}
-}
-
-// isBare400 fits what most servers with TLS answer to a request without: a plain
-// text, of which often nothing but the status arrives.
-func isBare400(err error) bool {
-	var answer *s3.StoreError
-	return errors.As(err, &answer) && answer.Status == http.StatusBadRequest && answer.Code == ""
-}
-
-// says fits errors by their text: the store keeps what it wraps to itself.
-func says(texts ...string) func(error) bool {
-	return func(err error) bool {
-		return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(err.Error(), text) })
+		found := answer(err)
+		return found != nil && slices.Contains(codes, found.Code)
 	}
 }

@@ -25,6 +25,7 @@ type Mount struct {
 
 	ReadWrite, Daemon, AllowOther bool
 	Config                        string // absolute path; "" unless it names the replica
+	NoExpandEnv                   bool
 	UID, GID                      uint32
 	FileMode, DirMode             Mode
 	Layout                        replica.Layout // zero: detect it

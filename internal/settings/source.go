@@ -19,6 +19,8 @@ type Source struct {
 	Path string         // its directory, absolute, if it is on disk
 	S3   *config.Config // resolved; nil for one on disk
 	At   string         // FILE:LINE of what names it; "" for the command line
+
+	Literal *config.Config // see litestreamyml.Replica
 }
 
 // OnDisk reports whether the replica is a directory.
@@ -52,7 +54,7 @@ var mistypedRegex = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9]+:/`)
 // a database in Litestream's configuration.
 func (m *Mount) findSource(env Lookup) (err error) {
 	if m.Config != "" {
-		m.Source, err = sourceInConfig(m.Config, m.replica, env)
+		m.Source, err = sourceInConfig(m.Config, m.replica, env, !m.NoExpandEnv)
 	} else {
 		m.Source, err = parseSource(m.replica, env)
 	}
@@ -62,6 +64,9 @@ func (m *Mount) findSource(env Lookup) (err error) {
 	cfg := m.Source.S3
 	cfg.Layout, cfg.VerifyWrites = m.Layout, m.VerifyWrites
 	resolved, err := cfg.Resolve()
+	if err != nil && m.Source.Literal != nil {
+		return fmt.Errorf("open replica %s: %w; a $ in the access key was taken for a variable's: set that, or use --no-expand-env", m.Source.Name(), err)
+	}
 	if err != nil {
 		return fmt.Errorf("open replica %s: %w", m.Source.Name(), err)
 	}
@@ -125,12 +130,12 @@ func parseFileURL(arg string) (string, error) {
 }
 
 // sourceInConfig is a database's replica in a file that is Litestream's configuration.
-func sourceInConfig(path, db string, env Lookup) (Source, error) {
+func sourceInConfig(path, db string, env Lookup, expand bool) (Source, error) {
 	if IsURL(db) {
 		return Source{}, fmt.Errorf("--config %s: it goes with the path of a database, not with a replica's URL: give one of the two", path)
 	}
 	var found litestreamyml.Replica
-	file, err := litestreamyml.Load(path, env)
+	file, err := litestreamyml.Load(path, env, expand)
 	if err == nil {
 		found, err = file.Replica(db)
 	}
@@ -142,5 +147,5 @@ func sourceInConfig(path, db string, env Lookup) (Source, error) {
 	case err == nil && found.S3 != nil:
 		err = found.S3.ApplyEnvironment(env, litestreamyml.NotFromEnv)
 	}
-	return Source{Path: found.Path, S3: found.S3, At: found.Source}, err
+	return Source{Path: found.Path, S3: found.S3, At: found.Source, Literal: found.Literal}, err
 }

@@ -284,6 +284,25 @@ dbs:
 	requireCode(t, exitcode.Usage, err, "LTXFS_S3_PART_SIZE")
 }
 
+// A $ in a key is told where it leaves nothing of the key, and stays if that is asked for.
+func TestSourceNoExpandEnv(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "litestream.yml")
+	require.NoError(t, os.WriteFile(path, []byte("dbs:\n  - path: /a.db\n    replica:\n      url: s3://b/p\n"+
+		"      access-key-id: id\n      secret-access-key: $TOPSECRET\n"), 0o600))
+	_, err := parseMountIn(nil, "--config", path, "/a.db", "/mnt")
+	requireCode(t, exitcode.Usage, err, "secretAccessKey", "--no-expand-env")
+	require.NotContains(t, err.Error(), "TOPSECRET")
+	for _, args := range [][]string{{"--no-expand-env"}, {"-o", "no_expand_env"}} {
+		m, err := parseMountIn(nil, append(args, "--config", path, "/a.db", "/mnt")...)
+		require.NoError(t, err)
+		require.Equal(t, "$TOPSECRET", m.Source.S3.SecretAccessKey.Reveal())
+		require.Contains(t, m.Args(), "--no-expand-env=true")
+	}
+	m, err := parseMountIn(map[string]string{"LTXFS_NO_EXPAND_ENV": "true"}, "--config", path, "/a.db", "/mnt")
+	require.NoError(t, err)
+	require.Equal(t, "$TOPSECRET", m.Source.S3.SecretAccessKey.Reveal())
+}
+
 // Nothing that others can see has a secret in it.
 func TestSourceShowsNoSecret(t *testing.T) {
 	s, err := source("s3://bucket/path?region=eu&endpoint=https://localhost:1", lookup(map[string]string{

@@ -69,6 +69,8 @@ var rows = []row{
 		doc: "go to the background once mounted; fails with the reason if it can't mount, and after 60 s at the latest"},
 	{flag: "config", field: func(m *Mount) any { return &m.Config }, arg: "file",
 		doc: "Litestream's configuration file, in which to look up the replica of DB-PATH"},
+	{flag: "no-expand-env", field: func(m *Mount) any { return &m.NoExpandEnv },
+		doc: "leave each $ in Litestream's configuration as it is, as Litestream's own `-no-expand-env` does"},
 	{flag: "allow-other", field: func(m *Mount) any { return &m.AllowOther },
 		doc: "let other users in"},
 	{flag: "uid", field: func(m *Mount) any { return &m.UID }, arg: "user", def: strconv.Itoa(os.Geteuid()), defDoc: "who mounts",

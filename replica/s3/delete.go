@@ -73,22 +73,13 @@ func (d *deletion) deleteBatch(ctx context.Context, batch []replica.Name) (delet
 		byKey[key] = name
 		in.Delete.Objects = append(in.Delete.Objects, types.ObjectIdentifier{Key: &key})
 	}
-	without, withMD5 := at.lacks(uploadChecksums), at.lacks(batchChecksums)
-	out, err := d.at.s3.DeleteObjects(ctx, in, at.deleteChecksum)
-	if err != nil {
-		err = storeError(ctx, "DeleteObjects", err)
-		switch status := answered(err).Status; {
-		case status == http.StatusNotImplemented, status == http.StatusMethodNotAllowed:
-			at.learn(batches, err)
-		case refusesHeaders(err) && !without:
-			at.learn(uploadChecksums, err)
-		case refusesForm(err) && !without && !withMD5:
-			at.learn(batchChecksums, err)
-		default:
-			d.fail(err, batch...)
-			return nil, time.Time{}
-		}
-		return d.deleteBatch(ctx, batch)
+	out, err := at.deleteObjects(ctx, in)
+	if status := answered(err).Status; status == http.StatusNotImplemented || status == http.StatusMethodNotAllowed {
+		at.learn(batches, err)
+		return d.deleteEach(ctx, batch)
+	} else if err != nil {
+		d.fail(err, batch...)
+		return nil, time.Time{}
 	}
 	at.sawBucket()
 	for _, e := range out.Errors {
@@ -104,6 +95,30 @@ func (d *deletion) deleteBatch(ctx context.Context, batch []replica.Name) (delet
 	}
 	when, _ = awsmiddleware.GetServerTime(out.ResultMetadata)
 	return slices.Collect(maps.Values(byKey)), when
+}
+
+// deleteObjects has the store delete objects with one request. What is refused for its
+// form is tried with another checksum; if that is taken, it is what the store lacks.
+func (at *session) deleteObjects(ctx context.Context, in *awss3.DeleteObjectsInput) (*awss3.DeleteObjectsOutput, error) {
+	var sent []lack // that may be why it is refused
+	for _, l := range []lack{batchChecksums, uploadChecksums} {
+		if !at.lacks(l) && !at.lacks(uploadChecksums) {
+			sent = append(sent, l)
+		}
+	}
+	out, err := at.s3.DeleteObjects(ctx, in, at.deleteChecksum())
+	err = storeError(ctx, "DeleteObjects", err)
+	refusal := err
+	for _, l := range sent {
+		if !refusesForm(err) {
+			break
+		}
+		out, err = at.s3.DeleteObjects(ctx, in, at.deleteChecksum(l))
+		if err = storeError(ctx, "DeleteObjects", err); err == nil {
+			at.learn(l, refusal)
+		}
+	}
+	return out, err
 }
 
 // deleteEach deletes files with a request for each.

@@ -276,8 +276,10 @@ func TestDeleteChecksumsRefused(t *testing.T) {
 	}, "HEAD": refuse(404, "")})
 	c := s.store(t)
 	require.NoError(t, c.DeleteLTXFiles(t.Context(), nths(1, 2)...))
-	require.Equal(t, "BATCH BATCH HEAD HEAD", s.ops())
-	require.NotEmpty(t, s.seen()[1].get("Content-Md5"), "one of them the protocol wants")
+	require.Equal(t, "BATCH BATCH BATCH HEAD HEAD", s.ops(), "with one, with both, and with the other")
+	require.NotEmpty(t, s.seen()[2].get("Content-Md5"), "one of them the protocol wants")
+	require.True(t, c.lacks(uploadChecksums))
+	require.False(t, c.lacks(batchChecksums))
 }
 
 func TestDeleteErrors(t *testing.T) {

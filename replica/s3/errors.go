@@ -2,7 +2,6 @@ package s3
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,10 +10,12 @@ import (
 	"os"
 	"strings"
 
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/credentials"
 )
 
 var (
@@ -29,16 +30,18 @@ var (
 	// for.
 	ErrNotEncrypted = errors.New("the store doesn't encrypt what is written as it was asked to")
 
-	// ErrUnreachable means that there was no connection to the store, or none
-	// that was safe: a name without an address, a port where nobody listens, a
-	// certificate that isn't trusted.
-	ErrUnreachable = errors.New("the store can't be reached")
+	// ErrConfiguration means that the SDK can't use its configuration: a file or a
+	// variable is wrong.
+	ErrConfiguration = errors.New("the AWS configuration can't be used")
 
-	// ErrTLS is ErrUnreachable because of TLS.
-	ErrTLS = fmt.Errorf("no safe connection: %w", ErrUnreachable)
+	// ErrNoSuchProfile is ErrConfiguration because of the profile.
+	ErrNoSuchProfile = fmt.Errorf("no such profile: %w", ErrConfiguration)
 
 	// ErrRegion means that the bucket is in another region than was said.
 	ErrRegion = errors.New("the bucket is in another region")
+
+	// ErrPathStyle means that the store wants the bucket in the host.
+	ErrPathStyle = errors.New("the store refuses buckets in the path")
 
 	// errRange means that a range begins past the end of the object.
 	errRange = errors.New("the range is outside of the object")
@@ -102,6 +105,10 @@ var kinds = struct {
 		"BadDigest":                   errDigest,
 		"XAmzContentChecksumMismatch": errDigest,
 
+		"SecondLevelDomainForbidden": ErrPathStyle, // Alibaba Cloud OSS
+		"PathStyleDomainForbidden":   ErrPathStyle, // Tencent COS
+		"VirtualHostDomainRequired":  ErrPathStyle, // Huawei OBS
+
 		"PermanentRedirect":                  ErrRegion,
 		"AuthorizationHeaderMalformed":       ErrRegion,
 		"IllegalLocationConstraintException": ErrRegion,
@@ -111,6 +118,7 @@ var kinds = struct {
 		http.StatusUnauthorized:                 os.ErrPermission,
 		http.StatusForbidden:                    os.ErrPermission,
 		http.StatusNotFound:                     os.ErrNotExist,
+		http.StatusProxyAuthRequired:            ErrProxy,
 		http.StatusPreconditionFailed:           errPrecondition,
 		http.StatusRequestedRangeNotSatisfiable: errRange,
 	},
@@ -125,27 +133,28 @@ func storeError(ctx context.Context, op string, err error) error {
 	e := &StoreError{Op: op}
 	if cause := ctx.Err(); cause != nil {
 		e.text, e.is = cause.Error(), []error{cause}
-		if last := lastAttempt(err); last != "" {
-			e.text += ", after: " + last
+		if last := lastAttempt(err); last != nil {
+			e.text += ", after: " + rootText(last)
+			e.is = append(e.is, connectionKind(last)...)
 		}
 		return e
 	}
 	if content, ok := errors.AsType[*contentError](err); ok {
 		return content.err // the store has no part in it
 	}
-	if lacksIdentity(err) {
-		// Before there was a request. An answer in the chain is not the store's. A
-		// source of credentials that is away for a moment is no refusal of them.
-		e.identity = true
-		if e.is = connectionKind(err); e.is == nil {
-			e.is = []error{ErrNoCredentials}
+	if missing, ok := errors.AsType[*credentials.Error](err); ok {
+		e.lacksCredentials(missing)
+		return e
+	}
+	if _, ok := errors.AsType[*configError](err); ok {
+		e.text, e.is = clip(err.Error()), []error{ErrConfiguration}
+		if _, ok := errors.AsType[awsconfig.SharedConfigProfileNotExistError](err); ok {
+			e.is = []error{ErrNoSuchProfile}
 		}
-		e.text = "no usable credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or " +
-			"anonymous=true for a public bucket: " + rootText(err)
 		return e
 	}
 	if answer := answerOf(err); answer != nil {
-		e.Status = answer.StatusCode
+		e.Status = statusOf(answer)
 	}
 	api, ok := errors.AsType[smithy.APIError](err)
 	if ok {
@@ -160,13 +169,6 @@ func storeError(ctx context.Context, op string, err error) error {
 	}
 	e.advise()
 	return e
-}
-
-// lacksIdentity reports whether a request wasn't made for want of credentials. The
-// SDK says so in words alone; those of a store don't stand at their beginning.
-func lacksIdentity(err error) bool {
-	op, ok := errors.AsType[*smithy.OperationError](err)
-	return ok && strings.HasPrefix(op.Err.Error(), "get identity: ")
 }
 
 // classify sets what the error counts as.
@@ -191,24 +193,6 @@ func (e *StoreError) classify(err error) {
 var asksForObject = map[string]bool{
 	"GetObject": true, "HeadObject": true, "DeleteObject": true, "HeadBucket": true, "ListObjectsV2": true,
 	"AbortMultipartUpload": true,
-}
-
-// connectionKind is what an error counts as that is no answer of the store.
-func connectionKind(err error) []error {
-	timeout, isNet := errors.AsType[net.Error](err)
-	_, noName := errors.AsType[*net.DNSError](err)
-	op, isOp := errors.AsType[*net.OpError](err)
-	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
-	_, distrust := errors.AsType[*tls.CertificateVerificationError](err)
-	switch {
-	case noTLS, distrust, strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return []error{ErrTLS}
-	case isNet && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
-		return []error{context.DeadlineExceeded}
-	case noName, isOp && op.Op == "dial":
-		return []error{ErrUnreachable}
-	}
-	return nil
 }
 
 // advise puts into words what a user can do about an error whose own words don't
@@ -254,14 +238,14 @@ func rootText(err error) string {
 
 // lastAttempt is what the last attempt failed with, if that was more than the
 // end of the context.
-func lastAttempt(err error) string {
+func lastAttempt(err error) error {
 	if attempts, ok := errors.AsType[*attemptError](err); ok {
-		return rootText(attempts.last)
+		return attempts.last
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return ""
+		return nil
 	}
-	return rootText(err)
+	return err
 }
 
 // strange is an answer that no good store gives.
@@ -285,16 +269,22 @@ func answerOf(err error) *http.Response {
 	return nil
 }
 
+// statusOf is the status of an answer as the store gave it: the SDK makes a 500 of a 200
+// that holds an error.
+func statusOf(answer *http.Response) int {
+	if strings.HasPrefix(answer.Status, "2") {
+		return http.StatusOK
+	}
+	return answer.StatusCode
+}
+
 // isNotFound reports whether the store says that there is no such object.
 func isNotFound(err error) bool { return errors.Is(err, os.ErrNotExist) }
 
-// refusesHeaders reports whether a store refused a request because of headers
-// that it doesn't know.
+// refusesHeaders reports whether a store may have refused a request because of headers
+// that it doesn't know. Some say no more than that the request is invalid.
 func refusesHeaders(err error) bool {
-	e := answered(err)
-	text := strings.ToLower(e.text)
-	return e.Status == http.StatusNotImplemented || e.Status == http.StatusBadRequest && !errors.Is(err, errDigest) &&
-		(strings.Contains(text, "checksum") || strings.Contains(text, "header")) && !strings.Contains(text, "missing")
+	return answered(err).Status == http.StatusNotImplemented || refusesForm(err)
 }
 
 // refusesForm reports whether a store refused a request as such: for its key or

@@ -26,7 +26,7 @@ import (
 // sentinels are all that an error of a store may count as.
 var sentinels = []error{
 	os.ErrNotExist, os.ErrPermission, os.ErrExist, replica.ErrReplaced, replica.ErrUnavailable, ErrNoSuchBucket, ErrNoCredentials,
-	ErrRegion, ErrUnreachable, ErrTLS, context.Canceled, context.DeadlineExceeded, errPrecondition, errRange, errDigest, errNoSuchUpload,
+	ErrRegion, ErrPathStyle, ErrConfiguration, ErrNoSuchProfile, ErrUnreachable, ErrNoSuchHost, ErrProxy, ErrTLS, ErrNoTLS, ErrUntrusted, context.Canceled, context.DeadlineExceeded, errPrecondition, errRange, errDigest, errNoSuchUpload,
 }
 
 // requireKinds fails the test unless err counts as these, and as nothing else.
@@ -70,6 +70,10 @@ func TestErrorKinds(t *testing.T) {
 		{400, "XAmzContentChecksumMismatch", []error{errDigest}, ""},
 		{301, "PermanentRedirect", []error{ErrRegion}, "give it with region="},
 		{301, "", []error{ErrRegion}, ""},
+		{403, "SecondLevelDomainForbidden", []error{ErrPathStyle}, ""},
+		{403, "PathStyleDomainForbidden", []error{ErrPathStyle}, ""},
+		{403, "VirtualHostDomainRequired", []error{ErrPathStyle}, ""},
+		{407, "", []error{ErrProxy}, "407"},
 		{400, "AuthorizationHeaderMalformed", []error{ErrRegion}, "give it with region="},
 		{400, "SomethingElse", nil, "SomethingElse"},
 		{500, "InternalError", nil, "InternalError"},
@@ -176,12 +180,13 @@ func TestErrorUnreachable(t *testing.T) {
 	require.ErrorContains(t, err, "connection refused")
 
 	for kind, err := range map[error]error{
-		ErrUnreachable:           &net.DNSError{Err: "no such host", Name: "s3.example", IsNotFound: true},
+		ErrNoSuchHost:            &net.DNSError{Err: "no such host", Name: "s3.example", IsNotFound: true},
 		context.DeadlineExceeded: &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded},
-		ErrTLS:                   errors.New("http: server gave HTTP response to HTTPS client"),
+		ErrNoTLS:                 http.ErrSchemeMismatch,
 	} {
 		requireKinds(t, storeError(t.Context(), "GetObject", fmt.Errorf("operation error: %w", err)), kind)
 	}
+	requireKinds(t, storeError(t.Context(), "GetObject", &net.OpError{Op: "proxyconnect", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}), ErrProxy)
 	requireKinds(t, storeError(t.Context(), "GetObject", errors.New("odd")))
 	// What isn't about the store's objects must not say that one is missing.
 	requireKinds(t, storeError(t.Context(), "configure", &fs.PathError{Op: "open", Path: "/x", Err: os.ErrNotExist}))
@@ -231,6 +236,7 @@ func TestErrorMissingProfile(t *testing.T) {
 	})
 	err := c.Init(t.Context())
 	require.ErrorContains(t, err, "nowhere")
+	requireKinds(t, err, ErrNoSuchProfile)
 	require.NotErrorIs(t, err, os.ErrNotExist)
 	requireOneLine(t, err)
 }

@@ -51,7 +51,7 @@ func TestTLSTrust(t *testing.T) {
 			ready(t, c, config.DefaultRegion)
 			got, err := readRange(t, c, "", 0, 0)
 			if !tt.trusted {
-				requireKinds(t, err, ErrTLS)
+				requireKinds(t, err, ErrUntrusted)
 				require.Len(t, s.seen(), before)
 				return
 			}
@@ -90,7 +90,7 @@ func TestTLSWrongScheme(t *testing.T) {
 	plain := serve(t, nil)
 	c := plain.store(t, func(c *config.Config) { c.Endpoint = "https" + plain.URL[len("http"):] })
 	_, err := c.OpenLTXFile(within(t, 10*time.Second), replica.File{Name: nth(1)}, 0, 0)
-	requireKinds(t, err, ErrTLS)
+	requireKinds(t, err, ErrNoTLS)
 
 	secure, _ := secureServer(t)
 	c = secure.store(t, func(c *config.Config) { c.Endpoint = "http" + secure.URL[len("https"):] })

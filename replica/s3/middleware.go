@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,18 +90,21 @@ func unsignedPayload(stack *middleware.Stack) error {
 
 // deleteChecksum gives a request that deletes many objects the checksum that the
 // protocol wants: the newer header, or for stores that refuse that, or take the
-// older one alone, Content-MD5.
-func (b *bucket) deleteChecksum(o *awss3.Options) {
-	if b.lacks(uploadChecksums) || b.lacks(batchChecksums) {
-		o.APIOptions = append(o.APIOptions, smithyhttp.AddContentChecksumMiddleware)
-	}
-	if b.lacks(uploadChecksums) {
-		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-			// An operation without them needs nothing removed.
-			_, _ = stack.Initialize.Remove("AWSChecksum:SetupInputContext")
-			_, _ = stack.Finalize.Remove("AWSChecksum:ComputeInputPayloadChecksum")
-			return nil
-		})
+// older one alone, Content-MD5. Those that are tried count as lacking.
+func (b *bucket) deleteChecksum(tried ...lack) func(*awss3.Options) {
+	lacks := func(l lack) bool { return b.lacks(l) || slices.Contains(tried, l) }
+	return func(o *awss3.Options) {
+		if lacks(uploadChecksums) || lacks(batchChecksums) {
+			o.APIOptions = append(o.APIOptions, smithyhttp.AddContentChecksumMiddleware)
+		}
+		if lacks(uploadChecksums) {
+			o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+				// An operation without them needs nothing removed.
+				_, _ = stack.Initialize.Remove("AWSChecksum:SetupInputContext")
+				_, _ = stack.Finalize.Remove("AWSChecksum:ComputeInputPayloadChecksum")
+				return nil
+			})
+		}
 	}
 }
 

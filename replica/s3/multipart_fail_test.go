@@ -211,6 +211,26 @@ func TestMultipartExclusive(t *testing.T) {
 	}
 }
 
+// An error within a 200 is as final as its code is, and told with its status.
+func TestMultipartErrorIn200(t *testing.T) {
+	data := bytesOf(2 * testPart)
+	for body, completes := range map[string]int{
+		"<Error><Code>AccessDenied</Code><Message>no</Message></Error>":  1,
+		"<Error><Code>InvalidPart</Code><Message>no</Message></Error>":   1,
+		"<Error><Code>NeverHeardOf</Code><Message>no</Message></Error>":  1,
+		"<Error><Code>InternalError</Code><Message>no</Message></Error>": 3,
+		"<Error><Code>SlowDown</Code><Message>no</Message></Error>":      3,
+		"<Error></Error>": 3,
+	} {
+		t.Run(body, func(t *testing.T) {
+			s := serve(t, inParts(data, answers{"COMPLETE": say(200, body), "HEAD": refuse(404, "")}))
+			_, err := write(t, smallParts(s.store(t)), bytes.NewReader(data))
+			require.Len(t, s.of("COMPLETE"), completes)
+			require.Equal(t, 200, answered(err).Status, err)
+		})
+	}
+}
+
 // A 200 that isn't the store's completes nothing: the parts go.
 func TestMultipartCompletedByNobody(t *testing.T) {
 	data := bytesOf(2 * testPart)

@@ -37,6 +37,7 @@ type reader struct {
 	key  string
 	name replica.Name
 	want replica.Version // that is read; without one, what the first answer shows
+	bare bool            // the store may refuse the condition on it
 
 	body    io.ReadCloser // of the last answer
 	off     int64         // of the next byte
@@ -65,9 +66,14 @@ func (at *session) open(ctx context.Context, f replica.File, offset, size int64)
 func (r *reader) get() error {
 	for range maxWords {
 		got, err := r.ask()
-		if shown := r.at.seen.shown(r.name, r.want); refusesHeaders(err) && r.at.guards(shown) {
-			r.at.learnCondition(shown)
-			continue
+		if shown := r.at.seen.shown(r.name, r.want); r.at.guards(shown) {
+			switch {
+			case refusesHeaders(err) && !r.bare:
+				r.bare = true
+				continue
+			case err == nil && r.bare:
+				r.at.learnCondition(shown)
+			}
 		}
 		if !errors.Is(err, errPrecondition) && !errors.Is(err, errOtherwise) {
 			return err
@@ -99,7 +105,9 @@ var errOtherwise = errors.New("the answer shows another version")
 // It returns what else the answer shows.
 func (r *reader) ask() (replica.Version, error) {
 	in := &awss3.GetObjectInput{Bucket: &r.at.cfg.Bucket, Key: &r.key}
-	r.at.guard(in, r.at.seen.shown(r.name, r.want))
+	if !r.bare {
+		r.at.guard(in, r.at.seen.shown(r.name, r.want))
+	}
 	// The whole file is asked for without a range: of an empty one, there is
 	// none that a store would give.
 	ranged := r.off > 0 || !r.toEnd

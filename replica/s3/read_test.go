@@ -380,12 +380,20 @@ func TestReadVersionWithoutETag(t *testing.T) {
 // answers is compared.
 func TestReadConditionsUnknown(t *testing.T) {
 	data := bytesOf(1000)
-	for name, header := range map[string]string{`"v1"`: "If-Match", "": "If-Unmodified-Since"} {
+	for _, tt := range []struct {
+		name, header string
+		refusal      http.HandlerFunc
+	}{
+		{`"v1"`, "If-Match", refuse(501, "NotImplemented")},
+		{`"v1"`, "If-Match", refuse(400, "InvalidArgument")},
+		{"", "If-Unmodified-Since", refuse(501, "NotImplemented")},
+	} {
+		name, header := tt.name, tt.header
 		list := fmt.Sprintf("<Contents><Key>%s</Key><Size>1000</Size><LastModified>%s</LastModified><ETag>%s</ETag></Contents>",
 			fileKey(1), modified.Format(time.RFC3339), html.EscapeString(name))
 		s := serve(t, answers{"GET": func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get(header) != "" {
-				refuse(501, "NotImplemented")(w, r)
+				tt.refusal(w, r)
 				return
 			}
 			w.Header().Set("Last-Modified", modified.Format(http.TimeFormat))

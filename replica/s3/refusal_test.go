@@ -104,3 +104,14 @@ func TestRefusedForAnotherReason(t *testing.T) {
 	require.ErrorContains(t, err, "NotImplemented")
 	require.Equal(t, "PUT", s.ops())
 }
+
+// A read that is invalid for another reason, such as the wrong key of SSE-C, teaches
+// nothing of conditions.
+func TestRefusedReadTeachesNothing(t *testing.T) {
+	s := serve(t, answers{"GET": refuse(400, "InvalidRequest")})
+	c := s.store(t)
+	_, err := c.OpenLTXFile(t.Context(), replica.File{Name: nth(1), Version: replica.Version{ETag: `"v1"`, Size: 10}}, 0, 0)
+	require.ErrorContains(t, err, "InvalidRequest")
+	require.Equal(t, "GET", s.ops())
+	require.False(t, c.lacks(matching))
+}

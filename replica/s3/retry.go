@@ -37,6 +37,7 @@ var retryable = struct {
 		"RequestTimeTooSkewed":       true, // the SDK corrects its clock by the answer
 		"SlowDown":                   true,
 		"InternalError":              true,
+		"InternalServerError":        true, // what the SDK calls an error without a code
 		"ServiceUnavailable":         true,
 		"Throttling":                 true,
 		"ThrottlingException":        true,
@@ -55,8 +56,12 @@ func isRetryable(err error) aws.Ternary {
 	if isAPI && retryable.code[api.ErrorCode()] {
 		return aws.TrueTernary
 	}
-	if _, ok := errors.AsType[*contentError](err); ok || slices.Contains(connectionKind(err), ErrTLS) {
+	tls := slices.ContainsFunc(connectionKind(err), func(kind error) bool { return errors.Is(kind, ErrTLS) })
+	if _, ok := errors.AsType[*contentError](err); ok || tls {
 		return aws.FalseTernary
+	}
+	if refusal, ok := errors.AsType[*proxyRefusal](err); ok {
+		return aws.BoolTernary(retryable.status[refusal.status])
 	}
 	// Without an answer, the SDK makes one of status 0.
 	answer := answerOf(err)
@@ -70,7 +75,17 @@ func isRetryable(err error) aws.Ternary {
 		}
 		return aws.UnknownTernary
 	}
+	if isAPI && isForGood(api.ErrorCode(), answer) {
+		return aws.FalseTernary
+	}
 	return aws.BoolTernary(retryable.status[answer.StatusCode])
+}
+
+// isForGood reports whether an error's code says more than the status of the answer: it
+// is known to be none that passes, or came with a 200, of which the SDK makes a 500.
+func isForGood(code string, answer *http.Response) bool {
+	_, known := kinds.code[code]
+	return known || code != "" && statusOf(answer) == http.StatusOK
 }
 
 // newRetryer repeats requests as r says. The SDK's own token bucket is left out:
@@ -92,8 +107,8 @@ func (b *bucket) newRetryer() aws.Retryer {
 				return aws.UnknownTernary
 			}),
 			retry.NoRetryCanceledError{},
+			retry.RetryableError{}, // what credentials.Provider says of credentials
 			retry.IsErrorRetryableFunc(isRetryable),
-			retry.RetryableError{},
 			retry.RetryableConnectionError{},
 		}
 	})

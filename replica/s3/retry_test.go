@@ -91,6 +91,8 @@ func TestRetried(t *testing.T) {
 		{"501", code(501, "NotImplemented"), false},
 		{"505", code(505, ""), false},
 		{"AccessDenied", code(403, "AccessDenied"), false},
+		{"AccessDenied as a 500", code(500, "AccessDenied"), false},
+		{"NoSuchBucket as a 503", code(503, "NoSuchBucket"), false},
 		{"NoSuchKey", code(404, "NoSuchKey"), false},
 		{"NoSuchBucket", code(404, "NoSuchBucket"), false},
 		{"PermanentRedirect", code(301, "PermanentRedirect"), false},

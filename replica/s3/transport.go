@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"sync"
@@ -17,6 +19,28 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/ltxfs/ltxfs/replica/s3/config"
+)
+
+var (
+	// ErrUnreachable means that there was no connection to the store, or none
+	// that was safe: a name without an address, a port where nobody listens, a
+	// certificate that isn't trusted.
+	ErrUnreachable = errors.New("the store can't be reached")
+
+	// ErrNoSuchHost is ErrUnreachable because the host has no address.
+	ErrNoSuchHost = fmt.Errorf("no such host: %w", ErrUnreachable)
+
+	// ErrProxy is ErrUnreachable because of the proxy that the environment names.
+	ErrProxy = fmt.Errorf("the proxy fails: %w", ErrUnreachable)
+
+	// ErrTLS is ErrUnreachable because of TLS.
+	ErrTLS = fmt.Errorf("no safe connection: %w", ErrUnreachable)
+
+	// ErrNoTLS is ErrTLS because the store speaks none.
+	ErrNoTLS = fmt.Errorf("the store speaks no TLS: %w", ErrTLS)
+
+	// ErrUntrusted is ErrTLS because the certificate's authority isn't known.
+	ErrUntrusted = fmt.Errorf("the certificate's authority isn't known: %w", ErrTLS)
 )
 
 const (
@@ -53,6 +77,12 @@ func newHTTPClient(cfg config.Config, conns *conns) (*awshttp.BuildableClient, e
 		tr.MaxIdleConnsPerHost = cfg.MaxConnections
 		tr.ReadBufferSize, tr.WriteBufferSize = connBuffer, connBuffer
 		tr.MaxResponseHeaderBytes = maxHeader
+		tr.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
+			if answer.StatusCode == http.StatusOK {
+				return nil
+			}
+			return &net.OpError{Op: opProxy, Net: "tcp", Err: &proxyRefusal{proxy.Host, answer.StatusCode}}
+		}
 	}), nil
 }
 
@@ -73,6 +103,46 @@ func newTLSConfig(cfg config.Config) (*tls.Config, error) {
 		return nil, fmt.Errorf("read the CA certificates: %s has no certificate in PEM", cfg.CAFile)
 	}
 	return t, nil
+}
+
+// opProxy is the Op of an error of net/http about a proxy.
+const opProxy = "proxyconnect"
+
+// proxyRefusal is the answer of a proxy that doesn't connect to the store.
+type proxyRefusal struct {
+	host   string
+	status int
+}
+
+func (e *proxyRefusal) Error() string {
+	return fmt.Sprintf("the proxy %s answers %d %s", e.host, e.status, http.StatusText(e.status))
+}
+
+// connectionKind is what an error counts as that is no answer of the store.
+func connectionKind(err error) []error {
+	timeout, isNet := errors.AsType[net.Error](err)
+	_, noName := errors.AsType[*net.DNSError](err)
+	op, isOp := errors.AsType[*net.OpError](err)
+	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
+	_, distrust := errors.AsType[*tls.CertificateVerificationError](err)
+	_, untrusted := errors.AsType[x509.UnknownAuthorityError](err)
+	switch {
+	case isOp && op.Op == opProxy:
+		return []error{ErrProxy}
+	case noTLS, errors.Is(err, http.ErrSchemeMismatch):
+		return []error{ErrNoTLS}
+	case untrusted:
+		return []error{ErrUntrusted}
+	case distrust:
+		return []error{ErrTLS}
+	case isNet && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
+		return []error{context.DeadlineExceeded}
+	case noName:
+		return []error{ErrNoSuchHost}
+	case isOp && op.Op == "dial":
+		return []error{ErrUnreachable}
+	}
+	return nil
 }
 
 // patiently makes a request over a connection of its own, on which the store may

@@ -173,6 +173,8 @@ func TestWriteChecksumsRefused(t *testing.T) {
 	data := bytesOf(100)
 	for name, refusal := range map[string]http.HandlerFunc{
 		"not implemented": refuse(501, "NotImplemented"),
+		"other words":     refuse(400, "InvalidArgument"),
+		"no words":        refuse(400, ""),
 		"unknown header":  say(400, "<Error><Code>InvalidArgument</Code><Message>Unsupported header x-amz-checksum-crc64nvme</Message></Error>"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -186,13 +188,14 @@ func TestWriteChecksumsRefused(t *testing.T) {
 				},
 				"HEAD": object(data, "v1"), "GET": object(data, "v1"),
 			})
-			c := s.store(t)
+			c, log := s.logging(t)
 			_, err := write(t, c, bytes.NewReader(data))
 			require.NoError(t, err)
 			require.Equal(t, "PUT PUT HEAD GET", s.ops())
 			_, err = write(t, c, bytes.NewReader(data))
 			require.NoError(t, err)
 			require.Equal(t, "PUT PUT HEAD GET PUT GET", s.ops(), "it has learned")
+			require.Equal(t, 1, strings.Count(log.String(), "level=WARN"), log)
 		})
 	}
 }
@@ -237,7 +240,7 @@ func TestWriteRefused(t *testing.T) {
 		{refuse(403, "AccessDenied"), []error{os.ErrPermission}, 1},
 		{refuse(404, "NoSuchBucket"), []error{ErrNoSuchBucket}, 1},
 		{refuse(400, "BadDigest"), []error{errDigest}, 1},
-		{refuse(400, "InvalidArgument"), nil, 1},
+		{refuse(400, "InvalidArgument"), nil, 2},
 		{refuse(501, "NotImplemented"), nil, 2},
 		{refuse(507, "InsufficientStorage"), nil, 1},
 		{refuse(503, "SlowDown"), nil, 3},

@@ -1,0 +1,131 @@
+package credentials
+
+import (
+	"cmp"
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+)
+
+// Source is where credentials come from.
+type Source struct {
+	// Name is what a user knows it by. It holds no secret: of a command it is the
+	// program, of a URL the host.
+	Name string
+
+	// Default means that the SDK has found none configured: it is the end of its chain.
+	Default bool
+
+	// Unread says why a file wasn't read that may have some; "" is none. The SDK passes
+	// over such files.
+	Unread string
+}
+
+// The addresses that the SDK has for what the environment doesn't give.
+const (
+	instanceAddress  = "http://169.254.169.254"
+	containerAddress = "http://169.254.170.2"
+)
+
+// Of is what the SDK has chosen.
+func Of(sdk aws.Config) Found {
+	var env config.EnvConfig
+	var profile config.SharedConfig
+	for _, c := range sdk.ConfigSources {
+		switch c := c.(type) {
+		case config.EnvConfig:
+			env = c
+		case config.SharedConfig:
+			profile = c
+		}
+	}
+	role := profile.RoleARN
+	for profile.Source != nil {
+		profile = *profile.Source
+	}
+	var chosen []aws.CredentialSource
+	if p, ok := sdk.Credentials.(aws.CredentialProviderSource); ok {
+		chosen = p.ProviderSources()
+	}
+	has := func(sources ...aws.CredentialSource) bool {
+		return slices.ContainsFunc(sources, func(s aws.CredentialSource) bool { return slices.Contains(chosen, s) })
+	}
+	found, s := Found{CredentialsProvider: sdk.Credentials}, Source{}
+	of := " of profile " + profile.Profile
+	switch {
+	case has(aws.CredentialSourceProcess):
+		s.Name = "the credential_process " + program(profile.CredentialProcess) + of
+		if role == "" {
+			found.CredentialsProvider = aws.NewCredentialsCache(newProcess(profile.CredentialProcess))
+		}
+	case has(aws.CredentialSourceHTTP):
+		s.Name = "the container's endpoint " + address(env.ContainerCredentialsEndpoint, containerAddress)
+	case has(aws.CredentialSourceIMDS):
+		s.Name = "the instance metadata service " + address(env.EC2IMDSEndpoint, instanceAddress)
+		s.Default = profile.CredentialSource == ""
+		s.Unread = unread(env)
+	case has(aws.CredentialSourceSSO, aws.CredentialSourceSSOLegacy):
+		s.Name = "the SSO session" + of
+	case has(aws.CredentialSourceLogin):
+		s.Name = "the login session" + of
+	case has(aws.CredentialSourceEnvVarsSTSWebIDToken):
+		s.Name, role = "the web identity token "+env.WebIdentityTokenFilePath, env.RoleARN
+	case has(aws.CredentialSourceProfileSTSWebIDToken):
+		s.Name = "the web identity token " + profile.WebIdentityTokenFile
+	case has(aws.CredentialSourceProfile, aws.CredentialSourceProfileSourceProfile):
+		s.Name = "the access key" + of
+	default:
+		s.Name = "the access key"
+	}
+	found.From = s.Assuming(role)
+	return found
+}
+
+// Assuming is s with a role that is assumed by its credentials; "" is none.
+func (s Source) Assuming(role string) Source {
+	if role != "" {
+		s.Name += " for role " + role
+	}
+	return s
+}
+
+// unread tries the files that the SDK reads.
+func unread(env config.EnvConfig) string {
+	for _, name := range []string{
+		cmp.Or(env.SharedCredentialsFile, config.DefaultSharedCredentialsFilename()), cmp.Or(env.SharedConfigFile, config.DefaultSharedConfigFilename()),
+	} {
+		f, err := os.Open(name)
+		if err == nil {
+			_ = f.Close() // nothing was read
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+// program is the program of a command, without its directory, assignments to its
+// environment and arguments, all of which may be nobody else's business.
+func program(command string) string {
+	for word := range strings.FieldsSeq(command) {
+		if !strings.Contains(word, "=") {
+			return filepath.Base(strings.Trim(word, `"'`))
+		}
+	}
+	return ""
+}
+
+// address is the host of a URL, and how it is spoken to.
+func address(raw, def string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return def
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host}).String()
+}
