@@ -30,6 +30,7 @@ var notAsUser = map[string]string{
 	"TestProperty":             "it mounts as both",
 	"TestConcurrent":           "it mounts as both",
 	"TestSmallCache":           "it mounts as a user",
+	"TestAutomount":            "it arms a trigger, and mounts as both",
 	"TestReplicate":            "it takes more than a minute, and is about Litestream",
 	"TestReplicateThroughKill": "the same",
 	"TestScale":                "it is about the number of files",
