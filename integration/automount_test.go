@@ -20,9 +20,7 @@ const mountsWithin = 2 * time.Second
 // The first access to an automount mounts, and is answered. A mount that nobody uses
 // expires, its daemon ends, and the next access mounts again.
 func TestAutomount(t *testing.T) {
-	if os.Geteuid() != 0 {
-		return // only root can arm a trigger
-	}
+	requireRoot(t, "an autofs trigger")
 	t.Parallel()
 	helper := filepath.Join(t.TempDir(), "mount.ltxfs")
 	require.NoError(t, os.Symlink(ltxfstest.Binary(), helper))
