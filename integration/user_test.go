@@ -31,6 +31,7 @@ var notAsUser = map[string]string{
 	"TestConcurrent":           "it mounts as both",
 	"TestSmallCache":           "it mounts as a user",
 	"TestAutomount":            "it arms a trigger, and mounts as both",
+	"TestReplicaOnFUSE":        "it mounts as both",
 	"TestReplicate":            "it takes more than a minute, and is about Litestream",
 	"TestReplicateThroughKill": "the same",
 	"TestScale":                "it is about the number of files",
