@@ -93,6 +93,25 @@ func TestReplica(t *testing.T) {
 	require.Contains(t, log.String(), "no LTX files yet")
 }
 
+// What Litestream 0.3 has written is named, and is in nobody's way beside LTX files.
+func TestReplicaOfLitestream03(t *testing.T) {
+	root := tempDir(t)
+	const generation = "generations/0123456789abcdef"
+	touch(t, root, "old", generation, "snapshots", "00000000.snapshot.lz4")
+	touch(t, root, "both", generation, "wal", "00000000_00000000.wal.lz4")
+	touch(t, root, "both", "ltx", "0", ltxName)
+	touch(t, root, "other", "generations", "x")
+	for _, path := range []string{"old", "old/generations", "old/" + generation, "old/" + generation + "/snapshots"} {
+		c, _ := checker(t)
+		err := c.Replica(filepath.Join(root, path), false)
+		requireCode(t, exitcode.NoReplica, err, "a replica of Litestream 0.3", filepath.Join(root, path))
+	}
+	for _, path := range []string{"both", "other", "other/generations"} {
+		c, _ := checker(t)
+		require.NoError(t, c.Replica(filepath.Join(root, path), false), path)
+	}
+}
+
 // A mount of ltxfs shows a tree that would pass for two layouts of a replica.
 func TestReplicaInMount(t *testing.T) {
 	root := tempDir(t)

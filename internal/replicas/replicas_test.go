@@ -109,6 +109,7 @@ func TestExplain(t *testing.T) {
 		{&s3.StoreError{Op: "ListObjectsV2", Status: 301, Code: "PermanentRedirect"}, exitcode.NoReplica, ""},
 		{fmt.Errorf("x: %w", os.ErrPermission), exitcode.Permission, "s3:ListBucket"},
 		{fmt.Errorf("x: %w", replica.ErrMixedLayouts), exitcode.NoReplica, "two layouts"},
+		{fmt.Errorf("x: %w", replica.ErrLitestream03), exitcode.NoReplica, "Litestream 0.3"},
 		{errors.New("lookup nohost: no such host"), exitcode.NoReplica, "check the endpoint"},
 		{fmt.Errorf("%w, after: dial tcp 127.0.0.1:1: connect: connection refused", context.DeadlineExceeded), exitcode.NoReplica, "that the store runs"},
 		{errors.New("tls: failed to verify certificate: x509: certificate signed by unknown authority"), exitcode.NoReplica, "AWS_CA_BUNDLE"},
