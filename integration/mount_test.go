@@ -69,6 +69,17 @@ func TestMountRefused(t *testing.T) {
 	ltxfstest.RequireOrders(t, mounted)
 }
 
+// A context of SELinux goes to the kernel, whole, which refuses one that isn't in its
+// policy, or any where it has none.
+func TestContextRefused(t *testing.T) {
+	requireRoot(t, "a mount with a context")
+	t.Parallel()
+	const context = `context="none:of:these:s0:c1,c2"`
+	result := ltxfstest.Ltxfs(t, "mount", "-o", "noexec,"+context, ltxfstest.Orders(t), t.TempDir())
+	require.Equal(t, ltxfstest.ExitUsage, result.Code, result)
+	require.Contains(t, result.Stderr, "the kernel refuses the mount options noexec,"+context+": contexts need SELinux")
+}
+
 func TestMountByURL(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join(t.TempDir(), "a replica, 100%")

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -230,13 +231,33 @@ func TestFUSE(t *testing.T) {
 	user.root = false
 	require.NoError(t, user.FUSE(false))
 	requireCode(t, exitcode.Permission, user.FUSE(true), "user_allow_other", user.fuseConf)
-	require.NoError(t, os.WriteFile(user.fuseConf, []byte("#user_allow_other\nmount_max = 5\n"), 0o644))
-	requireCode(t, exitcode.Permission, user.FUSE(true), "user_allow_other")
-	require.NoError(t, os.WriteFile(user.fuseConf, []byte("mount_max = 5\n user_allow_other \n"), 0o644))
-	require.NoError(t, user.FUSE(true))
+	for text, says := range map[string]string{
+		"mount_max = 5\n user_allow_other \n":       "",
+		"user_allow_other # for backups\n":          "",
+		"user_allow_other#\r\n":                     "",
+		"\v\fuser_allow_other\nuser_allow_other":    "",
+		"#user_allow_other\nmount_max = 5\n":        "write the line user_allow_other",
+		"user_allow_others\n":                       "write the line user_allow_other",
+		"mount_max = 5\nuser_allow_other":           "end it with a newline",
+		"user_allow_other" + spaces(238) + "\n":     "",
+		"user_allow_other" + spaces(239) + "\n":     "write the line user_allow_other",
+		"user_allow_other" + spaces(300) + "#x\n":   "write the line user_allow_other",
+		spaces(255) + "user_allow_other\nx = 1\n":   "write the line user_allow_other",
+		spaces(255) + "\nuser_allow_other # yes \n": "",
+	} {
+		require.NoError(t, os.WriteFile(user.fuseConf, []byte(text), 0o644))
+		if err := user.FUSE(true); says == "" {
+			require.NoError(t, err, "%q", text)
+		} else {
+			requireCode(t, exitcode.Permission, err, says, user.fuseConf)
+		}
+	}
+	require.NoError(t, os.WriteFile(user.fuseConf, []byte("user_allow_other\n"), 0o644))
 	user.fusermount = func() (string, error) { return "", os.ErrNotExist }
 	requireCode(t, exitcode.NoFUSE, user.FUSE(false), "package fuse3")
 }
+
+func spaces(n int) string { return strings.Repeat(" ", n) }
 
 func TestReplicaThatCannotBeWritten(t *testing.T) {
 	c, _ := checker(t)
