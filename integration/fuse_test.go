@@ -14,45 +14,48 @@ import (
 	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
-// File systems in FUSE below which a replica may be, by the commands that mount them.
-// DISK is the directory behind them.
-var inFUSE = map[string]struct {
-	asRoot  bool
-	command []string
-}{
-	"sshfs": {command: []string{"sshfs", "-o", "dir_cache=no,ssh_command=sh -c SERVER", "host:DISK", "DIR"}},
-	// Without use_ino it numbers files as sshfs does.
-	"mergerfs": {asRoot: true, command: []string{"mergerfs", "-o", "allow_other,cache.attr=0,cache.entry=0", "DISK", "DIR"}},
-}
+var (
+	sshfs = []string{"sshfs", "-o", "dir_cache=no,ssh_command=sh -c /usr/lib/openssh/sftp-server", "host:DISK", "DIR"}
+	// Without use_ino, it numbers files as sshfs does.
+	mergerfs = []string{"mergerfs", "-o", "allow_other,cache.attr=0,cache.entry=0", "DISK", "DIR"}
+)
 
 // Below FUSE, a file that gets another inode number stays the version that it is, and
 // one that is replaced becomes another.
 func TestReplicaOnFUSE(t *testing.T) {
 	requireRoot(t, "mergerfs")
 	t.Parallel()
-	for name, below := range inFUSE {
+	user := ltxfstest.User(t)
+	for name, tt := range map[string]struct {
+		below       []string            // mounts DISK on DIR
+		user, owner *syscall.Credential // who mounts the replica, and who that
+	}{
+		"sshfs":             {sshfs, user, user},
+		"sshfs for root":    {sshfs, nil, nil},
+		"mergerfs":          {mergerfs, user, nil},
+		"mergerfs for root": {mergerfs, nil, nil},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cred := ltxfstest.User(t)
 			disk, dir := t.TempDir(), ltxfstest.MountPoint(t)
 			stored := filepath.Join(disk, "ltx/0", name1)
 			versions := [][]byte{largeVersion(t, 1), largeVersion(t, 2)}
 			ltxfstest.Store(t, stored, versions[0], storetest.DefaultTime)
-			ltxfstest.Give(t, cred, disk, dir)
-			owner := cred
-			if below.asRoot {
-				owner = &syscall.Credential{}
+			ltxfstest.Give(t, tt.user, disk, dir)
+			words := strings.NewReplacer("DISK", disk, "DIR", dir)
+			mountBelow := func() {
+				t.Helper()
+				var command []string
+				for _, arg := range tt.below {
+					command = append(command, words.Replace(arg))
+				}
+				as(t, tt.owner, command[0], command[1:]...)
 			}
-			var command []string
-			words := strings.NewReplacer("DISK", disk, "DIR", dir, "SERVER", "/usr/lib/openssh/sftp-server")
-			for _, arg := range below.command {
-				command = append(command, words.Replace(arg))
-			}
-			number := func() string { return as(t, cred, "stat", "-c", "%i", filepath.Join(dir, "ltx/0", name1)) }
+			number := func() string { return as(t, tt.user, "stat", "-c", "%i", filepath.Join(dir, "ltx/0", name1)) }
 
-			as(t, owner, command[0], command[1:]...)
-			m := ltxfstest.MountWith(t, dir, ltxfstest.MountOptions{Credential: cred, Flags: []string{"--rw", "--freshness=0s"}})
-			p := ltxfstest.NewProcess(t, m.Dir, cred)
+			mountBelow()
+			m := ltxfstest.MountWith(t, dir, ltxfstest.MountOptions{Credential: tt.user, Flags: []string{"--rw", "--freshness=0s"}})
+			p := ltxfstest.NewProcess(t, m.Dir, tt.user)
 			f, err := p.Open(file1, unix.O_RDONLY, 0)
 			require.NoError(t, err)
 			head, err := f.ReadAt(10_000, 0)
@@ -63,8 +66,8 @@ func TestReplicaOnFUSE(t *testing.T) {
 			// does whose files the kernel has forgotten.
 			ltxfstest.MustRun(t, "umount", dir)
 			ltxfstest.Store(t, filepath.Join(disk, "another"), nil, storetest.DefaultTime)
-			as(t, owner, command[0], command[1:]...)
-			as(t, cred, "stat", filepath.Join(dir, "another"))
+			mountBelow()
+			as(t, tt.user, "stat", filepath.Join(dir, "another"))
 			require.NotEqual(t, before, number(), "the premise")
 			rest, err := f.ReadAt(len(versions[0]), int64(len(head)))
 			require.NoError(t, err)
@@ -80,7 +83,7 @@ func TestReplicaOnFUSE(t *testing.T) {
 			require.Equal(t, st.Ino, stat(t, p, file2).Ino)
 
 			ltxfstest.Store(t, stored, versions[1], storetest.DefaultTime.Add(time.Minute))
-			ltxfstest.Eventually(t, freshness+slack, "the other version shows", func() bool {
+			ltxfstest.Eventually(t, ltxfstest.Timeout, "the other version shows", func() bool {
 				data, err := p.ReadFile(file1)
 				return err == nil && ltxfstest.SHA256(data) == ltxfstest.SHA256(versions[1])
 			})
