@@ -74,7 +74,7 @@ tools: ## Install the programs of integration/tools.txt into .tools/bin
 	@.ci/tools
 
 deps: ## Install the Debian packages that the tests need
-	@.ci/deps fusermount3:fuse3 rsync:rsync sqlite3:sqlite3 xxd:xxd gcc:gcc gcc:libc6-dev
+	@.ci/deps fusermount3:fuse3 rsync:rsync sqlite3:sqlite3 xxd:xxd gcc:gcc gcc:libc6-dev sshfs:sshfs /usr/lib/openssh/sftp-server:openssh-sftp-server mergerfs:mergerfs
 
 bench: tools ## Compare mounts with the directories behind them, and measure the parts
 	LTXFS_TOOLS=$(CURDIR)/.tools/bin LTXFS_COVERDIR=$(CURDIR)/$(COVER)/bench \

@@ -146,8 +146,9 @@ func kernelOptions(opts Options) *fuse.MountOptions {
 		ExplicitDataCacheControl: true,
 		// AUTO: readdirplus for ls -l, and not for ls. ATOMIC_O_TRUNC: an open
 		// says that it empties the file, which is what tells a replacement
-		// from a change in place.
-		ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ATOMIC_O_TRUNC,
+		// from a change in place. NO_EXPORT_SUPPORT: there are no handles of
+		// files, which would go stale with the kernel's memory of them.
+		ExtraCapabilities: fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_NO_EXPORT_SUPPORT,
 		Logger:            slog.NewLogLogger(opts.Logger.Handler(), slog.LevelWarn),
 		PanicHandler: func(v any) fuse.Status {
 			opts.Logger.Error("a request failed inside ltxfs; please report this", "panic", v, "stack", string(debug.Stack()))

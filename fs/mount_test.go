@@ -17,6 +17,7 @@ func TestMountFlags(t *testing.T) {
 	}{
 		{"none", nil, unix.MS_NOSUID | unix.MS_NODEV, nil},
 		{"read-only", []string{"ro", "default_permissions"}, unix.MS_NOSUID | unix.MS_NODEV | unix.MS_RDONLY, []string{"default_permissions"}},
+		{"SELinux", []string{`context="u:r:t:s0:c1,c2"`}, unix.MS_NOSUID | unix.MS_NODEV, []string{`context="u:r:t:s0:c1,c2"`}},
 		{"several", []string{"noexec", "nosuid", "noatime"}, unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -27,12 +27,24 @@ type passthrough struct {
 
 func (p *passthrough) on() bool { return p.granted.Load() }
 
+// errInFUSE is why the kernel isn't to read a file below FUSE: what is open there is lost
+// when a connection breaks, as of sshfs, while the cache opens the file anew.
+var errInFUSE = errors.New("it is in FUSE")
+
 // takes reports whether the kernel takes the files of the disk that f is on.
 func (p *passthrough) takes(f *os.File, log *slog.Logger) bool {
 	p.probe.Do(func() {
-		if err := p.register(int(f.Fd())); err != nil {
+		var disk unix.Statfs_t
+		err := unix.Fstatfs(int(f.Fd()), &disk)
+		switch {
+		case err == nil && disk.Type == unix.FUSE_SUPER_MAGIC:
+			err = errInFUSE
+		case err == nil:
+			err = p.register(int(f.Fd()))
+		}
+		if err != nil {
 			p.granted.Store(false)
-			log.Info("passthrough is off: the kernel refuses the replica's file system; reading through the cache", "error", err)
+			log.Info("passthrough is off: not for the replica's file system; reading through the cache", "error", err)
 		}
 	})
 	return p.on()

@@ -26,6 +26,8 @@ func TestMountRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, []byte("x"), 0o644))
 	missing := filepath.Join(t.TempDir(), "missing")
+	old := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(old, "generations", "0123456789abcdef", "snapshots"), 0o755))
 	full := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(full, "x"), 0o755))
 
@@ -41,6 +43,7 @@ func TestMountRefused(t *testing.T) {
 		"mountpoint is the replica":  {[]string{empty, empty}, ltxfstest.ExitBadMountpoint, []string{empty}},
 		"replica missing":            {[]string{missing, empty}, ltxfstest.ExitNoReplica, []string{missing, "no such directory"}},
 		"replica missing by URL":     {[]string{"file://" + missing, empty}, ltxfstest.ExitNoReplica, []string{missing}},
+		"replica of Litestream 0.3":  {[]string{"--rw", old, empty}, ltxfstest.ExitNoReplica, []string{old, "a replica of Litestream 0.3"}},
 		"replica no directory":       {[]string{file, empty}, ltxfstest.ExitNoReplica, []string{file, "not a directory"}},
 		"replica of an unknown kind": {[]string{"gs://bucket/path", empty}, ltxfstest.ExitNoReplica, []string{`"gs"`, "not supported"}},
 		"no arguments":               {nil, ltxfstest.ExitUsage, []string{"REPLICA"}},
@@ -64,6 +67,17 @@ func TestMountRefused(t *testing.T) {
 	}
 	require.Len(t, ltxfstest.Mounts(mounted.Dir), 1)
 	ltxfstest.RequireOrders(t, mounted)
+}
+
+// A context of SELinux goes to the kernel, whole, which refuses one that isn't in its
+// policy, or any where it has none.
+func TestContextRefused(t *testing.T) {
+	requireRoot(t, "a mount with a context")
+	t.Parallel()
+	const context = `context="none:of:these:s0:c1,c2"`
+	result := ltxfstest.Ltxfs(t, "mount", "-o", "noexec,"+context, ltxfstest.Orders(t), t.TempDir())
+	require.Equal(t, ltxfstest.ExitUsage, result.Code, result)
+	require.Contains(t, result.Stderr, "the kernel refuses the mount options noexec,"+context+": contexts need SELinux")
 }
 
 func TestMountByURL(t *testing.T) {

@@ -199,3 +199,18 @@ func TestReadOnly(t *testing.T) {
 	ltxfstest.RequireOrders(t, m)
 	require.Equal(t, before, ltxfstest.Tree(t, root), "the replica is untouched")
 }
+
+// Nothing in a mount has a handle by which it could be exported: one would go stale as
+// soon as the kernel forgets the file.
+func TestNoHandles(t *testing.T) {
+	t.Parallel()
+	m := ltxfstest.Mount(t, ltxfstest.Orders(t), "--rw")
+	p := m.Process(t)
+	staged, err := p.Create("ltx/0000/staged")
+	require.NoError(t, err)
+	for _, path := range []string{"", "ltx", "ltx/0000", "snapshots", file1, "ltx/0000/staged"} {
+		require.Equal(t, syscall.EOPNOTSUPP, p.Handle(path), path)
+	}
+	require.NoError(t, staged.Close())
+	require.NoError(t, p.Unlink("ltx/0000/staged"))
+}

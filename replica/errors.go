@@ -19,6 +19,11 @@ var (
 	// ErrMixedLayouts means that a store holds files in two layouts, so that
 	// neither is the whole replica.
 	ErrMixedLayouts = errors.New("the store holds LTX files in two layouts")
+
+	// ErrLitestream03 means that a store has what Litestream wrote before 0.5, and
+	// no LTX files.
+	ErrLitestream03 = errors.New("this is a replica of Litestream 0.3, which has no LTX files: " +
+		"restore it with Litestream 0.3, or mount what Litestream 0.5 or later has written")
 )
 
 // FileError is an error of one operation on one file of a replica.

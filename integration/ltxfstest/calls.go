@@ -110,6 +110,12 @@ func (p *Process) Readlink(path string) (string, error) {
 	return string(resp.Data), err
 }
 
+// Handle asks for a file's handle, by which servers of NFS know it.
+func (p *Process) Handle(path string) error {
+	p.t.Helper()
+	return p.path("handle", path, request{})
+}
+
 // Rename renames, with the flags of renameat2(2).
 func (p *Process) Rename(from, to string, flags uint) error {
 	p.t.Helper()

@@ -30,6 +30,10 @@ func Main(m *testing.M, after ...func() error) {
 		serveProcess(os.Stdin, os.Stdout)
 		os.Exit(0)
 	}
+	if config := os.Getenv(triggerEnv); config != "" {
+		fmt.Fprintln(os.Stderr, "ltxfstest: automounter:", serveTrigger(config))
+		os.Exit(1)
+	}
 	os.Exit(run(m, after))
 }
 

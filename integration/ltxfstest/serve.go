@@ -86,6 +86,10 @@ var calls = map[string]func(*request, *response) error{
 	"rename": func(q *request, _ *response) error {
 		return unix.Renameat2(unix.AT_FDCWD, q.Path, unix.AT_FDCWD, q.Path2, uint(q.Flags))
 	},
+	"handle": func(q *request, _ *response) error {
+		_, _, err := unix.NameToHandleAt(unix.AT_FDCWD, q.Path, 0)
+		return err
+	},
 	"utimes": func(q *request, _ *response) error {
 		ts := unix.NsecToTimespec(q.Time.UnixNano())
 		return unix.UtimesNanoAt(unix.AT_FDCWD, q.Path, []unix.Timespec{ts, ts}, 0)

@@ -69,6 +69,9 @@ func TestRefused(t *testing.T) {
 	mute := s3test.NewProxy(t, minio.Endpoint)
 	mute.Intercept(mute.Hang())
 	without := func(env ...string) []string { return append(append(minio.Env(), noCredentials...), env...) }
+	for server, bucket := range map[*s3test.Server]string{minio: bucket, gateway: other} {
+		server.Put(t, bucket, "old/generations/0123456789abcdef/wal/00000000_00000000.wal.lz4", []byte("old"))
+	}
 
 	key := func(s *s3test.Server) []string {
 		return append(s.Env(), "AWS_ACCESS_KEY_ID=nobody", "AWS_SECRET_ACCESS_KEY="+planted)
@@ -89,6 +92,10 @@ func TestRefused(t *testing.T) {
 			says: []string{"no-such-bucket", "NoSuchBucket", "check its name"}},
 		{name: "no such bucket, versitygw", replica: gateway.URL("no-such-bucket", "db"), env: gateway.Env(), code: ltxfstest.ExitNoReplica,
 			says: []string{"no-such-bucket", "NoSuchBucket", "check its name"}},
+		{name: "Litestream 0.3", replica: minio.URL(bucket, "old"), env: minio.Env(), code: ltxfstest.ExitNoReplica,
+			says: []string{"a replica of Litestream 0.3"}},
+		{name: "Litestream 0.3, versitygw", replica: gateway.URL(other, "old"), env: gateway.Env(), code: ltxfstest.ExitNoReplica,
+			says: []string{"a replica of Litestream 0.3"}},
 		{name: "no credentials", replica: minio.URL(bucket, "db"), env: append(minio.Env(), noCredentials...), code: ltxfstest.ExitPermission,
 			says: []string{"no usable credentials", "AWS_ACCESS_KEY_ID", "anonymous=true"}},
 		{name: "half of a key", replica: minio.URL(bucket, "db"), env: append(append(minio.Env(), noCredentials...), "LITESTREAM_SECRET_ACCESS_KEY="+planted),

@@ -65,22 +65,37 @@ func (c *Checker) FUSE(allowOther bool) error {
 		return exitcode.Errorf(exitcode.NoFUSE,
 			"mount: the program fusermount3, by which users other than root mount, is missing: install the package fuse3, or mount as root")
 	}
-	if allowOther && !allowsOther(c.fuseConf) {
-		return exitcode.Errorf(exitcode.Permission,
-			"mount: --allow-other is not allowed to users other than root: have root write the line user_allow_other into %s, or mount without --allow-other", c.fuseConf)
+	if !allowOther {
+		return nil
 	}
-	return nil
+	switch allows, unended := allowsOther(c.fuseConf); {
+	case allows:
+		return nil
+	case unended:
+		return exitcode.Errorf(exitcode.Permission,
+			"mount: --allow-other is not allowed: fusermount3 passes over the line user_allow_other in %s, as it is the last one and doesn't end: "+
+				"have root end it with a newline, or mount without --allow-other", c.fuseConf)
+	}
+	return exitcode.Errorf(exitcode.Permission,
+		"mount: --allow-other is not allowed to users other than root: have root write the line user_allow_other into %s, or mount without --allow-other", c.fuseConf)
 }
 
-// allowsOther reports whether a fuse.conf has the line user_allow_other.
-func allowsOther(conf string) bool {
+// maxConfLine is the longest line that fusermount3 reads, in bytes.
+const maxConfLine = 255
+
+// allowsOther reports whether a fuse.conf has the line user_allow_other, as fusermount3
+// reads it: it passes over what is behind a #, and over a line that is too long or, the
+// last one, doesn't end. unended is true if the line is there but for its end.
+func allowsOther(conf string) (allows, unended bool) {
 	text, _ := os.ReadFile(conf) // without it, nothing is allowed
 	for line := range strings.Lines(string(text)) {
-		if strings.TrimSpace(line) == "user_allow_other" {
-			return true
+		setting, _, _ := strings.Cut(line, "#")
+		if strings.Trim(setting, " \t\n\v\f\r") == "user_allow_other" && len(line) <= maxConfLine {
+			unended = !strings.HasSuffix(line, "\n")
+			allows = allows || !unended
 		}
 	}
-	return false
+	return allows, unended
 }
 
 // stat is os.Stat with a deadline.

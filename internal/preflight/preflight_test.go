@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,6 +92,25 @@ func TestReplica(t *testing.T) {
 	require.NoError(t, unix.Mkfifo(pipe, 0o600))
 	requireCode(t, exitcode.NoReplica, c.Replica(pipe, false), "not a directory")
 	require.Contains(t, log.String(), "no LTX files yet")
+}
+
+// What Litestream 0.3 has written is named, and is in nobody's way beside LTX files.
+func TestReplicaOfLitestream03(t *testing.T) {
+	root := tempDir(t)
+	const generation = "generations/0123456789abcdef"
+	touch(t, root, "old", generation, "snapshots", "00000000.snapshot.lz4")
+	touch(t, root, "both", generation, "wal", "00000000_00000000.wal.lz4")
+	touch(t, root, "both", "ltx", "0", ltxName)
+	touch(t, root, "other", "generations", "x")
+	for _, path := range []string{"old", "old/generations", "old/" + generation, "old/" + generation + "/snapshots"} {
+		c, _ := checker(t)
+		err := c.Replica(filepath.Join(root, path), false)
+		requireCode(t, exitcode.NoReplica, err, "a replica of Litestream 0.3", filepath.Join(root, path))
+	}
+	for _, path := range []string{"both", "other", "other/generations"} {
+		c, _ := checker(t)
+		require.NoError(t, c.Replica(filepath.Join(root, path), false), path)
+	}
 }
 
 // A mount of ltxfs shows a tree that would pass for two layouts of a replica.
@@ -211,13 +231,33 @@ func TestFUSE(t *testing.T) {
 	user.root = false
 	require.NoError(t, user.FUSE(false))
 	requireCode(t, exitcode.Permission, user.FUSE(true), "user_allow_other", user.fuseConf)
-	require.NoError(t, os.WriteFile(user.fuseConf, []byte("#user_allow_other\nmount_max = 5\n"), 0o644))
-	requireCode(t, exitcode.Permission, user.FUSE(true), "user_allow_other")
-	require.NoError(t, os.WriteFile(user.fuseConf, []byte("mount_max = 5\n user_allow_other \n"), 0o644))
-	require.NoError(t, user.FUSE(true))
+	for text, says := range map[string]string{
+		"mount_max = 5\n user_allow_other \n":       "",
+		"user_allow_other # for backups\n":          "",
+		"user_allow_other#\r\n":                     "",
+		"\v\fuser_allow_other\nuser_allow_other":    "",
+		"#user_allow_other\nmount_max = 5\n":        "write the line user_allow_other",
+		"user_allow_others\n":                       "write the line user_allow_other",
+		"mount_max = 5\nuser_allow_other":           "end it with a newline",
+		"user_allow_other" + spaces(238) + "\n":     "",
+		"user_allow_other" + spaces(239) + "\n":     "write the line user_allow_other",
+		"user_allow_other" + spaces(300) + "#x\n":   "write the line user_allow_other",
+		spaces(255) + "user_allow_other\nx = 1\n":   "write the line user_allow_other",
+		spaces(255) + "\nuser_allow_other # yes \n": "",
+	} {
+		require.NoError(t, os.WriteFile(user.fuseConf, []byte(text), 0o644))
+		if err := user.FUSE(true); says == "" {
+			require.NoError(t, err, "%q", text)
+		} else {
+			requireCode(t, exitcode.Permission, err, says, user.fuseConf)
+		}
+	}
+	require.NoError(t, os.WriteFile(user.fuseConf, []byte("user_allow_other\n"), 0o644))
 	user.fusermount = func() (string, error) { return "", os.ErrNotExist }
 	requireCode(t, exitcode.NoFUSE, user.FUSE(false), "package fuse3")
 }
+
+func spaces(n int) string { return strings.Repeat(" ", n) }
 
 func TestReplicaThatCannotBeWritten(t *testing.T) {
 	c, _ := checker(t)

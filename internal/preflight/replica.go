@@ -111,6 +111,9 @@ func (c *Checker) lookInto(path string) error {
 		}
 		return nil
 	}
+	if is03(path) {
+		return exitcode.Errorf(exitcode.NoReplica, "open replica %s: %w", path, replica.ErrLitestream03)
+	}
 	if root, ok := rootAbove(path); ok {
 		return exitcode.Errorf(exitcode.NoReplica, "open replica %s: this is a directory in a replica: did you mean %s", path, root)
 	}
@@ -135,6 +138,12 @@ func levelDirs() []string {
 // isReplica reports whether a directory holds LTX files in any layout.
 func isReplica(root string) bool {
 	return slices.ContainsFunc(levelDirs(), func(dir string) bool { return holdsLTX(filepath.Join(root, dir)) })
+}
+
+// is03 reports whether a directory is a replica of Litestream 0.3, or in one.
+func is03(path string) bool {
+	root, _ := replica.Root03(path)
+	return holds(filepath.Join(root, replica.Generations03), replica.IsGeneration03)
 }
 
 // rootAbove returns the replica that path is a directory of.
@@ -185,14 +194,19 @@ func replicasBelow(path string) []string {
 // holdsLTX reports whether there is an LTX file among the first entries of a
 // directory.
 func holdsLTX(dir string) bool {
+	return holds(dir, func(name string) bool {
+		_, _, err := ltx.ParseFilename(name)
+		return err == nil
+	})
+}
+
+// holds reports whether a name fits among the first entries of a directory.
+func holds(dir string, fits func(name string) bool) bool {
 	f, err := os.Open(dir)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
 	names, _ := f.Readdirnames(maxLook)
-	return slices.ContainsFunc(names, func(name string) bool {
-		_, _, err := ltx.ParseFilename(name)
-		return err == nil
-	})
+	return slices.ContainsFunc(names, fits)
 }

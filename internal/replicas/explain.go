@@ -34,6 +34,7 @@ var (
 		{is(s3.ErrNoSuchBucket), exitcode.NoReplica, ""},
 		{is(s3.ErrNoCredentials), exitcode.Permission, ""},
 		{is(s3.ErrInside), exitcode.NoReplica, ""},
+		{is(replica.ErrLitestream03), exitcode.NoReplica, ""},
 		{is(replica.ErrMixedLayouts), exitcode.NoReplica, ""},
 		{code("ExpiredToken", "InvalidToken", "InvalidTokenId", "TokenRefreshRequired"), exitcode.Permission, "get new credentials, and mount again"},
 		{code("InvalidAccessKeyId"), exitcode.Permission, "check the access key's ID, and that the endpoint is the store that it is for"},

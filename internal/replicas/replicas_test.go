@@ -117,6 +117,7 @@ func TestExplain(t *testing.T) {
 		{s3.ErrNoSuchHost, exitcode.NoReplica, "check the endpoint, the bucket's name"},
 		{fmt.Errorf("%w, after: %w", context.DeadlineExceeded, s3.ErrUnreachable), exitcode.NoReplica, "that the store runs"},
 		{s3.ErrUntrusted, exitcode.NoReplica, "AWS_CA_BUNDLE"},
+		{fmt.Errorf("x: %w", replica.ErrLitestream03), exitcode.NoReplica, "Litestream 0.3"},
 		{fmt.Errorf("x509: certificate is valid for a, not b: %w", s3.ErrTLS), exitcode.NoReplica, "the host in the endpoint"},
 		{s3.ErrNoTLS, exitcode.NoReplica, "http://"},
 		{fmt.Errorf("%w, after: %w", context.DeadlineExceeded, s3.ErrProxy), exitcode.NoReplica, "NO_PROXY"},

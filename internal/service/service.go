@@ -139,12 +139,16 @@ func (s *server) mount() error {
 		return nil
 	}
 	text := strings.Join(strings.Fields(err.Error()), " ") // on one line
+	options := strings.Join(cfg.KernelOptions, ",")
 	switch {
 	case errors.Is(err, os.ErrPermission) && os.Geteuid() == 0:
 		return exitcode.Errorf(exitcode.Permission,
 			"%s: the kernel doesn't let this root mount: in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN", text)
 	case os.Geteuid() != 0:
 		return fmt.Errorf("%s: see the message of fusermount3 above", text)
+	case errors.Is(err, unix.EINVAL) && strings.Contains(options, "="):
+		return exitcode.Errorf(exitcode.Usage, "%s: the kernel refuses the mount options %s: contexts need SELinux, and must be in its policy",
+			text, options)
 	}
 	return errors.New(text)
 }

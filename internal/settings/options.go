@@ -100,6 +100,9 @@ type option struct {
 // nodev at any rate.
 var kernelOptions = []string{"noexec", "nosuid", "nodev", "noatime", "nodiratime"}
 
+// contextOptions are passed on to the kernel with their values, for SELinux.
+var contextOptions = []string{"context", "fscontext", "defcontext", "rootcontext"}
+
 // ignoredOptions are for mount(8) and those who read fstab, or ask for what
 // ltxfs does or has no use for; ltxfs may be passed them.
 var ignoredOptions = []string{
@@ -115,7 +118,11 @@ var ignoredOptions = []string{
 func (m *Mount) parseOptions(values []string) (options []option, err error) {
 	var access []option
 	for _, value := range values {
-		for _, text := range splitOptions(value) {
+		texts, err := splitOptions(value)
+		if err != nil {
+			return nil, err
+		}
+		for _, text := range texts {
 			o, err := m.parseOption(text)
 			switch {
 			case err != nil && !m.Sloppy:
@@ -154,9 +161,12 @@ func (m *Mount) parseOption(text string) (option, error) {
 	case r != nil && !r.noOption:
 		return option{key, r.flag, value}, nil
 	case slices.Contains(kernelOptions, key) && !hasValue:
-		if !slices.Contains(m.KernelOptions, key) {
-			m.KernelOptions = append(m.KernelOptions, key)
+		m.addKernelOption(key)
+	case slices.Contains(contextOptions, key):
+		if value == "" || strings.Contains(value, `"`) {
+			return option{}, fmt.Errorf("mount option %s needs a context of SELinux: write %s=\"USER:ROLE:TYPE:LEVEL\"", key, key)
 		}
+		m.addKernelOption(fmt.Sprintf(`%s="%s"`, key, value)) // the kernel reads quotes as mount(8) does
 	case slices.Contains(ignoredOptions, key), strings.HasPrefix(key, "x-"), strings.HasPrefix(key, "X-"):
 	default:
 		unknown := fmt.Errorf("unknown mount option %q: ltxfs mount --help lists the options", key)
@@ -165,22 +175,36 @@ func (m *Mount) parseOption(text string) (option, error) {
 	return option{}, nil
 }
 
-// splitOptions splits at commas. A backslash takes away the meaning of the
-// comma or the backslash behind it.
-func splitOptions(s string) []string {
+func (m *Mount) addKernelOption(text string) {
+	if !slices.Contains(m.KernelOptions, text) {
+		m.KernelOptions = append(m.KernelOptions, text)
+	}
+}
+
+// splitOptions splits at commas, but as mount(8) does, not at those within quotes, which
+// it removes. A backslash takes away the meaning of the comma, the quote or the
+// backslash behind it.
+func splitOptions(s string) ([]string, error) {
 	var options []string
 	var option strings.Builder
+	quoted := false
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
-		case c == '\\' && i+1 < len(s) && (s[i+1] == ',' || s[i+1] == '\\'):
+		case c == '\\' && i+1 < len(s) && strings.IndexByte(`,"\`, s[i+1]) >= 0:
 			i++
 			option.WriteByte(s[i])
-		case c == ',':
+		case c == '"':
+			quoted = !quoted
+		case c == ',' && !quoted:
 			options = append(options, option.String())
 			option.Reset()
 		default:
 			option.WriteByte(c)
 		}
 	}
-	return append(options, option.String())
+	if quoted {
+		name, _, _ := strings.Cut(option.String(), "=") // the value may be a secret
+		return nil, fmt.Errorf("mount option %s has a quote that doesn't end: write another behind it, or \\\" for the quote itself", name)
+	}
+	return append(options, option.String()), nil
 }

@@ -63,7 +63,12 @@ func TestParseMountOptions(t *testing.T) {
 		{"user with a name", []string{"user=joe,comment=hello"}, nil, nil},
 		{"flags", []string{"freshness=5s,cache_size=64MiB,staging_dir=/var/tmp/x,allow_other,uid=1000,gid=1001,log-level=debug"},
 			[]string{"freshness=5s", "cache-size=64MiB", "staging-dir=/var/tmp/x", "allow-other=true", "uid=1000", "gid=1001", "log-level=debug"}, nil},
-		{"escapes and an equals sign", []string{`staging_dir=/a\,b\\c=d\e`}, []string{`staging-dir=/a,b\c=d\e`}, nil},
+		{"escapes and an equals sign", []string{`staging_dir=/a\,b\\c=d\e\"`}, []string{`staging-dir=/a,b\c=d\e"`}, nil},
+		{"quotes", []string{`staging_dir="/a,b",comment="x,nonsense",ro`}, []string{"rw=false", "staging-dir=/a,b"}, nil},
+		{"SELinux", []string{`noexec,context="system_u:object_r:httpd_sys_content_t:s0:c1,c2",context="system_u:object_r:httpd_sys_content_t:s0:c1,c2"`},
+			nil, []string{"noexec", `context="system_u:object_r:httpd_sys_content_t:s0:c1,c2"`}},
+		{"SELinux, without quotes", []string{`fscontext=a:b:c:s0,defcontext=a:b:c:s0\,c3`, "rootcontext=a:b:c"}, nil,
+			[]string{`fscontext="a:b:c:s0"`, `defcontext="a:b:c:s0,c3"`, `rootcontext="a:b:c"`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			settings, kernel := parsed(t, New(), tt.values...)
@@ -87,6 +92,10 @@ func TestParseMountOptionsErrors(t *testing.T) {
 		{"noexec=1", "noexec"},
 		{"rw=false", "rw"},
 		{"=3", "=3"},
+		{"context", "context needs"},
+		{"context=", "context needs"},
+		{`context=a\",allow_other`, "context needs"},
+		{`ro,staging_dir="/a,uid=5`, "staging_dir has a quote"},
 	} {
 		_, err := New().parseOptions([]string{tt.value})
 		require.ErrorContains(t, err, tt.names, tt.value)

@@ -128,7 +128,7 @@ var rows = []row{
 	{flag: "print-config", field: func(m *Mount) any { return &m.PrintConfig }, noOption: true, noEnv: true, once: true,
 		doc: "show what holds for each setting and where it came from, and mount nothing"},
 	{flag: "options", short: "o", field: func(m *Mount) any { return &m.KernelOptions }, arg: "options", noOption: true,
-		doc: "mount options as in fstab: `rw`, `ro`, `noexec`, `noatime`, and the flags above with their values, such as `freshness=5s,cache_size=64MiB`"},
+		doc: "mount options as in fstab: `rw`, `ro`, `noexec`, `noatime`, SELinux's `context=` and its kin, and the flags above with their values, such as `freshness=5s,cache_size=64MiB`"},
 	{flag: "sloppy", field: func(m *Mount) any { return &m.Sloppy }, noOption: true, noEnv: true, once: true, hidden: true,
 		doc: "pass over unknown mount options"},
 	{flag: "fake", field: func(m *Mount) any { return &m.Fake }, noOption: true, noEnv: true, once: true, hidden: true,

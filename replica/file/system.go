@@ -81,33 +81,6 @@ func withFD(file *os.File, f func(fd int) error) error {
 	return called
 }
 
-const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
-
-// stat is fstat.
-func stat(f *os.File) (attributes, error) {
-	var st unix.Statx_t
-	err := withFD(f, func(fd int) error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, statMask, &st) })
-	if err != nil {
-		return attributes{}, &fs.PathError{Op: "fstat", Path: f.Name(), Err: err}
-	}
-	return attributes(st), nil
-}
-
-// statPath is lstat.
-func statPath(path string) (attributes, error) { return statAt(unix.AT_FDCWD, path) }
-
-// statAt is lstat of a path below the directory that a descriptor is of.
-func statAt(dir int, path string) (attributes, error) {
-	var st unix.Statx_t
-	_, err := retry(func() (int, error) {
-		return 0, unix.Statx(dir, path, unix.AT_SYMLINK_NOFOLLOW, statMask, &st)
-	})
-	if err != nil {
-		return attributes{}, &fs.PathError{Op: "lstat", Path: path, Err: err}
-	}
-	return attributes(st), nil
-}
-
 // unlink removes a file's name.
 func unlink(path string) error {
 	if _, err := retry(func() (int, error) { return 0, unix.Unlink(path) }); err != nil {

@@ -11,13 +11,14 @@ import (
 )
 
 // attributes are what the file system says of a file. What it doesn't know, such as
-// a time of birth, is zero.
+// a time of birth, or can't be held to, is zero.
 type attributes unix.Statx_t
 
 func (a attributes) isRegular() bool { return a.Mode&unix.S_IFMT == unix.S_IFREG }
 
-// isSameFile reports whether two are of one file, in whatever version. It must
-// not look at ctime, which every change to a file's names moves.
+// isSameFile reports whether two are of one file, in whatever version, as far as
+// the file system can tell. It must not look at ctime, which every change to a file's
+// names moves.
 func (a attributes) isSameFile(b attributes) bool {
 	return a.Dev_major == b.Dev_major && a.Dev_minor == b.Dev_minor && a.Ino == b.Ino && a.Btime == b.Btime
 }
@@ -35,6 +36,9 @@ func (a attributes) isSameFile(b attributes) bool {
 // which costs a cache no more than to read them again. The clock behind it ticks
 // every few milliseconds before Linux 6.13; two writes in place within one tick
 // are one to it.
+//
+// In FUSE there is neither, and two contents of one size and mtime, which some of its
+// file systems have in seconds, are one version.
 func (a attributes) version() replica.Version {
 	b := make([]byte, 0, 44)
 	b = binary.BigEndian.AppendUint64(b, a.Ino)

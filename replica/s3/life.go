@@ -34,8 +34,8 @@ func (s *Store) Connections() int { return s.conns.count() }
 // other methods call it, so that calling it is only needed to find out early
 // what is wrong.
 //
-// Its error wraps ErrNoSuchBucket, ErrNoCredentials, os.ErrPermission or
-// replica.ErrMixedLayouts where one of them is the reason.
+// Its error wraps ErrNoSuchBucket, ErrNoCredentials, ErrInside, os.ErrPermission,
+// replica.ErrMixedLayouts or replica.ErrLitestream03 where one of them is the reason.
 func (s *Store) Init(ctx context.Context) error {
 	_, err := s.init(ctx)
 	return err

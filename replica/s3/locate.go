@@ -87,7 +87,8 @@ func (at *session) findReplica(ctx context.Context) (*session, error) {
 			}
 		}
 	}
-	if len(places) > 1 {
+	// A generation of Litestream 0.3 has the directory snapshots, too.
+	if _, in03 := replica.Root03(clean); in03 || len(places) > 1 {
 		if places, err = at.withFiles(ctx, places); err != nil {
 			return nil, err
 		}
@@ -96,7 +97,7 @@ func (at *session) findReplica(ctx context.Context) (*session, error) {
 	case 0:
 		empty, err := at.emptyReplica(ctx)
 		if err == nil {
-			err = at.nothingThere(top)
+			err = at.nothingThere(ctx, top)
 		}
 		return empty, err
 	case 1:
@@ -154,9 +155,18 @@ func (at *session) emptyReplica(ctx context.Context) (*session, error) {
 }
 
 // nothingThere says what may be wrong where no replica is: the URL may be that
-// of a directory in one, or of one above several.
-func (at *session) nothingThere(top names) error {
+// of a directory in one, of one above several, or of one that has no LTX files.
+func (at *session) nothingThere(ctx context.Context, top names) error {
 	here := at.cfg.String()
+	if root, in := replica.Root03(cleanRoot(at.cfg.Path)); in || top.more || top.has(replica.Generations03) {
+		n, err := at.below(ctx, cleanRoot(root)+replica.Generations03+"/")
+		if err == nil && slices.ContainsFunc(n.dirs, replica.IsGeneration03) {
+			err = replica.ErrLitestream03
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if top.files && cleanRoot(at.cfg.Path) != "" {
 		parent := path.Dir(strings.Trim(at.cfg.Path, "/"))
 		if path.Base(parent) == "ltx" {

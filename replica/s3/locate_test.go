@@ -171,6 +171,35 @@ func TestLocateElsewhere(t *testing.T) {
 	require.Equal(t, "LIST", s.ops())
 }
 
+// What Litestream 0.3 has written is named, also where the URL is that of a directory in
+// it, and is in nobody's way beside LTX files.
+func TestLocateLitestream03(t *testing.T) {
+	const generation = "generations/0123456789abcdef/"
+	file := fileName(1)
+	keys := func(root string) []string {
+		return []string{root + generation + "snapshots/00000000.snapshot.lz4", root + generation + "wal/00000000_00000000.wal.lz4"}
+	}
+	for path, keys := range map[string][]string{
+		"db": keys("db/"), "": keys(""), ".": keys(""), "a/b": append(manyNames("a/b/"), keys("a/b/")...),
+		"db/generations": keys("db/"), "db/" + generation: keys("db/"), "db/" + generation + "wal": keys("db/"), "generations": keys(""),
+	} {
+		s := serve(t, answers{"LIST": bucketOf(keys...)})
+		c, _ := s.unready(t, func(c *config.Config) { c.Path, c.Layout = path, replica.Layout{} })
+		require.ErrorIs(t, c.Init(t.Context()), replica.ErrLitestream03, path)
+	}
+	for path, keys := range map[string][]string{
+		"db":                append(keys("db/"), "db/0000/"+file),
+		"db/generations":    {"db/generations/other/x"},
+		"generations":       {"generations/0000/" + file},
+		"x/" + generation:   {"x/" + generation + "0000/" + file},
+		"not/a/generations": nil,
+	} {
+		s := serve(t, answers{"LIST": bucketOf(keys...)})
+		c, _ := s.unready(t, func(c *config.Config) { c.Path, c.Layout = path, replica.Layout{} })
+		require.NoError(t, c.Init(t.Context()), path)
+	}
+}
+
 func TestLocateErrors(t *testing.T) {
 	file := fileName(1)
 	failAt := func(prefix string, then http.HandlerFunc, keys ...string) http.HandlerFunc {

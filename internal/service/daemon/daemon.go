@@ -53,10 +53,12 @@ type Process struct {
 // endPatience is how long an interrupted process may take to end by itself.
 const endPatience = 20 * time.Second
 
-// Start runs ltxfs in a session of its own and waits for its report. It begins in
-// this process's working directory, so that relative paths in its configuration mean
-// the same; from its report on, it works in /. If it ends instead, it has said why,
-// and the error is exitcode.Reported. Once ctx is done, it is told to end.
+// Start runs ltxfs and waits for its report. It begins in this process's working
+// directory, so that relative paths in its configuration mean the same, and in its
+// process group: an automounter has everybody wait for the mount but its own group.
+// From its report on, it works in /, in a session of its own. If it ends instead, it
+// has said why, and the error is exitcode.Reported. Once ctx is done, it is told to
+// end.
 func Start(ctx context.Context, opts Options) (*Process, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -71,9 +73,8 @@ func Start(ctx context.Context, opts Options) (*Process, error) {
 	cmd.Stderr = opts.Stderr
 	cmd.ExtraFiles = []*os.File{report} // descriptor 3
 	cmd.Env = append(append(os.Environ(), opts.Env...), ReadyEnv+"=3")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if opts.EndWithParent {
-		cmd.SysProcAttr.Pdeathsig = unix.SIGTERM
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM}
 	}
 	err = cmd.Start()
 	report.Close()

@@ -59,11 +59,17 @@ func helper(role string) int {
 	if dir, err := os.Getwd(); err != nil || dir != os.Getenv("LTXFS_TEST_DIR") {
 		return 92
 	}
+	if group, err := unix.Getpgid(os.Getppid()); err != nil || group != unix.Getpgrp() {
+		return 97
+	}
 	if err := r.Ready(log); err != nil {
 		return 93
 	}
 	if dir, err := os.Getwd(); err != nil || dir != "/" {
 		return 96
+	}
+	if session, err := unix.Getsid(0); err != nil || session != os.Getpid() {
+		return 98
 	}
 	if err := r.Started(); (err != nil) != (r.socket != "") {
 		return 94

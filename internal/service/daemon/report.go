@@ -63,9 +63,13 @@ func (r *Reporter) Ready(log *os.File) error {
 	return errors.Join(err, werr, r.fd.Close())
 }
 
-// detach lets go of the terminal, and of the working directory, whose file
-// system somebody may want to unmount.
+// detach leaves the caller's session, and lets go of the terminal, and of the working
+// directory, whose file system somebody may want to unmount. It touches nothing below
+// the mountpoint: until the report, an automounter has it wait there.
 func detach(log *os.File) error {
+	if _, err := unix.Setsid(); err != nil {
+		return fmt.Errorf("leave the session: %w", err)
+	}
 	if err := os.Chdir("/"); err != nil {
 		return fmt.Errorf("leave the working directory: %w", err)
 	}
