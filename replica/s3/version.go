@@ -123,7 +123,7 @@ func (at *session) recognise(ctx context.Context, key string, name replica.Name,
 		}
 		return true, nil
 	}
-	sameTag := want.ETag != "" && got.ETag == shown.ETag && !at.lacks(etags)
+	sameTag := want.ETag != "" && got.ETag != "" && got.ETag == shown.ETag && !at.lacks(etags)
 	otherTag := want.ETag == "" && shown.ETag != "" && got.ETag != shown.ETag // which no listing explains
 	switch {
 	case !sayTheSame(got.Modified, shown.Modified) && sameTag:
@@ -188,6 +188,7 @@ func (at *session) writtenAgain(ctx context.Context, key string, name replica.Na
 	if was.head == "" && was.tail == "" {
 		return false, nil
 	}
+	at.seen.noteShown(name, got, got)
 	head, err := at.section(ctx, key, name, got, 0, int64(ltx.HeaderSize))
 	if err != nil {
 		return false, err
