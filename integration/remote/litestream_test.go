@@ -132,21 +132,28 @@ func (r *directRun) requireRestores(t *testing.T, exact *ltxfstest.Mounted, file
 // restorable are the files of level 1 after the first snapshot that is left, whose
 // last TXIDs can be restored, by their times as well: not at one before that snapshot's,
 // which may be later than that of a file after it, nor at one after the latest that the
-// bucket lists, which is in whole seconds: of such, Litestream knows no state.
+// bucket lists, which is of an upload, in whole seconds, or after the latest exact one:
+// of such, Litestream knows no state.
 func (r *directRun) restorable(t *testing.T, files []listedFile, times map[string]time.Time) []listedFile {
 	t.Helper()
-	first, earliest, latest := "", time.Time{}, time.Time{}
+	first, earliest, listed, exact := "", time.Time{}, time.Time{}, time.Time{}
 	for _, f := range files {
+		at := times[f.path()]
 		if f.Level == 9 && (first == "" || f.MaxTXID < first) {
-			first, earliest = f.MaxTXID, times[f.path()]
+			first, earliest = f.MaxTXID, at
 		}
-		if f.Timestamp.After(latest) {
-			latest = f.Timestamp
+		if f.Timestamp.After(listed) {
+			listed = f.Timestamp
+		}
+		if at.After(exact) {
+			exact = at
 		}
 	}
 	var after []listedFile
 	for _, f := range files {
-		if at := times[f.path()]; f.Level == 1 && f.MaxTXID > first && !at.Before(earliest) && at.Add(time.Millisecond).Before(latest) {
+		at := times[f.path()]
+		until := at.Add(time.Millisecond)
+		if f.Level == 1 && f.MaxTXID > first && !at.Before(earliest) && until.Before(listed) && until.Before(exact) {
 			after = append(after, f)
 		}
 	}

@@ -60,7 +60,7 @@ var storeAnswers = map[string]func(p *s3test.Proxy, s *s3test.Server){
 	"a store that knows ListObjects alone": func(p *s3test.Proxy, s *s3test.Server) {
 		p.ListAsV1(s, 2)
 	},
-	"rclone, with a zone of its own in listings": func(p *s3test.Proxy, _ *s3test.Server) {
+	"a store that lists times in a zone of its own": func(p *s3test.Proxy, _ *s3test.Server) {
 		p.Rewrite(s3test.EachListed(func(o *s3test.ListedObject) {
 			o.LastModified = s3test.Retime(func(t time.Time) string { return t.Add(330 * time.Minute).Format(time.RFC3339) })(o.LastModified)
 		}))

@@ -162,7 +162,7 @@ func testListKnownTimes(t *testing.T, s *suite) {
 
 // More than stores and directories give at once.
 func testListManyFiles(t *testing.T, s *suite) {
-	const n = 2300
+	n := s.ManyFiles
 	put := s.Put
 	if put == nil {
 		put = func(store replica.Store, name replica.Name, data []byte) error {
@@ -183,7 +183,7 @@ func testListManyFiles(t *testing.T, s *suite) {
 	for i, f := range files {
 		require.Equal(t, ltx.TXID(i+1), f.MinTXID)
 	}
-	require.Len(t, ListWith(t, s.store, 1, replica.ListOptions{From: n - 9}), 10)
+	require.Len(t, ListWith(t, s.store, 1, replica.ListOptions{From: ltx.TXID(n - 9)}), 10)
 	s.delete(t, files...)
 	require.Empty(t, s.list(t, 1))
 }

@@ -46,6 +46,9 @@ type Harness struct {
 	// LargeSize is the size of the large file, in bytes. 0 is 100 MB.
 	LargeSize int64
 
+	// ManyFiles is how many files a large level has. 0 is 2,300.
+	ManyFiles int
+
 	// OpensLocal is whether OpenLocal opens files. Where it isn't set, it must
 	// be unsupported.
 	OpensLocal bool
@@ -62,6 +65,9 @@ type Harness struct {
 
 // largeSize is the large file's size in the guide for implementers.
 const largeSize = 100 << 20
+
+// manyFiles are more than stores and directories give at once, and than that again.
+const manyFiles = 2300
 
 // tests is the suite. Each gets a store of its own.
 var tests = []struct {
@@ -171,6 +177,9 @@ func RunOne(t *testing.T, h Harness, name string) {
 func (h Harness) run(t *testing.T, test func(t *testing.T, s *suite)) {
 	if h.LargeSize == 0 {
 		h.LargeSize = largeSize
+	}
+	if h.ManyFiles == 0 {
+		h.ManyFiles = manyFiles
 	}
 	if h.Client == nil {
 		h.Client = replica.ClientOf
