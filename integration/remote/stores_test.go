@@ -28,6 +28,28 @@ var storeAnswers = map[string]func(p *s3test.Proxy, s *s3test.Server){
 		p.Intercept(s3test.On(s3test.HasHeader("If-None-Match"), s3test.FailSaying(501, "NotImplemented",
 			"A header you provided implies functionality that is not implemented")))
 	},
+	"Ceph RGW": func(p *s3test.Proxy, _ *s3test.Server) {
+		p.Intercept(s3test.On(s3test.HasHeader("X-Amz-Checksum-"), s3test.FailSaying(400, "InvalidArgument", "")))
+	},
+	"no time with HEAD, and no ETag with GET": func(p *s3test.Proxy, _ *s3test.Server) {
+		p.Rewrite(s3test.AnswersTo(s3test.HeadObject, s3test.MapHeader("Last-Modified", s3test.Drop)))
+		p.Rewrite(s3test.AnswersTo(s3test.GetObject, s3test.MapHeader("ETag", s3test.Drop)))
+	},
+	"times that aren't HTTP's": func(p *s3test.Proxy, _ *s3test.Server) {
+		p.Rewrite(s3test.AnswersTo(s3test.HeadObject, s3test.MapHeader("Last-Modified", s3test.Retime(func(t time.Time) string { return t.Format(time.RFC3339) }))))
+		p.Rewrite(s3test.AnswersTo(s3test.GetObject, s3test.MapHeader("Last-Modified", s3test.Retime(func(t time.Time) string { return t.Format(time.RFC1123Z) }))))
+	},
+	"times that are none": func(p *s3test.Proxy, _ *s3test.Server) {
+		p.Rewrite(s3test.AnswersTo(s3test.HeadObject, s3test.MapHeader("Last-Modified", func(string) string { return "yesterday" })))
+	},
+	"listings without ETags, and conditions refused": func(p *s3test.Proxy, _ *s3test.Server) {
+		p.Rewrite(s3test.EachListed(func(o *s3test.ListedObject) { o.ETag = "" }))
+		p.Intercept(s3test.On(s3test.HasHeader("If-Match"), s3test.Fail(412, "PreconditionFailed")))
+		p.Intercept(s3test.On(s3test.HasHeader("If-Unmodified-Since"), s3test.Fail(412, "PreconditionFailed")))
+	},
+	"another ETag altogether in listings": func(p *s3test.Proxy, _ *s3test.Server) {
+		p.Rewrite(s3test.EachListed(func(o *s3test.ListedObject) { o.ETag = `"listed-` + o.ETag[1:] }))
+	},
 	"Tigris under load": func(p *s3test.Proxy, _ *s3test.Server) {
 		p.FailFraction(408, "RequestCanceled", 0.2, 1)
 	},
@@ -152,4 +174,44 @@ func TestETagsForgotten(t *testing.T) {
 	require.Equal(t, ltxfstest.SHA256(data), ltxfstest.SHA256(whole))
 	p.Close()
 	require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+}
+
+// One object that the store refuses to show has the time that is listed, with one warning,
+// and the others have their exact times.
+func TestExactTimesBesideRefusals(t *testing.T) {
+	t.Parallel()
+	for name, refusal := range map[string]s3test.Interceptor{
+		"archived":         s3test.On(s3test.GetObject, s3test.Fail(403, "InvalidObjectState")),
+		"denied":           s3test.Fail(403, "AccessDenied"),
+		"another SSE-C":    s3test.On(s3test.HeadObject, s3test.Fail(400, "")),
+		"a disabled key":   s3test.On(s3test.GetObject, s3test.Fail(400, "KMS.DisabledException")),
+		"fails conditions": s3test.On(s3test.HasHeader("If-Match"), s3test.Fail(409, "ConditionFailed")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := s3test.MinIO.Shared(t)
+			bucket := s.Bucket(t)
+			for txid := ltx.TXID(1); txid <= 5; txid++ {
+				s.Put(t, bucket, "db/0000/"+ltx.FormatFilename(txid, txid), storetest.LTX(t, txid, txid))
+			}
+			refused := ltx.FormatFilename(3, 3)
+			proxy := s3test.NewProxy(t, s.Endpoint)
+			proxy.Intercept(s3test.On(s3test.KeyEnds(refused), refusal))
+			m := ltxfstest.MountWith(t, proxy.URL(bucket, "db"), ltxfstest.MountOptions{Flags: []string{"--mtime=exact", "--freshness=1s"}, Env: s.Env()})
+			p := m.Process(t)
+			names, err := p.ReadDir("ltx/0000")
+			require.NoError(t, err)
+			require.Len(t, names, 5)
+			for _, name := range names {
+				st, err := p.Stat("ltx/0000/" + name)
+				require.NoError(t, err, name)
+				want := storetest.DefaultTime
+				if name == refused {
+					want = s.Objects(t, bucket, "db/0000/"+name)[0].LastModified.UTC().Truncate(time.Second)
+				}
+				require.Equal(t, want, st.ModTime, name)
+			}
+			require.Equal(t, 1, strings.Count(m.Log(), "level=WARN"), m.Log())
+			require.Contains(t, m.Log(), refused)
+		})
+	}
 }

@@ -49,12 +49,19 @@ func (at *session) find(ctx context.Context, name replica.Name, ask func(key str
 // head asks for what the store knows of an object.
 func (at *session) head(ctx context.Context, key string, checksum bool) (*awss3.HeadObjectOutput, error) {
 	in := &awss3.HeadObjectInput{Bucket: &at.cfg.Bucket, Key: &key}
-	if checksum {
+	if checksum = checksum && !at.lacks(storedChecksums); checksum {
 		in.ChecksumMode = types.ChecksumModeEnabled
 	}
 	out, err := at.s3.HeadObject(ctx, in)
+	if err = storeError(ctx, "HeadObject", err); checksum && refusesHeaders(err) {
+		out, again := at.head(ctx, key, false)
+		if again == nil {
+			at.learn(storedChecksums, err)
+		}
+		return out, again
+	}
 	if err != nil {
-		return nil, storeError(ctx, "HeadObject", err)
+		return nil, err
 	}
 	at.sawBucket()
 	if out.ContentLength == nil || *out.ContentLength < 0 {
