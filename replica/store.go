@@ -165,6 +165,9 @@ type Properties struct {
 	// Local is set if the files are on this machine, so that neither a stat nor
 	// Space asks a network.
 	Local bool
+
+	// Lacks are what the store was found to be unable to do so far, in words.
+	Lacks []string
 }
 
 // Space is the room in a store, in bytes and in files.

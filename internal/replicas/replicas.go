@@ -70,10 +70,11 @@ func Open(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*Opened, 
 	return opened, nil
 }
 
-// LogRequests logs what was asked of the store so far, by operation.
+// LogRequests logs what was asked of the store so far, by operation, and what it was
+// found to lack.
 func (o *Opened) LogRequests(log *slog.Logger) {
 	if s := o.counters.Snapshot(); s != (metrics.Summary{}) {
-		log.Info("asked of the store", "requests", s)
+		log.Info("asked of the store", "requests", s, "lacks", o.Store.Properties().Lacks)
 	}
 }
 

@@ -54,30 +54,41 @@ const (
 	exactTimes
 )
 
-// lacks say what it is, and what follows.
+// lacks say what it is, and what the log says once it is found out.
 var lacks = [...]struct {
+	name  string
 	level slog.Level
 	text  string
 }{
-	uploadChecksums: {slog.LevelWarn, "the store doesn't know checksums with uploads; going on without"},
-	conditions:      {slog.LevelWarn, "the store doesn't know conditional writes; going on without, so that another writer may come between"},
-	batches:         {slog.LevelInfo, "the store deletes no more than one object with a request"},
-	batchChecksums:  {slog.LevelInfo, "the store wants Content-MD5 with deletions"},
-	storedChecksums: {slog.LevelInfo, "the store has no checksums of whole files: what is written is read back"},
-	etags: {slog.LevelWarn, "the store's ETags don't tell versions of a file apart: sizes and times of modification do from now on, " +
+	uploadChecksums: {"checksums with uploads", slog.LevelWarn, "the store doesn't know checksums with uploads; going on without"},
+	conditions:      {"If-None-Match", slog.LevelWarn, "the store doesn't know conditional writes; going on without, so that another writer may come between"},
+	batches:         {"deletion of many", slog.LevelInfo, "the store deletes no more than one object with a request"},
+	batchChecksums:  {"checksums with deletions", slog.LevelInfo, "the store wants Content-MD5 with deletions"},
+	storedChecksums: {"checksums of whole files", slog.LevelInfo, "the store has no checksums of whole files: what is written is read back"},
+	etags: {"ETags that tell contents apart", slog.LevelWarn, "the store's ETags don't tell versions of a file apart: sizes and times of modification do from now on, " +
 		"which two versions of one size from the same second have in common"},
-	someETags: {slog.LevelWarn, "the store gives answers without an ETag: sizes and times of modification tell versions apart then, " +
+	someETags: {"ETags in all answers", slog.LevelWarn, "the store gives answers without an ETag: sizes and times of modification tell versions apart then, " +
 		"which two of one size from the same second have in common"},
-	exactTimes: {slog.LevelWarn, "the store refuses to show some files: those have the time that is listed in the place of the exact one"},
-	order:      {slog.LevelInfo, "the store doesn't list in the order of keys; its listings are sorted"},
-	pages:      {slog.LevelInfo, "the store knows neither continuation tokens nor start-after; going on with ListObjects, and markers"},
-	matching:   {slog.LevelWarn, "the store refuses If-Match; going on without, comparing what it answers"},
-	unmodified: {slog.LevelWarn, "the store refuses If-Unmodified-Since; going on without, comparing what it answers"},
-	times:      {slog.LevelInfo, "the store's listings and its other answers show different times of modification; going on with those of listings"},
+	exactTimes: {"exact times of all files", slog.LevelWarn, "the store refuses to show some files: those have the time that is listed in the place of the exact one"},
+	order:      {"listings in order", slog.LevelInfo, "the store doesn't list in the order of keys; its listings are sorted"},
+	pages:      {"ListObjectsV2", slog.LevelInfo, "the store knows neither continuation tokens nor start-after; going on with ListObjects, and markers"},
+	matching:   {"If-Match", slog.LevelWarn, "the store refuses If-Match; going on without, comparing what it answers"},
+	unmodified: {"If-Unmodified-Since", slog.LevelWarn, "the store refuses If-Unmodified-Since; going on without, comparing what it answers"},
+	times:      {"the same times in listings and answers", slog.LevelInfo, "the store's listings and its other answers show different times of modification; going on with those of listings"},
 }
 
 // lacks reports whether the store is known not to have something.
 func (b *bucket) lacks(l lack) bool { return b.lacking[l].Load() }
+
+// found are the names of what the store is known not to have.
+func (b *bucket) found() (names []string) {
+	for l := range b.lacking {
+		if b.lacks(lack(l)) {
+			names = append(names, lacks[l].name)
+		}
+	}
+	return names
+}
 
 // learn notes that the store hasn't something, and says so once; cause, if not nil,
 // is its answer that shows it.

@@ -409,6 +409,8 @@ func TestReadConditionsUnknown(t *testing.T) {
 			require.Equal(t, data, got)
 			require.NoError(t, r.Close())
 		}
+		want := map[string][]string{`"v1"`: {"If-Match"}, "": {"ETags in all answers", "If-Unmodified-Since"}}[name]
+		require.Equal(t, want, c.Properties().Lacks)
 		require.Len(t, s.of("GET"), map[string]int{`"v1"`: 3, "": 4}[name], "without ETags, a listing confirms the first answer")
 		f.Version.Size++
 		_, err := c.OpenLTXFile(t.Context(), f, 0, 0)

@@ -85,7 +85,7 @@ func (s *Store) Type() string { return Type }
 
 // Properties implements replica.Store.
 func (s *Store) Properties() replica.Properties {
-	return replica.Properties{Freshness: freshness, Settle: settle, Requests: requests}
+	return replica.Properties{Freshness: freshness, Settle: settle, Requests: requests, Lacks: s.found()}
 }
 
 // OpenLocal returns an error that wraps errors.ErrUnsupported.
