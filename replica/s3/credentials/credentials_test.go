@@ -122,6 +122,21 @@ func TestSourceUnread(t *testing.T) {
 	require.Contains(t, load(t, "").From.Unread, file+": too many levels of symbolic links")
 }
 
+// noTerminal gives the test a standard input at which nobody is.
+func noTerminal(t *testing.T) {
+	t.Helper()
+	null, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer null.Close()
+	before, err := syscall.Dup(0)
+	require.NoError(t, err)
+	require.NoError(t, syscall.Dup3(int(null.Fd()), 0, 0))
+	t.Cleanup(func() {
+		require.NoError(t, syscall.Dup3(before, 0, 0))
+		require.NoError(t, syscall.Close(before))
+	})
+}
+
 // A program that hangs ends in time, with all that it has started, and is to blame.
 func TestProcessHangs(t *testing.T) {
 	impatient(t, 500*time.Millisecond)
@@ -129,16 +144,11 @@ func TestProcessHangs(t *testing.T) {
 	script, pid := filepath.Join(dir, "vault"), filepath.Join(dir, "pid")
 	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\necho hunter2\nsleep 600 &\necho $! >"+pid+"\nwait\n"), 0o700))
 	files(t, "[profile p]\ncredential_process = "+script+" hunter2\n", "")
-	stdin := os.Stdin
-	defer func() { os.Stdin = stdin }()
-	var err error
-	os.Stdin, err = os.Open(os.DevNull) // nobody at a terminal
-	require.NoError(t, err)
-	defer os.Stdin.Close()
+	noTerminal(t)
 
 	p := New(load(t, "p"), nil, discard)
 	began := time.Now()
-	_, err = p.Retrieve(t.Context())
+	_, err := p.Retrieve(t.Context())
 	require.Less(t, time.Since(began), 5*time.Second)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	timeout, ok := errors.AsType[net.Error](err)
