@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -17,6 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
+	"github.com/ltxfs/ltxfs/integration/s3test"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 var (
@@ -182,4 +185,43 @@ func (r *versionRun) settle(t *testing.T) {
 			return number == want.number
 		})
 	}
+}
+
+// A file comes into a real server's directory by other means, and has no ETag of its
+// own. Another of the same size takes its place while it is open.
+func TestVersionsBehindTheServer(t *testing.T) {
+	s3test.ForKinds(t, []*s3test.Kind{s3test.VersityGW, s3test.FixedETag}, func(t *testing.T, kind *s3test.Kind) {
+		s := kind.Shared(t)
+		bucket := s.Bucket(t)
+		name := ltx.FormatFilename(1, 1)
+		path := ltxfstest.LevelPath(0, name)
+		content := func(n uint64) []byte {
+			at := storetest.DefaultTime.Add(time.Duration(n) * time.Second)
+			return storetest.LTX(t, 1, 1, storetest.Commit(300), storetest.Noise(), storetest.Seed(n), storetest.Timestamp(at))
+		}
+		older, newer := content(1), content(2)
+		require.Len(t, newer, len(older))
+		s.PutBehind(t, bucket, "db/0000/"+name, older)
+		m := ltxfstest.MountWith(t, s.URL(bucket, "db"), ltxfstest.MountOptions{Flags: []string{"--freshness=1s"}, Env: s.Env()})
+		p := m.Process(t)
+		f, err := p.Open(path, unix.O_RDONLY, 0)
+		require.NoError(t, err)
+		got, err := f.ReadAt(4096, 0)
+		require.NoError(t, err)
+		require.Equal(t, older[:4096], got)
+
+		before := s.Objects(t, bucket, "db/0000/"+name)[0].LastModified
+		ltxfstest.Eventually(t, ltxfstest.Timeout, "the new file is from another second", func() bool {
+			s.PutBehind(t, bucket, "db/0000/"+name, newer)
+			return s.Objects(t, bucket, "db/0000/"+name)[0].LastModified.After(before)
+		})
+		_, err = f.ReadAt(4096, int64(len(older)-5000))
+		require.ErrorIs(t, err, unix.ESTALE)
+		require.NoError(t, f.Close())
+		ltxfstest.Eventually(t, ltxfstest.Timeout, "the mount shows the new file", func() bool {
+			got, err := p.ReadFile(path)
+			return err == nil && bytes.Equal(newer, got)
+		})
+		require.Regexp(t, `level=WARN msg="the store('s ETags don't| gives answers without)`, m.Log())
+	})
 }

@@ -6,7 +6,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"testing"
 
+	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
@@ -47,7 +49,7 @@ func versitygwCommand(s *Server, program string) (*exec.Cmd, error) {
 		}
 		args = append(args, "--sidecar", meta)
 	}
-	cmd := exec.Command(program, append(args, data)...)
+	cmd := exec.Command(program, append(append(args, s.kind.args...), data)...)
 	cmd.Env = s.environ("ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)
 	return cmd, nil
 }
@@ -62,6 +64,16 @@ func rcloneCommand(s *Server, program string) (*exec.Cmd, error) {
 	cmd := exec.Command(program, append(append(args, s.kind.args...), data)...)
 	cmd.Env = s.environ(`RCLONE_AUTH_KEY="`+s.AccessKey+","+s.SecretKey+`"`, "TZ="+s.kind.Zone)
 	return cmd, nil
+}
+
+// PutBehind writes a file into the directory of a server that keeps objects as files,
+// as any program may.
+func (s *Server) PutBehind(t testing.TB, bucket, key string, data []byte) {
+	t.Helper()
+	path := filepath.Join(s.dir, "data", bucket, key)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path+".new", data, 0o644))
+	require.NoError(t, os.Rename(path+".new", path))
 }
 
 // subdir is a directory of the server, made if it isn't there.

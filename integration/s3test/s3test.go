@@ -60,6 +60,15 @@ var (
 	}
 )
 
+// FixedETag is versitygw, where files that come by other means have all one ETag.
+var FixedETag = &Kind{
+	Name:    "versitygw with one ETag",
+	tool:    "versitygw",
+	args:    []string{"--default-etag", "fixed-1"},
+	command: versitygwCommand,
+	inUse:   "address already in use",
+}
+
 // Rclone is rclone's server, in time zones behind, at and before UTC.
 var Rclone = []*Kind{
 	rclone("rclone in St_Johns", "America/St_Johns"),
@@ -86,7 +95,7 @@ var (
 	// Servers are the kinds that can do all of S3 that ltxfs has a use for.
 	Servers = []*Kind{MinIO, VersityGW}
 
-	// AllServers are all kinds, but WithoutETags.
+	// AllServers are all kinds, but FixedETag and WithoutETags.
 	AllServers = slices.Concat(Servers, Rclone)
 )
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/ltxfs/ltxfs/internal/exitcode"
 	"github.com/ltxfs/ltxfs/internal/settings"
@@ -74,7 +75,11 @@ func Open(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*Opened, 
 // found to lack.
 func (o *Opened) LogRequests(log *slog.Logger) {
 	if s := o.counters.Snapshot(); s != (metrics.Summary{}) {
-		log.Info("asked of the store", "requests", s, "lacks", o.Store.Properties().Lacks)
+		attrs := []any{"requests", s}
+		if lacks := o.Store.Properties().Lacks; len(lacks) > 0 {
+			attrs = append(attrs, "lacks", strings.Join(lacks, ", "))
+		}
+		log.Info("asked of the store", attrs...)
 	}
 }
 
