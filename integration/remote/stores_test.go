@@ -183,11 +183,12 @@ func TestExactTimesBesideRefusals(t *testing.T) {
 	for name, refusal := range map[string]s3test.Interceptor{
 		"archived":         s3test.On(s3test.GetObject, s3test.Fail(403, "InvalidObjectState")),
 		"denied":           s3test.Fail(403, "AccessDenied"),
-		"another SSE-C":    s3test.On(s3test.HeadObject, s3test.Fail(400, "")),
+		"another SSE-C":    s3test.Fail(400, "InvalidRequest"),
 		"a disabled key":   s3test.On(s3test.GetObject, s3test.Fail(400, "KMS.DisabledException")),
 		"fails conditions": s3test.On(s3test.HasHeader("If-Match"), s3test.Fail(409, "ConditionFailed")),
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := s3test.MinIO.Shared(t)
 			bucket := s.Bucket(t)
 			for txid := ltx.TXID(1); txid <= 5; txid++ {
@@ -212,6 +213,13 @@ func TestExactTimesBesideRefusals(t *testing.T) {
 			}
 			require.Equal(t, 1, strings.Count(m.Log(), "level=WARN"), m.Log())
 			require.Contains(t, m.Log(), refused)
+
+			// By name as well, once the listing is too old.
+			ltxfstest.Eventually(t, ltxfstest.Timeout, "the store is asked for the file", func() bool {
+				_, err := p.Stat("ltx/0000/" + refused)
+				require.NoError(t, err)
+				return proxy.Counts()[s3test.HeadObject] > 5
+			})
 		})
 	}
 }

@@ -43,6 +43,7 @@ type habits struct {
 	fractions   bool // listings have milliseconds
 	roundUp     bool // other answers round them up
 	headNoTime  bool
+	late        bool   // listings may be up to a second late
 	conditions  string // "kept", "ignored", or "refused"
 	smallWrites bool   // all of one size
 }
@@ -63,6 +64,7 @@ func drawHabits(rng *rand.Rand) habits {
 	if rng.IntN(3) == 0 {
 		h.zone = time.Duration(rng.IntN(53)-24) * 30 * time.Minute
 	}
+	h.late = rng.IntN(3) == 0
 	h.fractions, h.roundUp = rng.IntN(2) == 0, rng.IntN(4) == 0
 	h.headNoTime, h.smallWrites = rng.IntN(6) == 0, rng.IntN(2) == 0
 	return h
@@ -102,11 +104,12 @@ type versionStore struct {
 	objects map[string]*object
 	past    map[string][]*object // all versions so far
 	number  int64
+	busy    bool // other writers act between requests
 	rng     *rand.Rand
 }
 
 func newVersionStore(h habits, rng *rand.Rand) *versionStore {
-	s := &versionStore{habits: h, objects: map[string]*object{}, past: map[string][]*object{}, rng: rng}
+	s := &versionStore{habits: h, objects: map[string]*object{}, past: map[string][]*object{}, busy: true, rng: rng}
 	s.Server = httptest.NewServer(s)
 	return s
 }
@@ -134,6 +137,33 @@ func (s *versionStore) replace(key string) {
 		s.objects[key], s.past[key] = o, append(s.past[key], o)
 		return
 	}
+}
+
+// interfere has another writer act between two requests, now and then.
+func (s *versionStore) interfere(key string) {
+	s.mu.Lock()
+	now := s.busy && s.rng.IntN(40) == 0
+	s.mu.Unlock()
+	if now {
+		s.replace(key)
+	}
+}
+
+// calm ends what other writers do between requests.
+func (s *versionStore) calm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = false
+}
+
+// listedNow is what a listing shows of a key, which may be what it was a moment ago.
+func (s *versionStore) listedNow(key string) *object {
+	o := s.objects[key]
+	past := s.past[key]
+	if s.habits.late && len(past) > 1 && time.Since(o.since) < time.Second && s.rng.IntN(2) == 0 {
+		o = past[len(past)-2]
+	}
+	return o
 }
 
 // looksLike reports whether nothing tells one version from another, in any answer.
@@ -182,6 +212,7 @@ func (s *versionStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
+	s.interfere(key)
 	o := s.now(key)
 	if o == nil {
 		w.WriteHeader(http.StatusNotFound)
@@ -257,7 +288,7 @@ func (s *versionStore) list(w http.ResponseWriter, r *http.Request) {
 			}
 			continue
 		}
-		o := s.objects[key]
+		o := s.listedNow(key)
 		at := o.modified.UTC().Add(s.habits.zone).Truncate(time.Millisecond)
 		if !s.habits.fractions {
 			at = at.Truncate(time.Second)

@@ -82,7 +82,7 @@ func TestBodyResumeRefused(t *testing.T) {
 		is   error
 		text string
 	}{
-		{"replaced", object(bytesOf(3000), "v2"), nil, replica.ErrReplaced, ""},
+		{"replaced", object(bytesOf(3000), "v2"), object(bytesOf(3000), "v2"), replica.ErrReplaced, ""},
 		{"replaced, If-Match ignored", say(http.StatusPartialContent, string(data[1000:]),
 			"Content-Range", "bytes 1000-2999/3000", "ETag", `"v2"`), nil, replica.ErrReplaced, ""},
 		{"deleted", refuse(404, "NoSuchKey"), nil, os.ErrNotExist, ""},
@@ -94,7 +94,7 @@ func TestBodyResumeRefused(t *testing.T) {
 		{"outside, of another version", refuse(416, "InvalidRange"), object(data[:1000], "v2"), replica.ErrReplaced, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := serve(t, answers{"GET": inTurn(begun, tt.rest), "HEAD": tt.head})
+			s := serve(t, answers{"GET": inTurn(begun, tt.rest), "HEAD": tt.head, "LIST": say(200, page("", entry(fileKey(1), 2)))})
 			got, err := readRange(t, s.store(t), "", 0, 0)
 			require.Error(t, err)
 			require.Equal(t, data[:1000], got)

@@ -3,6 +3,7 @@ package s3
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -16,8 +17,9 @@ type bucket struct {
 	conns  *conns
 	life   context.Context // ends with the store
 
-	// alive is when the bucket was last seen, in Unix nanoseconds.
-	alive atomic.Int64
+	// alive is when the bucket was last seen, in Unix nanoseconds, and ahead by how
+	// much the store's clock is ahead, by its last answer.
+	alive, ahead atomic.Int64
 
 	lacking [len(lacks)]atomic.Bool
 	seen    *witnesses
@@ -30,6 +32,16 @@ func (b *bucket) log() *slog.Logger { return b.logger.Load() }
 const aliveFor = 5 * time.Second
 
 func (b *bucket) sawBucket() { b.alive.Store(time.Now().UnixNano()) }
+
+// now is the time by the store's clock, to the second.
+func (b *bucket) now() time.Time { return time.Now().Add(time.Duration(b.ahead.Load())) }
+
+// sawDate notes the time of an answer.
+func (b *bucket) sawDate(date string) {
+	if t, err := http.ParseTime(date); err == nil {
+		b.ahead.Store(int64(time.Until(t)))
+	}
+}
 
 func (b *bucket) sawBucketLately() bool {
 	return time.Since(time.Unix(0, b.alive.Load())) < aliveFor

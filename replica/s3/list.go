@@ -96,15 +96,20 @@ type listing struct {
 	token *string // or where the store says
 	last  bool    // there is no next page
 
-	prev replica.Name // the greatest one listed, to check the order
-	any  bool         // prev is one
+	prev  replica.Name // the greatest one listed, to check the order
+	any   bool         // prev is one
+	count int
 }
+
+// maxListed bounds the files of a level, so that a store which lists without end is
+// noticed.
+const maxListed = 2_000_000
 
 // begin sets where the first page begins.
 func (l *listing) begin() {
 	l.prefix = l.at.levelPrefix(l.level)
 	l.token, l.last, l.after = nil, false, ""
-	if l.from > 0 {
+	if l.from > 0 && !l.at.lacks(order) {
 		// Before every name that begins with this TXID, and after all others.
 		l.after = l.prefix + l.from.String()
 	}
@@ -237,6 +242,9 @@ func (l *listing) files(out *awss3.ListObjectsV2Output) ([]replica.File, error) 
 		} else {
 			l.prev, l.any = f.Name, true
 		}
+		if l.count++; l.count > maxListed {
+			return nil, strange("ListObjectsV2", http.StatusOK, "the store lists more than %d files in level %d", maxListed, l.level)
+		}
 		if f.MinTXID >= l.from { // some stores don't know StartAfter
 			files = append(files, f)
 		}
@@ -275,7 +283,7 @@ func (l *listing) turn(out *awss3.ListObjectsV2Output) error {
 	switch token := aws.ToString(out.NextContinuationToken); {
 	case token != "" && token != aws.ToString(l.token):
 		l.token = &token
-	case lastKey > l.after:
+	case lastKey > l.after && !l.at.lacks(order):
 		// A store without tokens.
 		l.token, l.after = nil, lastKey
 	default:

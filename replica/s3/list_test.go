@@ -374,7 +374,8 @@ func TestListMetadataErrors(t *testing.T) {
 	require.ErrorContains(t, err, "list level 0: stat level 0 "+fileName(2))
 	require.Len(t, files, 1, "those before it")
 
-	s = serve(t, answers{"LIST": three, "HEAD": headOf(fileName(2), refuse(403, "")), "GET": refuse(403, "")})
+	large := say(200, pageOf("", 201, 202, 203))
+	s = serve(t, answers{"LIST": large, "HEAD": headOf(fileName(202), refuse(403, "")), "GET": refuse(403, "")})
 	c, log := s.logging(t)
 	for range 2 {
 		files, err = list(t.Context(), c, exact)

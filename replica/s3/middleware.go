@@ -24,7 +24,7 @@ func (b *bucket) addMiddleware(stack *middleware.Stack) error {
 	if err := rememberAttempts(stack); err != nil {
 		return err
 	}
-	if err := capAnswers(stack); err != nil {
+	if err := b.capAnswers(stack); err != nil {
 		return err
 	}
 	for name, value := range b.headers(stack.ID()) {
@@ -150,7 +150,7 @@ const maxAnswer = 16 << 20
 
 // capAnswers bounds what the SDK reads into memory: documents, and errors. Without
 // it, an answer without an end would fill the memory.
-func capAnswers(stack *middleware.Stack) error {
+func (b *bucket) capAnswers(stack *middleware.Stack) error {
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("CapAnswers",
 		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 			out, metadata, err := next.HandleDeserialize(ctx, in)
@@ -159,6 +159,7 @@ func capAnswers(stack *middleware.Stack) error {
 				return out, metadata, err
 			}
 			mendDate(answer.Header)
+			b.sawDate(answer.Header.Get("Date"))
 			operation := middleware.GetOperationName(ctx)
 			if operation != "GetObject" || answer.StatusCode >= 300 {
 				answer.Body = &capped{ReadCloser: answer.Body, left: maxAnswer + 1}

@@ -87,8 +87,10 @@ func (r *reader) get() error {
 			return cause
 		case isNotFound(rerr):
 			return rerr
+		case rerr != nil:
+			return fmt.Errorf("find out whether it was replaced (%v): %w", err, rerr)
 		case !same:
-			return errors.Join(fmt.Errorf("%w: %w", replica.ErrReplaced, err), rerr)
+			return fmt.Errorf("%w: %w", replica.ErrReplaced, err)
 		}
 	}
 	return strange("GetObject", http.StatusPreconditionFailed, "the store shows one version of the file in ever other words")
@@ -195,8 +197,8 @@ func (r *reader) take(got replica.Version, body io.ReadCloser, length int64) {
 	if r.want.IsZero() || r.want.Size == anySize {
 		r.want = got
 	}
-	if got.ETag != "" && r.at.seen.shown(r.name, r.want).ETag == "" {
-		r.at.seen.noteShown(r.name, r.want, got) // more than listings tell
+	if got != r.at.seen.shown(r.name, r.want) {
+		r.at.seen.noteShown(r.name, r.want, got) // which all later answers must show
 	}
 	r.body, r.left, r.toEnd = body, length, false
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"time"
 
@@ -112,7 +113,7 @@ type exactFile struct {
 
 // listExact is list with exact times. HEADs run ahead of the loop, and the listing
 // ahead of the HEADs. A file that has vanished is left out, and one that was replaced
-// is what was found. One that the store refuses has the time that is listed. Any other
+// is what was found. One that the store refuses to show has the time that is listed. Any
 // error ends the listing: another time in the place of the exact one would be a wrong one.
 func (at *session) listExact(ctx context.Context, level int, opts replica.ListOptions, yield func(replica.File) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -135,13 +136,10 @@ func (at *session) listExact(ctx context.Context, level int, opts replica.ListOp
 				g.Go(func() error {
 					defer close(e.done)
 					got, err := at.stat(ctx, f.Name, replica.StatOptions{ExactTime: true, Known: f.Version})
-					switch {
-					case err == nil:
+					if err == nil {
 						e.File = got
-					case at.refusesFile(f.Name, err):
-					default:
-						e.err = replica.NewFileError("stat", f.Name, err)
 					}
+					e.err = replica.NewFileError("stat", f.Name, err)
 					return nil
 				})
 			}
@@ -205,36 +203,48 @@ func (at *session) statOnce(ctx context.Context, name replica.Name, opts replica
 	switch {
 	case err == nil:
 		f.ModTime = exact
-	case !at.refusesFile(name, err):
+	case refusesFile(err):
+		at.learn(exactTimes, fmt.Errorf("%s: %w", name.Base(), err))
+	default:
 		return replica.File{}, err
 	}
 	return f, nil
 }
 
-// statKey asks for an object, with the exact time if its metadata has it.
+// statKey asks for an object, with the exact time if its metadata has it. One that the
+// store refuses to show is as a listing shows it.
 func (at *session) statKey(ctx context.Context, key string, name replica.Name, known replica.Version) (f replica.File, exact time.Time, err error) {
 	out, err := at.head(ctx, key, false)
+	if refusesFile(err) {
+		o, lerr := at.listOne(ctx, key)
+		if lerr != nil || o == nil || o.Size == nil || o.LastModified == nil {
+			return replica.File{}, time.Time{}, err
+		}
+		return at.newFile(name, o.ETag, o.LastModified, *o.Size), time.Time{}, nil
+	}
 	if err != nil {
 		return replica.File{}, time.Time{}, err
 	}
-	f, err = at.inListing(ctx, key, at.newFile(name, out.ETag, out.LastModified, *out.ContentLength), known)
-	if t, perr := time.Parse(time.RFC3339Nano, out.Metadata[metaTimestamp]); perr == nil {
+	f, certain, err := at.inListing(ctx, key, at.newFile(name, out.ETag, out.LastModified, *out.ContentLength), known)
+	if t, perr := time.Parse(time.RFC3339Nano, out.Metadata[metaTimestamp]); perr == nil && certain {
 		exact = t.UTC()
 	}
 	return f, exact, err
 }
 
 // refusesFile reports whether an error is the store's refusal to show one object, which
-// may be archived, denied, or encrypted by another key. That it has no exact time then,
-// it says once.
-func (at *session) refusesFile(name replica.Name, err error) bool {
+// may be archived, denied, or encrypted by another key. A refusal of the credentials is
+// none, though a HEAD of an object tells no difference.
+func refusesFile(err error) bool {
 	e := answered(err)
-	refused := e.Status >= 400 && e.Status < 500 && !retryable.status[e.Status] && !retryable.code[e.Code] &&
-		!isNotFound(err) && !errors.Is(err, replica.ErrReplaced)
-	if refused {
-		at.learn(exactTimes, fmt.Errorf("%s: %w", name.Base(), err))
-	}
-	return refused
+	return e.Status >= 400 && e.Status < 500 && !retryable.status[e.Status] && !retryable.code[e.Code] &&
+		e.Status != http.StatusUnauthorized && !ofCredentials[e.Code] && !isNotFound(err) && !errors.Is(err, replica.ErrReplaced)
+}
+
+// ofCredentials are the codes with which a store refuses a request whatever it is for.
+var ofCredentials = map[string]bool{
+	"InvalidAccessKeyId": true, "InvalidToken": true, "InvalidTokenId": true, "ExpiredToken": true, "SignatureDoesNotMatch": true,
+	"AccountProblem": true, "AllAccessDisabled": true,
 }
 
 // headerTime reads the timestamp in a file's header, or returns the file's time if

@@ -43,6 +43,7 @@ func TestStatStrangeAnswer(t *testing.T) {
 func TestStatExact(t *testing.T) {
 	file := storetest.LTX(t, 1, 1)
 	const name = "X-Amz-Meta-Litestream-Timestamp"
+	other := say(200, page("", entry(fileKey(1), 9)))
 	v := func(n ...int) http.HandlerFunc {
 		var all []http.HandlerFunc
 		for _, n := range n {
@@ -57,22 +58,23 @@ func TestStatExact(t *testing.T) {
 		want time.Time
 		ops  string
 		is   error
+		list http.HandlerFunc
 	}{
-		{"metadata", object(file, "v1", name, "2025-01-02T03:04:05.123456789Z"), nil, time.Date(2025, 1, 2, 3, 4, 5, 123456789, time.UTC), "HEAD", nil},
-		{"of another zone", object(file, "v1", name, "2025-01-02T03:04:05+02:00"), nil, time.Date(2025, 1, 2, 1, 4, 5, 0, time.UTC), "HEAD", nil},
-		{"none", object(file, "v1"), object(file, "v1"), storetest.DefaultTime, "HEAD GET", nil},
-		{"broken", object(file, "v1", name, "yesterday"), object(file, "v1"), storetest.DefaultTime, "HEAD GET", nil},
-		{"no header either", object(bytesOf(200), "v1"), object(bytesOf(200), "v1"), modified, "HEAD GET", nil},
-		{"too short for a header", object(bytesOf(99), "v1"), nil, modified, "HEAD", nil},
-		{"replaced meanwhile", inTurn(object(file, "v1"), object(file, "v2")), object(file, "v2"), storetest.DefaultTime, "HEAD GET HEAD LIST HEAD GET", nil},
-		{"replaced again and again", v(1, 2, 2, 3, 3, 4), v(2, 3, 4), time.Time{}, "HEAD GET HEAD LIST HEAD GET HEAD LIST HEAD GET HEAD LIST", replica.ErrReplaced},
-		{"deleted meanwhile", object(file, "v1"), refuse(404, "NoSuchKey"), time.Time{}, "HEAD GET", os.ErrNotExist},
-		{"not to be read", object(file, "v1"), refuse(403, "AccessDenied"), modified, "HEAD GET", nil},
-		{"not to be looked at", refuse(403, ""), nil, time.Time{}, "HEAD", os.ErrPermission},
-		{"missing", refuse(404, ""), nil, time.Time{}, "HEAD", os.ErrNotExist},
+		{"metadata", object(file, "v1", name, "2025-01-02T03:04:05.123456789Z"), nil, time.Date(2025, 1, 2, 3, 4, 5, 123456789, time.UTC), "HEAD", nil, nil},
+		{"of another zone", object(file, "v1", name, "2025-01-02T03:04:05+02:00"), nil, time.Date(2025, 1, 2, 1, 4, 5, 0, time.UTC), "HEAD", nil, nil},
+		{"none", object(file, "v1"), object(file, "v1"), storetest.DefaultTime, "HEAD GET", nil, nil},
+		{"broken", object(file, "v1", name, "yesterday"), object(file, "v1"), storetest.DefaultTime, "HEAD GET", nil, nil},
+		{"no header either", object(bytesOf(200), "v1"), object(bytesOf(200), "v1"), modified, "HEAD GET", nil, nil},
+		{"too short for a header", object(bytesOf(99), "v1"), nil, modified, "HEAD", nil, nil},
+		{"replaced meanwhile", inTurn(object(file, "v1"), object(file, "v2")), object(file, "v2"), storetest.DefaultTime, "HEAD GET HEAD LIST HEAD GET", nil, other},
+		{"replaced again and again", v(1, 2, 2, 3, 3, 4), v(2, 3, 4), time.Time{}, "HEAD GET HEAD LIST HEAD GET HEAD LIST HEAD GET HEAD LIST", replica.ErrReplaced, other},
+		{"deleted meanwhile", object(file, "v1"), refuse(404, "NoSuchKey"), time.Time{}, "HEAD GET", os.ErrNotExist, nil},
+		{"not to be read", object(file, "v1"), refuse(403, "AccessDenied"), modified, "HEAD GET", nil, nil},
+		{"not to be looked at", refuse(403, ""), nil, time.Time{}, "HEAD LIST", os.ErrPermission, refuse(403, "AccessDenied")},
+		{"missing", refuse(404, ""), nil, time.Time{}, "HEAD", os.ErrNotExist, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := serve(t, answers{"HEAD": tt.head, "GET": tt.get})
+			s := serve(t, answers{"HEAD": tt.head, "GET": tt.get, "LIST": tt.list})
 			f, err := s.store(t).StatLTXFile(within(t, 10*time.Second), nth(1), replica.StatOptions{ExactTime: true})
 			require.Equal(t, tt.ops, s.ops())
 			for _, get := range s.of("GET") {

@@ -125,7 +125,7 @@ func (u *upload) isLater(out *awss3.HeadObjectOutput) bool {
 func (u *upload) readBack(ctx context.Context) error {
 	at := u.at
 	f := replica.File{Name: u.name}
-	if u.version.ETag != "" {
+	if u.version.ETag != "" && !at.lacks(someETags) {
 		f.Version = replica.Version{ETag: u.version.ETag, Size: anySize}
 	}
 	r, err := at.open(ctx, f, 0, 0)

@@ -83,13 +83,13 @@ func (b *bucket) same(name replica.Name, want, got replica.Version) bool {
 	if !ok && (got.ETag == "" || want.ETag == "" || b.lacks(etags)) {
 		return false // the time alone may be that with which listings show another version
 	}
-	return b.sameShown(got, known.shown)
+	return b.sameShown(got, known.shown, !ok)
 }
 
 // sameShown reports whether an answer shows a version as it was shown before. What one
 // of the two hasn't got doesn't tell them apart, but there must be an ETag or a time
-// that both have.
-func (b *bucket) sameShown(got, shown replica.Version) bool {
+// that both have. With listed, shown is how listings show it, whose zone may be another.
+func (b *bucket) sameShown(got, shown replica.Version, listed bool) bool {
 	if got.Size != shown.Size && shown.Size != anySize {
 		return false
 	}
@@ -98,7 +98,7 @@ func (b *bucket) sameShown(got, shown replica.Version) bool {
 	if !tag && !time || tag && got.ETag != shown.ETag {
 		return false
 	}
-	return !time || got.Modified == shown.Modified || tag && b.seen.inZone(got.Modified-shown.Modified)
+	return !time || got.Modified == shown.Modified || listed && tag && b.seen.inZone(got.Modified-shown.Modified)
 }
 
 // recognise finds out whether an object is a version that is read, though an answer
@@ -165,7 +165,7 @@ func (b *bucket) learnCondition(shown replica.Version) {
 // been written, listings may show late: without an ETag to tell, it waits until they
 // don't.
 func (at *session) listed(ctx context.Context, key string, got replica.Version, certain bool) (replica.Version, error) {
-	if age := time.Since(time.Unix(got.Modified, 0)); !certain && age > 0 && age < settle {
+	if age := at.now().Sub(time.Unix(got.Modified, 0)); !certain && age > 0 && age < settle {
 		select {
 		case <-time.After(settle - age):
 		case <-ctx.Done():
@@ -227,53 +227,43 @@ func timeText(v replica.Version) string {
 }
 
 // inListing is a file that an answer to HEAD shows, as listings show it. known is the
-// version that the caller knows by the name, if any.
-func (at *session) inListing(ctx context.Context, key string, f replica.File, known replica.Version) (replica.File, error) {
+// version that the caller knows by the name, if any. Where a listing shows another version
+// than the HEAD, one of the two is late; certain is false then.
+func (at *session) inListing(ctx context.Context, key string, f replica.File, known replica.Version) (_ replica.File, certain bool, err error) {
 	got := f.Version
 	switch {
 	case got == known:
-		return f, nil
+		return f, true, nil
 	case got.Modified == 0:
 		at.learn(times, fmt.Errorf("%s has no time of modification in the answer to a HEAD", f.Base()))
 	case !known.IsZero() && got.Size == known.Size:
-		if at.same(f.Name, known, got) {
-			f.Version = known
-			return f, nil
-		}
-		same, err := at.recognise(ctx, key, f.Name, known, got)
-		if err != nil {
-			return f, err
+		same := at.same(f.Name, known, got)
+		if !same {
+			if same, err = at.recognise(ctx, key, f.Name, known, got); err != nil {
+				return f, false, err
+			}
 		}
 		if same {
 			f.Version = known
-			return f, nil
+			return f, true, nil
 		}
 	}
 	if !at.lacks(times) && got.ETag != "" {
-		return f, nil
+		return f, true, nil
 	}
 	o, err := at.listOne(ctx, key)
 	switch {
 	case err != nil:
-		return f, err
+		return f, false, err
 	case o == nil || o.LastModified == nil || o.Size == nil:
 		// Not listed yet; it has the time of now, unless HEAD has another.
 		if f.ModTime.IsZero() {
-			f.ModTime = time.Now().UTC().Truncate(time.Second)
+			f.ModTime = at.now().UTC().Truncate(time.Second)
 		}
-		return f, nil
+		return f, true, nil
 	}
 	listed := at.newFile(f.Name, o.ETag, o.LastModified, *o.Size)
-	if v := listed.Version; v.Size != got.Size || v.ETag != got.ETag && v.ETag != "" && got.ETag != "" {
-		// It has been replaced since, or listings spell its ETag in another way.
-		out, err := at.head(ctx, key, false)
-		if err != nil {
-			return f, err
-		}
-		if v.Size != got.Size || got != at.stored(out.ETag, out.LastModified, *out.ContentLength) || !sayTheSame(v.Modified, got.Modified) {
-			return f, replica.ErrReplaced
-		}
-	}
-	at.seen.noteShown(f.Name, listed.Version, got)
-	return listed, nil
+	v := listed.Version
+	tagged := v.ETag != "" && got.ETag != ""
+	return listed, v.Size == got.Size && (!tagged || v.ETag == got.ETag) && sayTheSame(v.Modified, got.Modified), nil
 }

@@ -37,10 +37,13 @@ func (at *session) write(ctx context.Context, name replica.Name, content replica
 		return replica.File{}, err
 	}
 	at.log().Debug("wrote", "key", u.key, "size", content.Size(), "took", time.Since(began))
-	f, err := at.inListing(ctx, at.key(name), replica.File{Name: name, Size: content.Size(), Version: u.version}, replica.Version{})
+	f := replica.File{Name: name, Size: content.Size(), Version: u.version}
+	listed, certain, err := at.inListing(ctx, at.key(name), f, replica.Version{})
 	if err != nil {
 		// It is written. Under another version than listings show, it is found anew.
 		at.log().Debug("can't tell how the file is listed", "key", u.key, "error", err)
+	} else if certain {
+		f = listed
 	}
 	f.ModTime = u.time
 	return f, nil
