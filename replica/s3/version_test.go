@@ -1,0 +1,168 @@
+package s3
+
+import (
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// shownObject is the first file as a store shows it, which may change.
+type shownObject struct {
+	data             []byte
+	etag, listedETag string
+	at, listedAt     time.Time
+	conditions       func(r *http.Request) bool // nil is those that http.ServeContent knows
+}
+
+func (o *shownObject) answers() answers {
+	get := func(w http.ResponseWriter, r *http.Request) {
+		if o.conditions != nil {
+			if !o.conditions(r) {
+				refuse(412, "PreconditionFailed")(w, r)
+				return
+			}
+			r.Header.Del("If-Match")
+			r.Header.Del("If-Unmodified-Since")
+		}
+		if o.etag != "" {
+			w.Header().Set("ETag", o.etag)
+		}
+		http.ServeContent(w, r, "", o.at, strings.NewReader(string(o.data)))
+	}
+	return answers{"GET": get, "HEAD": get, "LIST": func(w http.ResponseWriter, r *http.Request) {
+		say(200, page("", fmt.Sprintf("<Contents><Key>%s</Key><Size>%d</Size><LastModified>%s</LastModified><ETag>%s</ETag></Contents>",
+			fileKey(1), len(o.data), o.listedAt.Format(time.RFC3339), html.EscapeString(o.listedETag))))(w, r)
+	}}
+}
+
+// read lists the first file, and reads all of what is listed.
+func (o *shownObject) read(t *testing.T, c *Store) []byte {
+	t.Helper()
+	files, err := list(within(t, 10*time.Second), c, replica.ListOptions{})
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	data, err := readFile(t, c, files[0])
+	require.NoError(t, err)
+	return data
+}
+
+func readFile(t *testing.T, c *Store, f replica.File) ([]byte, error) {
+	t.Helper()
+	r, err := c.OpenLTXFile(within(t, 10*time.Second), f, 0, f.Size)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+// What answers show in other words is confirmed once, and is then known.
+func TestVersionInOtherWords(t *testing.T) {
+	late := modified.Add(5*time.Hour + 30*time.Minute)
+	for name, tt := range map[string]struct {
+		object shownObject
+		first  string // the requests of the first read, after the listing
+		lacks  []string
+	}{
+		"as it is listed":      {shownObject{etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: modified}, "GET", nil},
+		"another zone":         {shownObject{etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: late}, "GET LIST GET", []string{"the same times in listings and answers"}},
+		"rounded":              {shownObject{etag: `"v"`, listedETag: `"v"`, at: modified.Add(time.Second), listedAt: modified}, "GET LIST GET", []string{"the same times in listings and answers"}},
+		"capitals":             {shownObject{etag: `"V"`, listedETag: `"v"`, at: modified, listedAt: modified}, "GET HEAD LIST GET", nil},
+		"no ETag":              {shownObject{at: modified, listedAt: modified}, "GET LIST GET", []string{"ETags in all answers"}},
+		"listed without":       {shownObject{etag: `"v"`, at: modified, listedAt: modified}, "GET LIST GET", []string{"ETags in all answers"}},
+		"If-Match refused":     {shownObject{etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: modified, conditions: unless("If-Match")}, "GET HEAD GET", []string{"If-Match"}},
+		"no ETag, and refused": {shownObject{at: modified, listedAt: modified, conditions: unless("If-Unmodified-Since")}, "GET HEAD LIST GET", []string{"ETags in all answers", "If-Unmodified-Since"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := &tt.object
+			o.data = bytesOf(1000)
+			s := serve(t, o.answers())
+			c := s.store(t)
+			require.Equal(t, o.data, o.read(t, c))
+			require.Equal(t, "LIST "+tt.first, s.ops())
+			require.Equal(t, tt.lacks, c.Properties().Lacks)
+			require.Equal(t, o.data, o.read(t, c))
+			require.Equal(t, "LIST "+tt.first+" LIST GET", s.ops())
+
+			// Written again within a second, with another size.
+			before, err := list(t.Context(), c, replica.ListOptions{})
+			require.NoError(t, err)
+			o.data = bytesOf(999)
+			_, err = readFile(t, c, before[0])
+			require.ErrorIs(t, err, replica.ErrReplaced)
+		})
+	}
+}
+
+func unless(header string) func(r *http.Request) bool {
+	return func(r *http.Request) bool { return r.Header.Get(header) == "" }
+}
+
+// A file that is written again with the same ETag and size is another, unless the bytes
+// at its ends are known to be the same. If they are known to be others, ETags are no use.
+func TestVersionWrittenAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		readBefore int // bytes, from the beginning
+		change     func(data []byte)
+		is         error
+		lacks      []string
+	}{
+		"the same":                 {1000, func([]byte) {}, nil, nil},
+		"another header":           {1000, func(d []byte) { d[50]++ }, replica.ErrReplaced, []string{"ETags that tell contents apart"}},
+		"another trailer":          {1000, func(d []byte) { d[999]++ }, replica.ErrReplaced, []string{"ETags that tell contents apart"}},
+		"nothing was read":         {0, func([]byte) {}, replica.ErrReplaced, nil},
+		"the beginning, the same":  {200, func([]byte) {}, replica.ErrReplaced, nil},
+		"the beginning, another":   {200, func(d []byte) { d[0]++ }, replica.ErrReplaced, []string{"ETags that tell contents apart"}},
+		"the beginning, the other": {200, func(d []byte) { d[999]++ }, replica.ErrReplaced, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := &shownObject{data: bytesOf(1000), etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: modified}
+			c := serve(t, o.answers()).store(t)
+			files, err := list(t.Context(), c, replica.ListOptions{})
+			require.NoError(t, err)
+			f := files[0]
+			if tt.readBefore > 0 {
+				r, err := c.OpenLTXFile(t.Context(), f, 0, int64(tt.readBefore))
+				require.NoError(t, err)
+				_, err = io.ReadAll(r)
+				require.NoError(t, err)
+				require.NoError(t, r.Close())
+			}
+			tt.change(o.data)
+			o.at, o.listedAt = modified.Add(100*time.Second), modified.Add(100*time.Second)
+			got, err := readFile(t, c, f)
+			require.Equal(t, tt.lacks, c.Properties().Lacks)
+			if tt.is != nil {
+				require.ErrorIs(t, err, tt.is)
+				require.Equal(t, o.data, o.read(t, c), "opened anew")
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, o.data, got)
+		})
+	}
+}
+
+// Two sizes with one ETag show that it isn't of the content.
+func TestVersionsOfOneETag(t *testing.T) {
+	one := func(n int) string {
+		return strings.Replace(entry(fileKey(n), int64(n)), fmt.Sprintf("v%d", n), "all", 1)
+	}
+	s := serve(t, answers{"LIST": say(200, page("", one(1), one(2)))})
+	c, log := s.logging(t)
+	for range 2 {
+		files, err := list(t.Context(), c, replica.ListOptions{})
+		require.NoError(t, err)
+		require.Empty(t, files[1].Version.ETag)
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "level=WARN"), log.String())
+	require.Contains(t, log.String(), c.cfg.String())
+}
