@@ -120,6 +120,12 @@ func TestStoreAnswers(t *testing.T) {
 				}
 			}
 			shows()
+			before, err := p.Stat("ltx/0000/" + names[2])
+			require.NoError(t, err)
+			shows()
+			after, err := p.Stat("ltx/0000/" + names[2])
+			require.NoError(t, err)
+			require.Equal(t, before, after, "a file seems to have changed")
 
 			name := ltx.FormatFilename(6, 6)
 			names, content[name] = append(names, name), storetest.LTX(t, 6, 6)

@@ -43,7 +43,6 @@ type habits struct {
 	fractions   bool // listings have milliseconds
 	roundUp     bool // other answers round them up
 	headNoTime  bool
-	late        bool   // listings may be up to a second late
 	conditions  string // "kept", "ignored", or "refused"
 	smallWrites bool   // all of one size
 }
@@ -64,7 +63,6 @@ func drawHabits(rng *rand.Rand) habits {
 	if rng.IntN(3) == 0 {
 		h.zone = time.Duration(rng.IntN(53)-24) * 30 * time.Minute
 	}
-	h.late = rng.IntN(3) == 0
 	h.fractions, h.roundUp = rng.IntN(2) == 0, rng.IntN(4) == 0
 	h.headNoTime, h.smallWrites = rng.IntN(6) == 0, rng.IntN(2) == 0
 	return h
@@ -154,16 +152,6 @@ func (s *versionStore) calm() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy = false
-}
-
-// listedNow is what a listing shows of a key, which may be what it was a moment ago.
-func (s *versionStore) listedNow(key string) *object {
-	o := s.objects[key]
-	past := s.past[key]
-	if s.habits.late && len(past) > 1 && time.Since(o.since) < time.Second && s.rng.IntN(2) == 0 {
-		o = past[len(past)-2]
-	}
-	return o
 }
 
 // looksLike reports whether nothing tells one version from another, in any answer.
@@ -288,7 +276,7 @@ func (s *versionStore) list(w http.ResponseWriter, r *http.Request) {
 			}
 			continue
 		}
-		o := s.listedNow(key)
+		o := s.objects[key]
 		at := o.modified.UTC().Add(s.habits.zone).Truncate(time.Millisecond)
 		if !s.habits.fractions {
 			at = at.Truncate(time.Second)

@@ -60,7 +60,7 @@ const (
 	someETags
 	matching
 	unmodified
-	times
+	words
 	order
 	pages
 	exactTimes
@@ -86,7 +86,7 @@ var lacks = [...]struct {
 	pages:      {"ListObjectsV2", slog.LevelInfo, "the store knows neither continuation tokens nor start-after; going on with ListObjects, and markers"},
 	matching:   {"If-Match", slog.LevelWarn, "the store refuses If-Match; going on without, comparing what it answers"},
 	unmodified: {"If-Unmodified-Since", slog.LevelWarn, "the store refuses If-Unmodified-Since; going on without, comparing what it answers"},
-	times:      {"the same times in listings and answers", slog.LevelInfo, "the store's listings and its other answers show different times of modification; going on with those of listings"},
+	words:      {"the same words for versions in all answers", slog.LevelInfo, "the store's listings and its other answers show versions in different words; going on with those of listings"},
 }
 
 // lacks reports whether the store is known not to have something.

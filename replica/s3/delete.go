@@ -160,7 +160,7 @@ func (d *deletion) confirm(ctx context.Context, deleted []replica.Name, when tim
 	isOld := func(modified time.Time) bool {
 		// Within the second of the deletion, nothing tells old from new, nor do
 		// listings whose times are others.
-		return d.at.lacks(times) || when.IsZero() || modified.Before(when.Truncate(time.Second).Add(time.Second))
+		return d.at.lacks(words) || when.IsZero() || modified.Before(when.Truncate(time.Second).Add(time.Second))
 	}
 	slices.SortFunc(deleted, replica.Name.Compare)
 	until := time.Now().Add(d.at.cfg.Timeouts.Verify)

@@ -105,8 +105,8 @@ func (b *bucket) sameShown(got, shown replica.Version, listed bool) bool {
 // shows it in other words, or the store says that a condition on it doesn't hold. got
 // is what the answer shows; if it is zero, a HEAD tells. It remembers what it finds.
 func (at *session) recognise(ctx context.Context, key string, name replica.Name, want, got replica.Version) (bool, error) {
-	shown := at.seen.shown(name, want)
-	refused := got.IsZero()
+	known, noted := at.seen.of(name, want)
+	shown, refused := known.shown, got.IsZero()
 	if refused {
 		out, err := at.head(ctx, key, false)
 		if err != nil {
@@ -130,6 +130,8 @@ func (at *session) recognise(ctx context.Context, key string, name replica.Name,
 		return at.writtenAgain(ctx, key, name, want, got)
 	case !sayTheSame(got.Modified, shown.Modified), otherTag && !at.lacks(etags):
 		return false, nil
+	case noted && got.ETag != "" && shown.ETag != "" && got.ETag != shown.ETag && !at.lacks(etags):
+		return false, nil // these aren't other words, since answers have shown it before
 	}
 	listed, err := at.listed(ctx, key, got, sameTag)
 	if err != nil {
@@ -137,7 +139,7 @@ func (at *session) recognise(ctx context.Context, key string, name replica.Name,
 	}
 	if listed == want || at.lacks(etags) && listed.Size == want.Size && listed.Modified == want.Modified {
 		if got.Modified != want.Modified {
-			at.learn(times, fmt.Errorf("%s is listed with %s, and read with %s", name.Base(), timeText(want), timeText(got)))
+			at.learn(words, fmt.Errorf("%s is listed with %s, and read with %s", name.Base(), timeText(want), timeText(got)))
 			at.seen.noteZone(got.Modified - want.Modified)
 		}
 		at.seen.noteShown(name, want, got)
@@ -165,7 +167,7 @@ func (b *bucket) learnCondition(shown replica.Version) {
 // been written, listings may show late: without an ETag to tell, it waits until they
 // don't.
 func (at *session) listed(ctx context.Context, key string, got replica.Version, certain bool) (replica.Version, error) {
-	if age := at.now().Sub(time.Unix(got.Modified, 0)); !certain && age > 0 && age < settle {
+	if age := at.now().Sub(time.Unix(got.Modified, 0)); !certain && -settle < age && age < settle {
 		select {
 		case <-time.After(settle - age):
 		case <-ctx.Done():
@@ -235,7 +237,7 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 	case got == known:
 		return f, true, nil
 	case got.Modified == 0:
-		at.learn(times, fmt.Errorf("%s has no time of modification in the answer to a HEAD", f.Base()))
+		at.learn(words, fmt.Errorf("%s has no time of modification in the answer to a HEAD", f.Base()))
 	case !known.IsZero() && got.Size == known.Size:
 		same := at.same(f.Name, known, got)
 		if !same {
@@ -248,7 +250,7 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 			return f, true, nil
 		}
 	}
-	if !at.lacks(times) && got.ETag != "" {
+	if !at.lacks(words) && got.ETag != "" {
 		return f, true, nil
 	}
 	o, err := at.listOne(ctx, key)
