@@ -1,14 +1,16 @@
 package s3
 
 import (
-	"context"
 	"fmt"
-	"io"
+	"hash/maphash"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
@@ -101,171 +103,143 @@ func (b *bucket) sameShown(got, shown replica.Version, listed bool) bool {
 	return !time || got.Modified == shown.Modified || listed && tag && b.seen.inZone(got.Modified-shown.Modified)
 }
 
-// recognise finds out whether an object is a version that is read, though an answer
-// shows it in other words, or the store says that a condition on it doesn't hold. got
-// is what the answer shows; if it is zero, a HEAD tells. It remembers what it finds.
-func (at *session) recognise(ctx context.Context, key string, name replica.Name, want, got replica.Version) (bool, error) {
-	known, noted := at.seen.of(name, want)
-	shown, refused := known.shown, got.IsZero()
-	if refused {
-		out, err := at.head(ctx, key, false)
-		if err != nil {
-			return false, err
-		}
-		got = at.stored(out.ETag, out.LastModified, *out.ContentLength)
+const (
+	// maxWitnesses is of how many versions it is remembered how answers show them.
+	// A reader has few files open at a time.
+	maxWitnesses = 4096
+
+	// maxSizes is how many ETags are remembered with their sizes.
+	maxSizes = 1024
+)
+
+// witnesses are what answers have shown of versions.
+type witnesses struct {
+	mu    sync.Mutex
+	known *simplelru.LRU[witnessKey, witness]
+	seed  maphash.Seed
+	sizes [maxSizes]struct {
+		etag uint64 // a hash
+		size int64
 	}
-	if got.Size != want.Size && want.Size != anySize {
-		return false, nil
-	}
-	if at.same(name, want, got) {
-		if refused {
-			at.learnCondition(shown)
-		}
-		return true, nil
-	}
-	sameTag := want.ETag != "" && got.ETag != "" && got.ETag == shown.ETag && !at.lacks(etags)
-	otherTag := want.ETag == "" && shown.ETag != "" && got.ETag != shown.ETag // which no listing explains
-	switch {
-	case !sayTheSame(got.Modified, shown.Modified) && sameTag:
-		return at.writtenAgain(ctx, key, name, want, got)
-	case !sayTheSame(got.Modified, shown.Modified), otherTag && !at.lacks(etags):
-		return false, nil
-	case noted && got.ETag != "" && shown.ETag != "" && got.ETag != shown.ETag && !at.lacks(etags):
-		return false, nil // these aren't other words, since answers have shown it before
-	}
-	listed, err := at.listed(ctx, key, got, sameTag)
+	zones []int64 // by how many seconds answers differ from listings
+}
+
+type witnessKey struct {
+	name    replica.Name
+	version replica.Version // as a listing shows it, or what else it is read by
+}
+
+// witness is how answers to GET show a version, and the bytes at its ends.
+type witness struct {
+	shown      replica.Version
+	head, tail string // the header and the trailer, or ""
+}
+
+func newWitnesses() *witnesses {
+	known, err := simplelru.NewLRU[witnessKey, witness](maxWitnesses, nil)
 	if err != nil {
-		return false, err
+		panic(err) // its one error is a size below 1
 	}
-	if listed == want || at.lacks(etags) && listed.Size == want.Size && listed.Modified == want.Modified {
-		if got.Modified != want.Modified {
-			at.learn(words, fmt.Errorf("%s is listed with %s, and read with %s", name.Base(), timeText(want), timeText(got)))
-			at.seen.noteZone(got.Modified - want.Modified)
-		}
-		at.seen.noteShown(name, want, got)
-		if refused && at.seen.shown(name, want) == shown {
-			at.learnCondition(shown) // which would be sent once more
-		}
-		return true, nil
-	}
-	if !sameTag {
-		return false, nil
-	}
-	return at.writtenAgain(ctx, key, name, want, got)
+	return &witnesses{known: known, seed: maphash.MakeSeed()}
 }
 
-// learnCondition notes that a condition on a version was refused though it holds.
-func (b *bucket) learnCondition(shown replica.Version) {
-	if shown.ETag != "" && !b.lacks(etags) {
-		b.learn(matching, nil)
-	} else {
-		b.learn(unmodified, nil)
+// otherSize notes an ETag's size. It returns the one that it had before, if that was
+// another. Not all are remembered.
+func (w *witnesses) otherSize(etag string, size int64) (int64, bool) {
+	if etag == "" {
+		return 0, false
+	}
+	sum := maphash.String(w.seed, etag)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := &w.sizes[sum%maxSizes]
+	before := *e
+	e.etag, e.size = sum, size
+	return before.size, before.etag == sum && before.size != size
+}
+
+// of is what is known of a version; without anything, that answers show it as it is.
+func (w *witnesses) of(name replica.Name, v replica.Version) (_ witness, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if known, ok := w.known.Get(witnessKey{name, v}); ok {
+		return known, true
+	}
+	return witness{shown: v}, false
+}
+
+// shown is how answers show a version, as far as is known.
+func (w *witnesses) shown(name replica.Name, v replica.Version) replica.Version {
+	known, _ := w.of(name, v)
+	return known.shown
+}
+
+// noteShown notes in which words answers show a version. A HEAD without a time doesn't
+// tell in which a GET does.
+func (w *witnesses) noteShown(name replica.Name, v, shown replica.Version) {
+	if shown.Modified != 0 {
+		w.note(name, v, func(known *witness) { known.shown = shown })
 	}
 }
 
-// listed is the version that a listing shows of a key, or none. One that has only just
-// been written, listings may show late: without an ETag to tell, it waits until they
-// don't.
-func (at *session) listed(ctx context.Context, key string, got replica.Version, certain bool) (replica.Version, error) {
-	if age := at.now().Sub(time.Unix(got.Modified, 0)); !certain && -settle < age && age < settle {
-		select {
-		case <-time.After(settle - age):
-		case <-ctx.Done():
-			return replica.Version{}, ctx.Err()
+// note changes what is known of a version.
+func (w *witnesses) note(name replica.Name, v replica.Version, change func(*witness)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known, ok := w.known.Get(witnessKey{name, v})
+	if !ok {
+		known = witness{shown: v}
+	}
+	change(&known)
+	w.known.Add(witnessKey{name, v}, known)
+}
+
+const (
+	// quarter is what zones differ by, in seconds, and widest the most.
+	quarter, widest = 15 * 60, 14 * 60 * 60
+
+	// maxZones is more than a zone has in a year.
+	maxZones = 4
+)
+
+// sayTheSame reports whether two times of modification can be one, in two zones or
+// rounded in two ways.
+func sayTheSame(a, b int64) bool {
+	d := max(a-b, b-a)
+	rest := d % quarter
+	return a == 0 || b == 0 || d <= widest+1 && min(rest, quarter-rest) <= 1
+}
+
+// noteZone remembers by how much listings differ from answers, if that can be a zone.
+func (w *witnesses) noteZone(seconds int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if seconds%quarter == 0 && max(seconds, -seconds) <= widest && len(w.zones) < maxZones && !slices.Contains(w.zones, seconds) {
+		w.zones = append(w.zones, seconds)
+	}
+}
+
+// inZone reports whether listings are known to differ from answers by so much.
+func (w *witnesses) inZone(seconds int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Contains(w.zones, seconds)
+}
+
+// noteEnds remembers the bytes of a version that a reader passes at its ends.
+func (w *witnesses) noteEnds(name replica.Name, v replica.Version, off int64, p []byte) {
+	end := off + int64(len(p))
+	head := off == 0 && len(p) >= ltx.HeaderSize
+	tail := end == v.Size && len(p) >= ltx.TrailerSize
+	if !head && !tail {
+		return
+	}
+	w.note(name, v, func(known *witness) {
+		if head {
+			known.head = string(p[:ltx.HeaderSize])
 		}
-	}
-	o, err := at.listOne(ctx, key)
-	if err != nil || o == nil || o.Size == nil {
-		return replica.Version{}, err
-	}
-	return at.stored(o.ETag, o.LastModified, *o.Size), nil
-}
-
-// writtenAgain decides whether an object that was written again, and has the same ETag
-// and size, has the same content. If the bytes at its ends are others, no ETag of the
-// store tells anything. Where too little of the version was read to know its ends, it
-// counts as another.
-func (at *session) writtenAgain(ctx context.Context, key string, name replica.Name, want, got replica.Version) (bool, error) {
-	was, _ := at.seen.of(name, want)
-	if was.head == "" && was.tail == "" {
-		return false, nil
-	}
-	at.seen.noteShown(name, got, got)
-	head, err := at.section(ctx, key, name, got, 0, int64(ltx.HeaderSize))
-	if err != nil {
-		return false, err
-	}
-	tail, err := at.section(ctx, key, name, got, max(got.Size-ltx.TrailerSize, 0), ltx.TrailerSize)
-	if err != nil {
-		return false, err
-	}
-	if was.head != "" && was.head != head || was.tail != "" && was.tail != tail {
-		at.learn(etags, fmt.Errorf("two versions of %s have the ETag %s", name.Base(), clip(want.ETag)))
-		return false, nil
-	}
-	if was.head == "" || was.tail == "" {
-		return false, nil
-	}
-	at.seen.noteShown(name, want, got)
-	return true, nil
-}
-
-// section reads some bytes of the object as it is shown now.
-func (at *session) section(ctx context.Context, key string, name replica.Name, v replica.Version, off, size int64) (string, error) {
-	r := &reader{at: at, ctx: ctx, key: key, name: name, want: v, off: off, left: size}
-	if err := r.get(); err != nil {
-		return "", err
-	}
-	defer r.Close()
-	b, err := io.ReadAll(r)
-	return string(b), err
-}
-
-func timeText(v replica.Version) string {
-	if v.Modified == 0 {
-		return "an unknown time"
-	}
-	return time.Unix(v.Modified, 0).UTC().Format(time.RFC3339)
-}
-
-// inListing is a file that an answer to HEAD shows, as listings show it. known is the
-// version that the caller knows by the name, if any. Where a listing shows another version
-// than the HEAD, one of the two is late; certain is false then.
-func (at *session) inListing(ctx context.Context, key string, f replica.File, known replica.Version) (_ replica.File, certain bool, err error) {
-	got := f.Version
-	switch {
-	case got == known:
-		return f, true, nil
-	case got.Modified == 0:
-		at.learn(words, fmt.Errorf("%s has no time of modification in the answer to a HEAD", f.Base()))
-	case !known.IsZero() && got.Size == known.Size:
-		same := at.same(f.Name, known, got)
-		if !same {
-			if same, err = at.recognise(ctx, key, f.Name, known, got); err != nil {
-				return f, false, err
-			}
+		if tail {
+			known.tail = string(p[len(p)-ltx.TrailerSize:])
 		}
-		if same {
-			f.Version = known
-			return f, true, nil
-		}
-	}
-	if !at.lacks(words) && got.ETag != "" {
-		return f, true, nil
-	}
-	o, err := at.listOne(ctx, key)
-	switch {
-	case err != nil:
-		return f, false, err
-	case o == nil || o.LastModified == nil || o.Size == nil:
-		// Not listed yet; it has the time of now, unless HEAD has another.
-		if f.ModTime.IsZero() {
-			f.ModTime = at.now().UTC().Truncate(time.Second)
-		}
-		return f, true, nil
-	}
-	listed := at.newFile(f.Name, o.ETag, o.LastModified, *o.Size)
-	v := listed.Version
-	tagged := v.ETag != "" && got.ETag != ""
-	return listed, v.Size == got.Size && (!tagged || v.ETag == got.ETag) && sayTheSame(v.Modified, got.Modified), nil
+	})
 }
