@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/superfly/ltx"
@@ -173,6 +174,9 @@ func newCache(t *testing.T, blocks, blockSize int) (*Cache, *Budget) {
 	c := New(budget, Options{BlockSize: blockSize})
 	t.Cleanup(func() {
 		c.Close()
+		// Of a fetch that has failed, the memory is given back once nothing writes to it.
+		for end := time.Now().Add(10 * time.Second); budget.Used() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		}
 		require.Zero(t, budget.Used())
 		require.Nil(t, c.arena.bytes)
 		require.Empty(t, c.files)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -44,6 +45,7 @@ func awaited(t *testing.T, end func(f *state.File)) (stderr string, err error) {
 	require.True(t, u.publishes())
 	end(f)
 	err = u.await()
+	runtime.KeepAlive(f) // it holds a lock
 	return out.String(), err
 }
 
