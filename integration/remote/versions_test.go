@@ -24,7 +24,7 @@ import (
 
 var (
 	versionOps  = flag.Int("version-ops", 4000, "how many operations TestVersions makes with each cache")
-	versionSeed = flag.Uint64("version-seed", uint64(time.Now().UnixNano()), "of what TestVersions draws")
+	versionSeed = flag.Uint64("version-seed", 1, "of what TestVersions draws")
 )
 
 const (
