@@ -47,7 +47,7 @@ func (at *session) recognise(ctx context.Context, key string, name replica.Name,
 	if err != nil {
 		return false, err
 	}
-	if listed == want || at.lacks(etags) && listed.Size == want.Size && listed.Modified == want.Modified {
+	if listed == want {
 		if got.Modified != want.Modified {
 			at.learn(words, fmt.Errorf("%s is listed with %s, and read with %s", name.Base(), timeText(want), timeText(got)))
 			at.seen.noteZone(got.Modified - want.Modified)
