@@ -197,7 +197,7 @@ func (r *reader) take(got replica.Version, body io.ReadCloser, length int64) {
 	if r.want.IsZero() || r.want.Size == anySize {
 		r.want = got
 	}
-	if got != r.at.seen.shown(r.name, r.want) {
+	if known, ok := r.at.seen.of(r.name, r.want); !ok || got != known.shown {
 		r.at.seen.noteShown(r.name, r.want, got) // which all later answers must show
 	}
 	r.body, r.left, r.toEnd = body, length, false

@@ -35,15 +35,16 @@ func (at *session) recognise(ctx context.Context, key string, name replica.Name,
 	}
 	sameTag := want.ETag != "" && got.ETag != "" && got.ETag == shown.ETag && !at.lacks(etags)
 	otherTag := want.ETag == "" && shown.ETag != "" && got.ETag != shown.ETag // which no listing explains
+	sameTime := sayTheSame(got.Modified, shown.Modified)
 	switch {
-	case !sayTheSame(got.Modified, shown.Modified) && sameTag:
+	case noted && !refused && sameTag && !sameTime:
 		return at.writtenAgain(ctx, key, name, want, got)
-	case !sayTheSame(got.Modified, shown.Modified), otherTag && !at.lacks(etags):
+	case !sameTime && !sameTag, otherTag && !at.lacks(etags):
 		return false, nil
 	case noted && got.ETag != "" && shown.ETag != "" && got.ETag != shown.ETag && !at.lacks(etags):
 		return false, nil // these aren't other words, since answers have shown it before
 	}
-	listed, err := at.listed(ctx, key, got, sameTag)
+	listed, err := at.listed(ctx, key, got, sameTag && sameTime)
 	if err != nil {
 		return false, err
 	}

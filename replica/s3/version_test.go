@@ -75,6 +75,8 @@ func TestVersionInOtherWords(t *testing.T) {
 		"as it is listed":      {shownObject{etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: modified}, "GET", nil},
 		"another zone":         {shownObject{etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: late}, "GET LIST GET", []string{"the same words for versions in all answers"}},
 		"rounded":              {shownObject{etag: `"v"`, listedETag: `"v"`, at: modified.Add(time.Second), listedAt: modified}, "GET LIST GET", []string{"the same words for versions in all answers"}},
+		"seven seconds more":   {shownObject{etag: `"v"`, listedETag: `"v"`, at: modified.Add(7 * time.Second), listedAt: modified}, "GET LIST GET", []string{"the same words for versions in all answers"}},
+		"cut to the day":       {shownObject{etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: modified.Truncate(24 * time.Hour)}, "GET LIST GET", []string{"the same words for versions in all answers"}},
 		"capitals":             {shownObject{etag: `"V"`, listedETag: `"v"`, at: modified, listedAt: modified}, "GET HEAD LIST GET", nil},
 		"no ETag":              {shownObject{at: modified, listedAt: modified}, "GET LIST GET", []string{"ETags in all answers"}},
 		"listed without":       {shownObject{etag: `"v"`, at: modified, listedAt: modified}, "GET LIST GET", []string{"ETags in all answers"}},
