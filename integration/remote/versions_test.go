@@ -152,7 +152,8 @@ func (r *versionRun) read(t *testing.T, o *openVersion, off int64, size int) err
 	t.Helper()
 	data, err := o.ReadAt(size, off)
 	if errors.Is(err, syscall.ESTALE) {
-		if o.number != "" {
+		// A version that a HEAD told of with an unsteady time, no listing shows.
+		if o.number != "" && !r.store.habits.unsteady {
 			number, perr := strconv.ParseInt(strings.TrimSpace(o.number), 10, 64)
 			require.NoError(t, perr)
 			require.NotEqual(t, r.store.now(o.key).number, number, "%s is what it was, and said to be another:\n%s", o.key, r.store.history(o.key))

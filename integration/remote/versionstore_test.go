@@ -45,6 +45,8 @@ type habits struct {
 	headNoTime  bool
 	conditions  string // "kept", "ignored", or "refused"
 	smallWrites bool   // all of one size
+	late        bool   // listings show what was there up to a second ago
+	unsteady    bool   // other answers have the time of now; ETags tell versions apart then
 }
 
 func drawHabits(rng *rand.Rand) habits {
@@ -65,6 +67,10 @@ func drawHabits(rng *rand.Rand) habits {
 	}
 	h.fractions, h.roundUp = rng.IntN(2) == 0, rng.IntN(4) == 0
 	h.headNoTime, h.smallWrites = rng.IntN(6) == 0, rng.IntN(2) == 0
+	h.late = rng.IntN(3) == 0
+	if rng.IntN(6) == 0 {
+		h.list, h.get, h.unsteady = "content", "content", true
+	}
 	return h
 }
 
@@ -185,6 +191,17 @@ func (s *versionStore) history(key string) string {
 	return b.String()
 }
 
+// before is what the store had of a key at a time, or at first.
+func (s *versionStore) before(key string, at time.Time) *object {
+	past := s.past[key]
+	for _, o := range slices.Backward(past) {
+		if o.since.Before(at) {
+			return o
+		}
+	}
+	return past[0]
+}
+
 // now is what the store has of a key.
 func (s *versionStore) now(key string) *object {
 	s.mu.Lock()
@@ -206,14 +223,18 @@ func (s *versionStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
+	modified := s.shown(o)
+	if s.habits.unsteady {
+		modified = time.Now()
+	}
 	tag := etag(s.habits.get, key, o)
 	if tag != "" {
 		w.Header()["Etag"] = []string{tag}
 	}
 	if r.Method == http.MethodGet || !s.habits.headNoTime {
-		w.Header().Set("Last-Modified", s.shown(o).UTC().Format(http.TimeFormat))
+		w.Header().Set("Last-Modified", modified.UTC().Format(http.TimeFormat))
 	}
-	if !s.holds(r, tag, s.shown(o)) {
+	if !s.holds(r, tag, modified) {
 		w.WriteHeader(http.StatusPreconditionFailed)
 		return
 	}
@@ -277,6 +298,9 @@ func (s *versionStore) list(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		o := s.objects[key]
+		if s.habits.late {
+			o = s.before(key, time.Now().Add(-time.Second))
+		}
 		at := o.modified.UTC().Add(s.habits.zone).Truncate(time.Millisecond)
 		if !s.habits.fractions {
 			at = at.Truncate(time.Second)

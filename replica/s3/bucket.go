@@ -22,6 +22,7 @@ type bucket struct {
 	alive, ahead atomic.Int64
 
 	lacking [len(lacks)]atomic.Bool
+	refused [len(lacks)]atomic.Bool // a condition, when it was sent last
 	seen    *witnesses
 }
 
@@ -61,6 +62,8 @@ const (
 	matching
 	unmodified
 	words
+	headTimes
+	steadyTimes
 	order
 	pages
 	exactTimes
@@ -81,12 +84,14 @@ var lacks = [...]struct {
 		"which two versions of one size from the same second have in common"},
 	someETags: {"ETags in all answers", slog.LevelWarn, "the store gives answers without an ETag: sizes and times of modification tell versions apart then, " +
 		"which two of one size from the same second have in common"},
-	exactTimes: {"exact times of all files", slog.LevelWarn, "the store refuses to show some files: those have the time that is listed in the place of the exact one"},
-	order:      {"listings in order", slog.LevelInfo, "the store doesn't list in the order of keys; its listings are sorted"},
-	pages:      {"ListObjectsV2", slog.LevelInfo, "the store knows neither continuation tokens nor start-after; going on with ListObjects, and markers"},
-	matching:   {"If-Match", slog.LevelWarn, "the store refuses If-Match; going on without, comparing what it answers"},
-	unmodified: {"If-Unmodified-Since", slog.LevelWarn, "the store refuses If-Unmodified-Since; going on without, comparing what it answers"},
-	words:      {"the same words for versions in all answers", slog.LevelInfo, "the store's listings and its other answers show versions in different words; going on with those of listings"},
+	exactTimes:  {"exact times of all files", slog.LevelWarn, "the store refuses to show some files: those have the time that is listed in the place of the exact one"},
+	headTimes:   {"times of modification with HEAD", slog.LevelInfo, "the store gives answers to HEAD without a time of modification: listings tell it"},
+	steadyTimes: {"steady times of modification", slog.LevelInfo, "the store shows one version of a file with ever other times of modification: only its ETag tells"},
+	order:       {"listings in order", slog.LevelInfo, "the store doesn't list in the order of keys; its listings are sorted"},
+	pages:       {"ListObjectsV2", slog.LevelInfo, "the store knows neither continuation tokens nor start-after; going on with ListObjects, and markers"},
+	matching:    {"If-Match", slog.LevelWarn, "the store refuses If-Match; going on without, comparing what it answers"},
+	unmodified:  {"If-Unmodified-Since", slog.LevelWarn, "the store refuses If-Unmodified-Since; going on without, comparing what it answers"},
+	words:       {"the same words for versions in all answers", slog.LevelInfo, "the store's listings and its other answers show versions in different words; going on with those of listings"},
 }
 
 // lacks reports whether the store is known not to have something.

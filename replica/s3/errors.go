@@ -287,6 +287,16 @@ func refusesHeaders(err error) bool {
 	return answered(err).Status == http.StatusNotImplemented || refusesForm(err)
 }
 
+// refusesCondition reports whether a store refused a GET because of a condition, which
+// may hold, or which the store may not know.
+func refusesCondition(err error) bool {
+	switch answered(err).Status {
+	case http.StatusPreconditionFailed, http.StatusNotModified, http.StatusMethodNotAllowed, http.StatusConflict:
+		return true
+	}
+	return refusesHeaders(err)
+}
+
 // refusesForm reports whether a store refused a request as such: for its key or
 // prefix, or for what it lacks.
 func refusesForm(err error) bool {

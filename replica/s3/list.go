@@ -267,7 +267,8 @@ func (l *listing) fileOf(o types.Object) (replica.File, bool, error) {
 	if o.Size == nil || *o.Size < 0 || o.LastModified == nil {
 		return replica.File{}, false, fmt.Errorf("the store lists %s without its size or time", base)
 	}
-	return l.at.newFile(name, o.ETag, o.LastModified, *o.Size), true, nil
+	f, err := l.at.asTold(l.ctx, l.at.newFile(name, o.ETag, o.LastModified, *o.Size))
+	return f, true, err
 }
 
 // turn sets where the page after this one begins.

@@ -62,23 +62,25 @@ func (at *session) open(ctx context.Context, f replica.File, offset, size int64)
 }
 
 // get asks for what is left of the range. An answer that shows another version may be
-// of the same one in other words.
+// of the same one in other words. A store may refuse a condition that it doesn't know, or
+// that holds: what it answers without shows that.
 func (r *reader) get() error {
 	for range maxWords {
+		shown := r.at.seen.shown(r.name, r.want)
+		guarded := r.at.guards(shown)
 		got, err := r.ask()
-		if shown := r.at.seen.shown(r.name, r.want); r.at.guards(shown) {
-			switch {
-			case refusesHeaders(err) && !r.bare:
-				r.bare = true
-				continue
-			case err == nil && r.bare:
-				r.at.learnCondition(shown)
-			}
+		switch {
+		case guarded && !r.bare && refusesCondition(err):
+			r.bare = true
+			continue
+		case guarded && err == nil:
+			r.at.sawCondition(shown, !r.bare)
+			r.bare = false
 		}
 		if !errors.Is(err, errPrecondition) && !errors.Is(err, errOtherwise) {
 			return err
 		}
-		if r.want.IsZero() || r.want.Size == anySize {
+		if errors.Is(err, errPrecondition) || r.want.IsZero() || r.want.Size == anySize {
 			return fmt.Errorf("%w: %w", replica.ErrReplaced, err)
 		}
 		same, rerr := r.at.recognise(r.ctx, r.key, r.name, r.want, got)
@@ -177,8 +179,7 @@ func (r *reader) accept(out *awss3.GetObjectOutput, ranged bool) (got replica.Ve
 		// The whole object, of which the beginning was asked for.
 		length = min(length, r.left)
 	}
-	r.take(got, out.Body, length)
-	return got, nil
+	return got, r.take(got, out.Body, length)
 }
 
 // check returns an error unless an answer shows the version that is read.
@@ -189,18 +190,24 @@ func (r *reader) check(got replica.Version) error {
 	if got.ETag == "" && got.Modified == 0 && (got.Size == r.want.Size || r.want.Size == anySize) {
 		return strange("GetObject", 0, "the answer has neither an ETag nor a time of modification, so that nothing tells versions of the file apart")
 	}
+	return otherwise(got)
+}
+
+func otherwise(got replica.Version) error {
 	return fmt.Errorf("%w, of %d bytes from %s, ETag %s", errOtherwise, got.Size, timeText(got), clip(got.ETag))
 }
 
-// take goes on with the body of an answer.
-func (r *reader) take(got replica.Version, body io.ReadCloser, length int64) {
-	if r.want.IsZero() || r.want.Size == anySize {
-		r.want = got
+// take goes on with the body of an answer, whose words all later ones must show.
+func (r *reader) take(got replica.Version, body io.ReadCloser, length int64) error {
+	want := r.want
+	if want.IsZero() || want.Size == anySize {
+		want = got
 	}
-	if known, ok := r.at.seen.of(r.name, r.want); !ok || got != known.shown {
-		r.at.seen.noteShown(r.name, r.want, got) // which all later answers must show
+	if !r.at.noteRead(r.name, want, got) {
+		return otherwise(got) // than one that came meanwhile
 	}
-	r.body, r.left, r.toEnd = body, length, false
+	r.want, r.body, r.left, r.toEnd = want, body, length, false
+	return nil
 }
 
 // parseContentRange parses "bytes FIRST-LAST/TOTAL".
@@ -241,8 +248,7 @@ func (r *reader) pastEnd() (replica.Version, error) {
 		return got, strange("GetObject", http.StatusRequestedRangeNotSatisfiable,
 			"the store refuses a range from %d on of an object of %d bytes", r.off, got.Size)
 	}
-	r.take(got, io.NopCloser(bytes.NewReader(nil)), 0)
-	return got, nil
+	return got, r.take(got, io.NopCloser(bytes.NewReader(nil)), 0)
 }
 
 // Read implements io.Reader. It returns io.EOF only once all bytes are there.

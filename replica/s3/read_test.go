@@ -161,7 +161,7 @@ func TestReadMistrust(t *testing.T) {
 			} else {
 				require.NotErrorIs(t, err, replica.ErrReplaced)
 			}
-			require.Equal(t, "GET", s.ops())
+			require.Equal(t, map[bool]string{false: "GET", true: "GET GET"}[tt.name == "412"], s.ops())
 		})
 	}
 }
@@ -376,8 +376,8 @@ func TestReadVersionWithoutETag(t *testing.T) {
 	}
 }
 
-// A store that knows no conditions is asked without, once it has said so, and what it
-// answers is compared.
+// A store that knows no conditions is asked without, once it has said so twice, and what
+// it answers is compared.
 func TestReadConditionsUnknown(t *testing.T) {
 	data := bytesOf(1000)
 	for _, tt := range []struct {
@@ -386,6 +386,9 @@ func TestReadConditionsUnknown(t *testing.T) {
 	}{
 		{`"v1"`, "If-Match", refuse(501, "NotImplemented")},
 		{`"v1"`, "If-Match", refuse(400, "InvalidArgument")},
+		{`"v1"`, "If-Match", refuse(405, "MethodNotAllowed")},
+		{`"v1"`, "If-Match", refuse(409, "Conflict")},
+		{`"v1"`, "If-Match", say(304, "")},
 		{"", "If-Unmodified-Since", refuse(501, "NotImplemented")},
 	} {
 		name, header := tt.name, tt.header
@@ -401,7 +404,7 @@ func TestReadConditionsUnknown(t *testing.T) {
 		}, "LIST": say(200, page("", list))})
 		c := s.store(t)
 		f := replica.File{Name: nth(1), Version: replica.Version{ETag: name, Modified: modified.Unix(), Size: 1000}}
-		for range 2 {
+		for range 3 {
 			r, err := c.OpenLTXFile(t.Context(), f, 0, 0)
 			require.NoError(t, err)
 			got, err := io.ReadAll(r)
@@ -411,7 +414,7 @@ func TestReadConditionsUnknown(t *testing.T) {
 		}
 		want := map[string][]string{`"v1"`: {"If-Match"}, "": {"ETags in all answers", "If-Unmodified-Since"}}[name]
 		require.Equal(t, want, c.Properties().Lacks)
-		require.Len(t, s.of("GET"), map[string]int{`"v1"`: 3, "": 4}[name], "without ETags, a listing confirms the first answer")
+		require.Len(t, s.of("GET"), map[string]int{`"v1"`: 5, "": 6}[name], "without ETags, a listing confirms the first answer")
 		f.Version.Size++
 		_, err := c.OpenLTXFile(t.Context(), f, 0, 0)
 		require.ErrorIs(t, err, replica.ErrReplaced)

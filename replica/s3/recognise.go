@@ -11,80 +11,57 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// recognise finds out whether an object is a version that is read, though an answer
-// shows it in other words, or the store says that a condition on it doesn't hold. got
-// is what the answer shows; if it is zero, a HEAD tells. It remembers what it finds.
+// recognise finds out whether an answer that shows an object in other words than a
+// version that is read shows that version all the same. It remembers what it finds.
 func (at *session) recognise(ctx context.Context, key string, name replica.Name, want, got replica.Version) (bool, error) {
-	known, noted := at.seen.of(name, want)
-	shown, refused := known.shown, got.IsZero()
-	if refused {
-		out, err := at.head(ctx, key, false)
-		if err != nil {
-			return false, err
-		}
-		got = at.stored(out.ETag, out.LastModified, *out.ContentLength)
-	}
 	if got.Size != want.Size && want.Size != anySize {
 		return false, nil
 	}
 	if at.same(name, want, got) {
-		if refused {
-			at.learnCondition(shown)
-		}
 		return true, nil
 	}
-	sameTag := want.ETag != "" && got.ETag != "" && got.ETag == shown.ETag && !at.lacks(etags)
-	otherTag := want.ETag == "" && shown.ETag != "" && got.ETag != shown.ETag // which no listing explains
-	sameTime := sayTheSame(got.Modified, shown.Modified)
-	switch {
-	case noted && !refused && sameTag && !sameTime:
-		return at.writtenAgain(ctx, key, name, want, got)
-	case !sameTime && !sameTag, otherTag && !at.lacks(etags):
+	known, noted := at.seen.of(name, want)
+	tag, modified := at.tags(got, known.shown), times(got, known.shown)
+	if tag == different && (noted || modified == different) || tag == unknown && (known.read || modified == different) {
 		return false, nil
-	case noted && got.ETag != "" && shown.ETag != "" && got.ETag != shown.ETag && !at.lacks(etags):
-		return false, nil // these aren't other words, since answers have shown it before
 	}
-	listed, err := at.listed(ctx, key, got, sameTag && sameTime)
-	if err != nil {
+	// A listing may be late. It needn't be waited for where the ETag tells, and nothing
+	// was read that what follows could be mixed with.
+	var late time.Duration
+	switch age := at.now().Sub(time.Unix(got.Modified, 0)); {
+	case known.read:
+		late = settle
+	case tag != equal && -settle < age && age < settle:
+		late = settle - age
+	}
+	if err := wait(ctx, late); err != nil {
 		return false, err
 	}
-	if listed == want {
-		if got.Modified != want.Modified {
-			at.learn(words, fmt.Errorf("%s is listed with %s, and read with %s", name.Base(), timeText(want), timeText(got)))
-			at.seen.noteZone(got.Modified - want.Modified)
-		}
-		at.seen.noteShown(name, want, got)
-		if refused && at.seen.shown(name, want) == shown {
-			at.learnCondition(shown) // which would be sent once more
-		}
-		return true, nil
+	listed, err := at.listed(ctx, key)
+	switch {
+	case err != nil || listed != want && (tag != equal || !known.read):
+		return false, err
+	case known.read:
+		return at.sameContent(ctx, key, name, want, got, listed == want)
 	}
-	if !sameTag {
-		return false, nil
-	}
-	return at.writtenAgain(ctx, key, name, want, got)
+	at.learnWords(name, want, got)
+	return true, nil
 }
 
-// learnCondition notes that a condition on a version was refused though it holds.
-func (b *bucket) learnCondition(shown replica.Version) {
+// sawCondition notes whether a condition on a version that the store has was accepted. A
+// store that is late may refuse one, but not twice in a row.
+func (b *bucket) sawCondition(shown replica.Version, accepted bool) {
+	l := unmodified
 	if shown.ETag != "" && !b.lacks(etags) {
-		b.learn(matching, nil)
-	} else {
-		b.learn(unmodified, nil)
+		l = matching
+	}
+	if b.refused[l].Swap(!accepted) && !accepted {
+		b.learn(l, nil)
 	}
 }
 
-// listed is the version that a listing shows of a key, or none. One that has only just
-// been written, listings may show late: without an ETag to tell, it waits until they
-// don't.
-func (at *session) listed(ctx context.Context, key string, got replica.Version, certain bool) (replica.Version, error) {
-	if age := at.now().Sub(time.Unix(got.Modified, 0)); !certain && -settle < age && age < settle {
-		select {
-		case <-time.After(settle - age):
-		case <-ctx.Done():
-			return replica.Version{}, ctx.Err()
-		}
-	}
+// listed is the version that a listing shows of a key, or none.
+func (at *session) listed(ctx context.Context, key string) (replica.Version, error) {
 	o, err := at.listOne(ctx, key)
 	if err != nil || o == nil || o.Size == nil {
 		return replica.Version{}, err
@@ -92,32 +69,31 @@ func (at *session) listed(ctx context.Context, key string, got replica.Version, 
 	return at.stored(o.ETag, o.LastModified, *o.Size), nil
 }
 
-// writtenAgain decides whether an object that was written again, and has the same ETag
-// and size, has the same content. If the bytes at its ends are others, no ETag of the
-// store tells anything. Where too little of the version was read to know its ends, it
-// counts as another.
-func (at *session) writtenAgain(ctx context.Context, key string, name replica.Name, want, got replica.Version) (bool, error) {
+// sameContent decides whether an object still has the content of a version that was read,
+// though an answer shows the same ETag and size with another time. If the bytes at its
+// ends are others, no ETag of the store tells anything. Where too little was read to know
+// its ends, it is the same if it is listed as before: then, or if its time is ever another,
+// no time in such answers is steady.
+func (at *session) sameContent(ctx context.Context, key string, name replica.Name, want, got replica.Version, listed bool) (bool, error) {
 	was, _ := at.seen.of(name, want)
-	if was.head == "" && was.tail == "" {
-		return false, nil
-	}
-	at.seen.noteShown(name, got, got)
-	head, err := at.section(ctx, key, name, got, 0, int64(ltx.HeaderSize))
+	now := replica.Version{ETag: got.ETag, Size: anySize} // of any time
+	head, err := at.section(ctx, key, name, now, 0, min(ltx.HeaderSize, got.Size))
 	if err != nil {
 		return false, err
 	}
-	tail, err := at.section(ctx, key, name, got, max(got.Size-ltx.TrailerSize, 0), ltx.TrailerSize)
-	if err != nil {
+	tail, err := at.section(ctx, key, name, now, max(got.Size-ltx.TrailerSize, 0), min(ltx.TrailerSize, got.Size))
+	switch {
+	case err != nil:
 		return false, err
-	}
-	if was.head != "" && was.head != head || was.tail != "" && was.tail != tail {
+	case was.head != "" && was.head != head, was.tail != "" && was.tail != tail:
 		at.learn(etags, fmt.Errorf("two versions of %s have the ETag %s", name.Base(), clip(want.ETag)))
 		return false, nil
-	}
-	if was.head == "" || was.tail == "" {
+	case listed, was.again:
+		at.learn(steadyTimes, fmt.Errorf("%s is shown with %s, and then with %s", name.Base(), timeText(was.shown), timeText(got)))
+	case was.head == "" || was.tail == "":
 		return false, nil
 	}
-	at.seen.noteShown(name, want, got)
+	at.seen.note(name, want, func(known *witness) { known.shown, known.again = got, true })
 	return true, nil
 }
 
@@ -148,20 +124,19 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 	case got == known:
 		return f, true, nil
 	case got.Modified == 0:
-		at.learn(words, fmt.Errorf("%s has no time of modification in the answer to a HEAD", f.Base()))
-	case !known.IsZero() && got.Size == known.Size:
-		same := at.same(f.Name, known, got)
-		if !same {
-			if same, err = at.recognise(ctx, key, f.Name, known, got); err != nil {
-				return f, false, err
-			}
-		}
-		if same {
+		at.learn(headTimes, fmt.Errorf("%s has none", f.Base()))
+	case !known.IsZero():
+		same, err := at.recognise(ctx, key, f.Name, known, got)
+		switch {
+		case err != nil:
+			return f, false, err
+		case same:
 			f.Version = known
 			return f, true, nil
 		}
 	}
-	if !at.lacks(words) && got.ETag != "" {
+	if !at.lacks(words) && got.ETag != "" && got.Modified != 0 {
+		at.seen.noteTold(f.Name, got)
 		return f, true, nil
 	}
 	o, err := at.listOne(ctx, key)
@@ -175,8 +150,40 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 		}
 		return f, true, nil
 	}
-	listed := at.newFile(f.Name, o.ETag, o.LastModified, *o.Size)
+	listed, err := at.asTold(ctx, at.newFile(f.Name, o.ETag, o.LastModified, *o.Size))
 	v := listed.Version
 	tagged := v.ETag != "" && got.ETag != ""
-	return listed, v.Size == got.Size && (!tagged || v.ETag == got.ETag) && sayTheSame(v.Modified, got.Modified), nil
+	return listed, v.Size == got.Size && (!tagged || v.ETag == got.ETag) && times(v, got) != different, err
+}
+
+// asTold is a listed file in the words in which a HEAD has told of it, before a listing
+// has: it must not seem to change. That the words are for one version, another HEAD
+// shows, once for all files of a zone.
+func (at *session) asTold(ctx context.Context, f replica.File) (replica.File, error) {
+	v := f.Version
+	told, ok := at.seen.asTold(f.Name)
+	if !ok || told == v || told.Size != v.Size || at.tags(told, v) != equal || times(told, v) != alike {
+		return f, nil
+	}
+	if at.seen.shown(f.Name, v) != told && !at.seen.inZone(told.Modified-v.Modified) {
+		out, err := at.head(ctx, at.key(f.Name), false)
+		if err != nil && !isNotFound(err) {
+			return f, err
+		}
+		if err != nil || at.stored(out.ETag, out.LastModified, *out.ContentLength) != told {
+			return f, nil
+		}
+		at.learnWords(f.Name, v, told)
+	}
+	f.Version, f.ModTime = told, time.Unix(told.Modified, 0).UTC()
+	return f, nil
+}
+
+// learnWords notes in which words answers show a listed version.
+func (b *bucket) learnWords(name replica.Name, listed, got replica.Version) {
+	if got.Modified != listed.Modified {
+		b.learn(words, fmt.Errorf("%s is listed with %s, and read with %s", name.Base(), timeText(listed), timeText(got)))
+		b.seen.noteZone(got.Modified - listed.Modified)
+	}
+	b.seen.noteShown(name, listed, got)
 }

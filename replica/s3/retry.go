@@ -126,7 +126,12 @@ func delay(r config.Retry, attempt int) time.Duration {
 
 // pause waits before another attempt, or returns the context's error.
 func (b *bucket) pause(ctx context.Context, attempt int) error {
-	timer := time.NewTimer(delay(b.cfg.Retry, attempt))
+	return wait(ctx, delay(b.cfg.Retry, attempt))
+}
+
+// wait waits, unless the context ends.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -147,9 +147,6 @@ func (u *upload) readBack(ctx context.Context) error {
 			if serr := u.sameVersion(out); serr != nil {
 				return serr
 			}
-			if errors.Is(err, errPrecondition) {
-				at.learn(matching, err)
-			}
 		}
 		return fmt.Errorf("%w: %v", errNotYet, err)
 	case isNotFound(err):

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"slices"
@@ -79,28 +80,67 @@ func (b *bucket) guards(shown replica.Version) bool {
 	return in.IfMatch != nil || in.IfUnmodifiedSince != nil
 }
 
-// same reports whether an answer shows a version for certain.
-func (b *bucket) same(name replica.Name, want, got replica.Version) bool {
-	known, ok := b.seen.of(name, want)
-	if !ok && (got.ETag == "" || want.ETag == "" || b.lacks(etags)) {
-		return false // the time alone may be that with which listings show another version
+// compared is what comparing two answers in one respect tells of whether they show one
+// version.
+type compared int
+
+const (
+	unknown   compared = iota // one of them lacks it
+	equal                     //
+	alike                     // in two zones, or rounded in two ways
+	different                 //
+)
+
+// tags compares the ETags of two versions.
+func (b *bucket) tags(v, other replica.Version) compared {
+	switch {
+	case v.ETag == "" || other.ETag == "" || b.lacks(etags):
+		return unknown
+	case v.ETag == other.ETag:
+		return equal
 	}
-	return b.sameShown(got, known.shown, !ok)
+	return different
 }
 
-// sameShown reports whether an answer shows a version as it was shown before. What one
-// of the two hasn't got doesn't tell them apart, but there must be an ETag or a time
-// that both have. With listed, shown is how listings show it, whose zone may be another.
-func (b *bucket) sameShown(got, shown replica.Version, listed bool) bool {
+// times compares the times of modification of two versions.
+func times(v, other replica.Version) compared {
+	d := max(v.Modified-other.Modified, other.Modified-v.Modified)
+	rest := d % quarter
+	switch {
+	case v.Modified == 0 || other.Modified == 0:
+		return unknown
+	case d == 0:
+		return equal
+	case d <= widest+1 && min(rest, quarter-rest) <= 1:
+		return alike
+	}
+	return different
+}
+
+// same reports whether an answer shows a version for certain.
+func (b *bucket) same(name replica.Name, want, got replica.Version) bool {
+	known, noted := b.seen.of(name, want)
+	switch {
+	case noted:
+		return b.matches(got, known.shown)
+	case b.tags(got, want) != equal:
+		return false // the time alone may be that with which listings show another version
+	}
+	return b.matches(got, want) || got.Size == want.Size && b.seen.inZone(got.Modified-want.Modified)
+}
+
+// matches reports whether an answer shows a version in the words of an earlier one. What
+// one of the two hasn't got doesn't tell them apart, but there must be an ETag or a time
+// that both have.
+func (b *bucket) matches(got, shown replica.Version) bool {
 	if got.Size != shown.Size && shown.Size != anySize {
 		return false
 	}
-	tag := got.ETag != "" && shown.ETag != "" && !b.lacks(etags)
-	time := got.Modified != 0 && shown.Modified != 0
-	if !tag && !time || tag && got.ETag != shown.ETag {
-		return false
+	tag, time := b.tags(got, shown), times(got, shown)
+	if tag == equal && b.lacks(steadyTimes) {
+		return true
 	}
-	return !time || got.Modified == shown.Modified || listed && tag && b.seen.inZone(got.Modified-shown.Modified)
+	return (tag == equal || tag == unknown) && (time == equal || time == unknown) && tag+time != unknown
 }
 
 const (
@@ -121,7 +161,8 @@ type witnesses struct {
 		etag uint64 // a hash
 		size int64
 	}
-	zones []int64 // by how many seconds answers differ from listings
+	told  *simplelru.LRU[replica.Name, replica.Version] // by a HEAD, before a listing
+	zones []int64                                       // by how many seconds answers differ from listings
 }
 
 type witnessKey struct {
@@ -129,18 +170,35 @@ type witnessKey struct {
 	version replica.Version // as a listing shows it, or what else it is read by
 }
 
-// witness is how answers to GET show a version, and the bytes at its ends.
+// witness is what answers have shown of a version.
 type witness struct {
-	shown      replica.Version
-	head, tail string // the header and the trailer, or ""
+	shown      replica.Version // in their words
+	read       bool            // one of them gave bytes, so that others must show the same
+	again      bool            // it was written again since, with the same content
+	head, tail string          // the header and the trailer, or ""
 }
 
 func newWitnesses() *witnesses {
 	known, err := simplelru.NewLRU[witnessKey, witness](maxWitnesses, nil)
-	if err != nil {
+	told, terr := simplelru.NewLRU[replica.Name, replica.Version](maxWitnesses, nil)
+	if err := cmp.Or(err, terr); err != nil {
 		panic(err) // its one error is a size below 1
 	}
-	return &witnesses{known: known, seed: maphash.MakeSeed()}
+	return &witnesses{known: known, told: told, seed: maphash.MakeSeed()}
+}
+
+// noteTold notes what a HEAD tells of a file.
+func (w *witnesses) noteTold(name replica.Name, v replica.Version) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told.Add(name, v)
+}
+
+// asTold is what a HEAD told of a file last, if any.
+func (w *witnesses) asTold(name replica.Name) (replica.Version, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.told.Get(name)
 }
 
 // otherSize notes an ETag's size. It returns the one that it had before, if that was
@@ -174,12 +232,27 @@ func (w *witnesses) shown(name replica.Name, v replica.Version) replica.Version 
 	return known.shown
 }
 
-// noteShown notes in which words answers show a version. A HEAD without a time doesn't
-// tell in which a GET does.
+// noteShown notes in which words answers show a version of which nothing was read yet. A
+// HEAD without a time doesn't tell in which a GET does.
 func (w *witnesses) noteShown(name replica.Name, v, shown replica.Version) {
 	if shown.Modified != 0 {
-		w.note(name, v, func(known *witness) { known.shown = shown })
+		w.note(name, v, func(known *witness) {
+			if !known.read {
+				known.shown = shown
+			}
+		})
 	}
+}
+
+// noteRead notes in which words an answer shows a version whose bytes it gives. It
+// reports whether an answer has given others before.
+func (b *bucket) noteRead(name replica.Name, v, got replica.Version) (ok bool) {
+	b.seen.note(name, v, func(known *witness) {
+		if ok = !known.read || b.matches(got, known.shown); ok && !known.read {
+			known.shown, known.read = got, true
+		}
+	})
+	return ok
 }
 
 // note changes what is known of a version.
@@ -201,14 +274,6 @@ const (
 	// maxZones is more than a zone has in a year.
 	maxZones = 4
 )
-
-// sayTheSame reports whether two times of modification can be one, in two zones or
-// rounded in two ways.
-func sayTheSame(a, b int64) bool {
-	d := max(a-b, b-a)
-	rest := d % quarter
-	return a == 0 || b == 0 || d <= widest+1 && min(rest, quarter-rest) <= 1
-}
 
 // noteZone remembers by how much listings differ from answers, if that can be a zone.
 func (w *witnesses) noteZone(seconds int64) {
