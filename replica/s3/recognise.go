@@ -11,10 +11,73 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
+// compared is what comparing two answers in one respect tells of whether they show one
+// version.
+type compared int
+
+const (
+	unknown   compared = iota // one of them lacks it
+	equal                     //
+	alike                     // in two zones, or rounded in two ways
+	different                 //
+)
+
+// tags compares the ETags of two versions.
+func (b *bucket) tags(v, other replica.Version) compared {
+	switch {
+	case v.ETag == "" || other.ETag == "" || b.lacks(etags):
+		return unknown
+	case v.ETag == other.ETag:
+		return equal
+	}
+	return different
+}
+
+// times compares the times of modification of two versions.
+func times(v, other replica.Version) compared {
+	d := max(v.Modified-other.Modified, other.Modified-v.Modified)
+	rest := d % quarter
+	switch {
+	case v.Modified == 0 || other.Modified == 0:
+		return unknown
+	case d == 0:
+		return equal
+	case d <= widest+1 && min(rest, quarter-rest) <= 1:
+		return alike
+	}
+	return different
+}
+
+// same reports whether an answer shows a version for certain.
+func (b *bucket) same(name replica.Name, want, got replica.Version) bool {
+	known, noted := b.seen.of(name, want)
+	switch {
+	case noted:
+		return b.matches(got, known.shown)
+	case b.tags(got, want) != equal:
+		return false // the time alone may be that with which listings show another version
+	}
+	return b.matches(got, want) || got.Size == want.Size && b.seen.inZone(got.Modified-want.Modified)
+}
+
+// matches reports whether an answer shows a version in the words of an earlier one. What
+// one of the two hasn't got doesn't tell them apart, but there must be an ETag or a time
+// that both have.
+func (b *bucket) matches(got, shown replica.Version) bool {
+	if got.Size != shown.Size && shown.Size != anySize {
+		return false
+	}
+	tag, modified := b.tags(got, shown), times(got, shown)
+	if tag == equal && b.lacks(steadyTimes) {
+		return true
+	}
+	return tag <= equal && modified <= equal && (tag == equal || modified == equal)
+}
+
 // recognise finds out whether an answer that shows an object in other words than a
 // version that is read shows that version all the same. It remembers what it finds.
 func (at *session) recognise(ctx context.Context, key string, name replica.Name, want, got replica.Version) (bool, error) {
-	if got.Size != want.Size && want.Size != anySize {
+	if got.Size != want.Size {
 		return false, nil
 	}
 	if at.same(name, want, got) {
@@ -25,24 +88,27 @@ func (at *session) recognise(ctx context.Context, key string, name replica.Name,
 	if tag == different && (noted || modified == different) || tag == unknown && (known.read || modified == different) {
 		return false, nil
 	}
-	// A listing may be late. It needn't be waited for where the ETag tells, and nothing
-	// was read that what follows could be mixed with.
-	var late time.Duration
-	switch age := at.now().Sub(time.Unix(got.Modified, 0)); {
-	case known.read:
-		late = settle
-	case tag != equal && -settle < age && age < settle:
-		late = settle - age
-	}
-	if err := wait(ctx, late); err != nil {
-		return false, err
+	// Listings may be late, where a listing alone tells, or contradicts the answer.
+	age := at.now().Sub(time.Unix(got.Modified, 0))
+	if tag != equal && -settle < age && age < settle {
+		if err := wait(ctx, settle-age); err != nil {
+			return false, err
+		}
 	}
 	listed, err := at.listed(ctx, key)
+	contradicts := noted && tag == equal
+	if err == nil && contradicts && listed == want {
+		if err = wait(ctx, settle); err == nil {
+			listed, err = at.listed(ctx, key)
+		}
+	}
 	switch {
-	case err != nil || listed != want && (tag != equal || !known.read):
+	case err != nil:
 		return false, err
-	case known.read:
+	case contradicts:
 		return at.sameContent(ctx, key, name, want, got, listed == want)
+	case listed != want:
+		return false, nil
 	}
 	at.learnWords(name, want, got)
 	return true, nil
@@ -69,11 +135,11 @@ func (at *session) listed(ctx context.Context, key string) (replica.Version, err
 	return at.stored(o.ETag, o.LastModified, *o.Size), nil
 }
 
-// sameContent decides whether an object still has the content of a version that was read,
-// though an answer shows the same ETag and size with another time. If the bytes at its
-// ends are others, no ETag of the store tells anything. Where too little was read to know
-// its ends, it is the same if it is listed as before: then, or if its time is ever another,
-// no time in such answers is steady.
+// sameContent decides whether an object has the content of a version, though an answer
+// shows the ETag and size of that one with another time than an earlier answer did. If the
+// bytes at its ends are others, no ETag of the store tells anything. Where too little was
+// read to know its ends, it is the same if it is listed as before: then, or if the time is
+// ever another, no time in such answers is steady.
 func (at *session) sameContent(ctx context.Context, key string, name replica.Name, want, got replica.Version, listed bool) (bool, error) {
 	was, _ := at.seen.of(name, want)
 	now := replica.Version{ETag: got.ETag, Size: anySize} // of any time

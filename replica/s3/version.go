@@ -80,69 +80,6 @@ func (b *bucket) guards(shown replica.Version) bool {
 	return in.IfMatch != nil || in.IfUnmodifiedSince != nil
 }
 
-// compared is what comparing two answers in one respect tells of whether they show one
-// version.
-type compared int
-
-const (
-	unknown   compared = iota // one of them lacks it
-	equal                     //
-	alike                     // in two zones, or rounded in two ways
-	different                 //
-)
-
-// tags compares the ETags of two versions.
-func (b *bucket) tags(v, other replica.Version) compared {
-	switch {
-	case v.ETag == "" || other.ETag == "" || b.lacks(etags):
-		return unknown
-	case v.ETag == other.ETag:
-		return equal
-	}
-	return different
-}
-
-// times compares the times of modification of two versions.
-func times(v, other replica.Version) compared {
-	d := max(v.Modified-other.Modified, other.Modified-v.Modified)
-	rest := d % quarter
-	switch {
-	case v.Modified == 0 || other.Modified == 0:
-		return unknown
-	case d == 0:
-		return equal
-	case d <= widest+1 && min(rest, quarter-rest) <= 1:
-		return alike
-	}
-	return different
-}
-
-// same reports whether an answer shows a version for certain.
-func (b *bucket) same(name replica.Name, want, got replica.Version) bool {
-	known, noted := b.seen.of(name, want)
-	switch {
-	case noted:
-		return b.matches(got, known.shown)
-	case b.tags(got, want) != equal:
-		return false // the time alone may be that with which listings show another version
-	}
-	return b.matches(got, want) || got.Size == want.Size && b.seen.inZone(got.Modified-want.Modified)
-}
-
-// matches reports whether an answer shows a version in the words of an earlier one. What
-// one of the two hasn't got doesn't tell them apart, but there must be an ETag or a time
-// that both have.
-func (b *bucket) matches(got, shown replica.Version) bool {
-	if got.Size != shown.Size && shown.Size != anySize {
-		return false
-	}
-	tag, time := b.tags(got, shown), times(got, shown)
-	if tag == equal && b.lacks(steadyTimes) {
-		return true
-	}
-	return (tag == equal || tag == unknown) && (time == equal || time == unknown) && tag+time != unknown
-}
-
 const (
 	// maxWitnesses is of how many versions it is remembered how answers show them.
 	// A reader has few files open at a time.

@@ -169,3 +169,53 @@ func TestVersionsOfOneETag(t *testing.T) {
 	require.Equal(t, 1, strings.Count(log.String(), "level=WARN"), log.String())
 	require.Contains(t, log.String(), c.cfg.String())
 }
+
+// What a HEAD has told of a file stays, though listings live in another zone: one more
+// HEAD shows that the words are for one version. One that was written since is another.
+func TestVersionToldByHead(t *testing.T) {
+	late := modified.Add(-3 * time.Hour)
+	o := &shownObject{data: bytesOf(1000), etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: late}
+	s := serve(t, o.answers())
+	c := s.store(t)
+	told, err := c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
+	require.NoError(t, err)
+	for range 2 {
+		files, err := list(t.Context(), c, replica.ListOptions{})
+		require.NoError(t, err)
+		require.Equal(t, []replica.File{told}, files)
+	}
+	require.Equal(t, "HEAD LIST HEAD LIST", s.ops())
+	data, err := readFile(t, c, told)
+	require.NoError(t, err)
+	require.Equal(t, o.data, data)
+
+	o.at, o.listedAt = modified.Add(time.Minute), late.Add(time.Minute)
+	files, err := list(t.Context(), c, replica.ListOptions{})
+	require.NoError(t, err)
+	require.Equal(t, o.listedAt, files[0].ModTime)
+	require.NotEqual(t, told.Version, files[0].Version)
+}
+
+// Where answers show ever other times, the ETag alone tells, once that is known.
+func TestVersionUnsteadyTimes(t *testing.T) {
+	o := &shownObject{data: bytesOf(1000), etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: modified}
+	a := o.answers()
+	get := a["GET"]
+	a["GET"] = func(w http.ResponseWriter, r *http.Request) {
+		o.at = o.at.Add(7 * time.Second)
+		get(w, r)
+	}
+	s := serve(t, a)
+	c := s.store(t)
+	require.Equal(t, o.data, o.read(t, c))
+	require.Contains(t, c.Properties().Lacks, "steady times of modification")
+	n := len(s.of("LIST"))
+	require.Equal(t, o.data, o.read(t, c))
+	require.Len(t, s.of("LIST"), n+1, "the one that is read from")
+
+	files, err := list(t.Context(), c, replica.ListOptions{})
+	require.NoError(t, err)
+	o.etag = `"w"`
+	_, err = readFile(t, c, files[0])
+	require.ErrorIs(t, err, replica.ErrReplaced)
+}
