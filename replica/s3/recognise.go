@@ -17,7 +17,7 @@ type compared int
 
 const (
 	unknown   compared = iota // one of them lacks it
-	equal                     //
+	equal                     // word for word
 	alike                     // in two zones, or rounded in two ways
 	different                 //
 )
