@@ -11,6 +11,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // Source is where credentials come from.
@@ -45,7 +47,7 @@ func Of(sdk aws.Config) Found {
 			profile = c
 		}
 	}
-	role := profile.RoleARN
+	configured, role := profile, profile.RoleARN
 	for profile.Source != nil {
 		profile = *profile.Source
 	}
@@ -61,9 +63,7 @@ func Of(sdk aws.Config) Found {
 	switch {
 	case has(aws.CredentialSourceProcess):
 		s.Name = "the credential_process " + program(profile.CredentialProcess) + of
-		if role == "" {
-			found.CredentialsProvider = aws.NewCredentialsCache(newProcess(profile.CredentialProcess))
-		}
+		found.CredentialsProvider = assume(sdk, &configured, aws.NewCredentialsCache(newProcess(profile.CredentialProcess)))
 	case has(aws.CredentialSourceHTTP):
 		s.Name = "the container's endpoint " + address(env.ContainerCredentialsEndpoint, containerAddress)
 	case has(aws.CredentialSourceIMDS):
@@ -85,6 +85,26 @@ func Of(sdk aws.Config) Found {
 	}
 	found.From = s.Assuming(role)
 	return found
+}
+
+// assume has first assume the roles of a profile and its sources, as the SDK does.
+func assume(sdk aws.Config, profile *config.SharedConfig, first aws.CredentialsProvider) aws.CredentialsProvider {
+	sdk.Credentials = first
+	if profile.Source != nil {
+		sdk.Credentials = assume(sdk, profile.Source, first)
+	}
+	if profile.RoleARN == "" {
+		return sdk.Credentials
+	}
+	return aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(sdk), profile.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+		o.RoleSessionName = profile.RoleSessionName
+		if profile.ExternalID != "" {
+			o.ExternalID = &profile.ExternalID
+		}
+		if profile.RoleDurationSeconds != nil {
+			o.Duration = *profile.RoleDurationSeconds
+		}
+	}))
 }
 
 // Assuming is s with a role that is assumed by its credentials; "" is none.
