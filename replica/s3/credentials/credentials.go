@@ -23,7 +23,7 @@ const (
 	pause = time.Second
 
 	// pauseTemporary is how long one is that gives others each time.
-	pauseTemporary = time.Minute
+	pauseTemporary = 10 * time.Second
 )
 
 // Error means that there are no credentials to sign a request with. Its text has
