@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -50,6 +51,7 @@ func TestCredentialsChange(t *testing.T) {
 		make, between, change func(t *testing.T, file string, u *s3test.User)
 		env                   []string
 		errnos                []syscall.Errno // while it is between
+		within                time.Duration   // until the new key is used
 	}{
 		"written over": {make: written(keysOf), change: written(keysOf)},
 		"behind a link that is swapped": {
@@ -85,6 +87,17 @@ func TestCredentialsChange(t *testing.T) {
 			between: func(t *testing.T, file string, u *s3test.User) { overwrite(t, file+".sh", processOf(u)[:60]) },
 			change:  func(t *testing.T, file string, u *s3test.User) { overwrite(t, file+".sh", processOf(u)) },
 		},
+		"half the secret printed in between": {
+			make: written(keysOf),
+			between: func(t *testing.T, file string, u *s3test.User) {
+				half := *u
+				half.SecretKey = u.SecretKey[:20]
+				overwrite(t, file+".sh", strings.ReplaceAll(processOf(&half), "2020", "2999"))
+				overwrite(t, file, "[default]\ncredential_process = "+file+".sh\n")
+			},
+			change: func(t *testing.T, file string, u *s3test.User) { overwrite(t, file+".sh", processOf(u)) },
+			within: named,
+		},
 		"a program in between that hangs": {make: written(keysOf), change: written(keysOf),
 			between: func(t *testing.T, file string, u *s3test.User) {
 				overwrite(t, file+".sh", "#!/bin/sh\necho "+u.SecretKey+"\nsleep 600\n")
@@ -114,7 +127,7 @@ func TestCredentialsChange(t *testing.T) {
 				require.Contains(t, append(tt.errnos, syscall.EACCES, syscall.EIO), err)
 			}
 			tt.change(t, file, fresh)
-			ltxfstest.Eventually(t, 5*time.Second, "the new key is used", func() bool {
+			ltxfstest.Eventually(t, max(5*time.Second, tt.within), "the new key is used", func() bool {
 				_, err := p.Stat(path)
 				return err == nil
 			})
@@ -123,6 +136,36 @@ func TestCredentialsChange(t *testing.T) {
 				require.NotContains(t, m.Log(), u.SecretKey[:len(u.SecretKey)/2])
 			}
 		})
+	}
+}
+
+// A program that fails is named, with what to do. Nothing of what it prints is.
+func TestCredentialProcessFails(t *testing.T) {
+	t.Parallel()
+	s := s3test.MinIO.Shared(t)
+	bucket := s.Bucket(t)
+	var attempts []*attempt
+	for name, script := range map[string]string{
+		"fails":            "exit 3",
+		"prints half":      `echo '{"Version": 1, "AccessKeyId": "id", "SecretAccessKey": "` + planted + `", "Expi'`,
+		"prints a line":    "echo " + planted,
+		"prints no end":    "yes " + planted,
+		"expires nonsense": `echo '{"Version": 1, "AccessKeyId": "id", "SecretAccessKey": "x", "Expiration": "` + planted + `"}'`,
+	} {
+		program := filepath.Join(t.TempDir(), "vault")
+		overwrite(t, program, "#!/bin/sh\necho "+planted+" >&2\n"+script+"\n")
+		profiles := saveConfig(t, "[profile p]\ncredential_process = "+program+"\n[profile role]\nsource_profile = p\nrole_arn = arn:aws:iam::123456789012:role/r\n")
+		for _, profile := range []string{"p", "role"} {
+			attempts = append(attempts, &attempt{name: name + ", " + profile, replica: s.URL(bucket, "db", "profile="+profile), code: ltxfstest.ExitPermission,
+				env:  append(append(s.Env(), noCredentials...), "AWS_CONFIG_FILE="+profiles),
+				says: []string{"the credential_process vault of profile p", "run it by hand"}})
+		}
+	}
+	for _, a := range attempts {
+		a.start(t)
+	}
+	for _, a := range attempts {
+		t.Run(a.name, a.require)
 	}
 }
 
