@@ -63,6 +63,8 @@ func TestSourceNames(t *testing.T) {
 	files(t, `
 [profile process]
 credential_process = TOKEN=hunter2 "/opt/vault" get hunter2
+[profile unnamed]
+credential_process = TOKEN=$(echo hunter2) vault
 [profile process-role]
 source_profile = process
 role_arn = arn:aws:iam::123456789012:role/r
@@ -87,6 +89,7 @@ role_arn = arn:aws:iam::123456789012:role/r
 		want    Source
 	}{
 		{"process", nil, Source{Name: "the credential_process vault of profile process"}},
+		{"unnamed", nil, Source{Name: "the credential_process of profile unnamed"}},
 		{"process-role", nil, Source{Name: "the credential_process vault of profile process" + role}},
 		{"web", nil, Source{Name: "the web identity token /run/token" + role}},
 		{"sso", nil, Source{Name: "the SSO session of profile sso"}},
@@ -106,7 +109,32 @@ role_arn = arn:aws:iam::123456789012:role/r
 			require.Equal(t, tt.want, load(t, tt.profile).From)
 		})
 	}
-	require.Empty(t, program("A=b"))
+}
+
+// A command's program is shown, and nothing else of it, however it is quoted.
+func TestProgram(t *testing.T) {
+	for command, want := range map[string]string{
+		"/opt/vault get hunter2":            "vault",
+		"  vault":                           "vault",
+		`"/opt/My Vault/get it" hunter2`:    "get it",
+		`'/opt/My Vault/get it' hunter2`:    "get it",
+		`A=1 TOKEN=hunter2 /opt/vault`:      "vault",
+		`TOKEN="a hunter2" /opt/vault`:      "vault",
+		`TOKEN='a hunter2'b"c d" 'vault' x`: "vault",
+		`TOKEN=hunter2`:                     "",
+		`TOKEN=`:                            "",
+		`TOKEN="a\" hunter2" vault`:         "",
+		`TOKEN=a\ hunter2 vault`:            "",
+		`TOKEN="$(echo "a hunter2")" vault`: "",
+		`TOKEN=$(echo hunter2 ) vault`:      "",
+		"TOKEN=`echo hunter2 ` vault":       "",
+		`$HOME/vault hunter2`:               "",
+		`(TOKEN=hunter2; vault)`:            "",
+		`vault;hunter2`:                     "",
+		``:                                  "",
+	} {
+		require.Equal(t, want, program(command), command)
+	}
 }
 
 // A file that can't be read may be the one with the key.

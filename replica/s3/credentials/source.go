@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -62,7 +63,7 @@ func Of(sdk aws.Config) Found {
 	of := " of profile " + profile.Profile
 	switch {
 	case has(aws.CredentialSourceProcess):
-		s.Name = "the credential_process " + program(profile.CredentialProcess) + of
+		s.Name = strings.TrimSuffix("the credential_process "+program(profile.CredentialProcess), " ") + of
 		found.CredentialsProvider = assume(sdk, &configured, aws.NewCredentialsCache(newProcess(profile.CredentialProcess)))
 	case has(aws.CredentialSourceHTTP):
 		s.Name = "the container's endpoint " + address(env.ContainerCredentialsEndpoint, containerAddress)
@@ -130,15 +131,20 @@ func unread(env config.EnvConfig) string {
 	return ""
 }
 
+// programRegex finds the program of a shell's command, behind what it sets in its
+// environment. It finds none where the shell replaces or joins something.
+var programRegex = regexp.MustCompile(
+	`^\s*(?:\w+=(?:"[^"\\$\x60]*"|'[^']*'|[^\s"'\\$\x60()]*)*\s+)*(?:"([^"=\\$\x60]+)"|'([^'=]+)'|([\w./@:+-]+))(?:\s|$)`)
+
 // program is the program of a command, without its directory, assignments to its
-// environment and arguments, all of which may be nobody else's business.
+// environment and arguments, all of which may be nobody else's business. It is "" for a
+// command that isn't so simple.
 func program(command string) string {
-	for word := range strings.FieldsSeq(command) {
-		if !strings.Contains(word, "=") {
-			return filepath.Base(strings.Trim(word, `"'`))
-		}
+	found := programRegex.FindStringSubmatch(command)
+	if found == nil {
+		return ""
 	}
-	return ""
+	return filepath.Base(strings.Join(found[1:], ""))
 }
 
 // address is the host of a URL, and how it is spoken to.
