@@ -139,12 +139,18 @@ func TestCredentialsChange(t *testing.T) {
 	}
 }
 
-// A program that fails is named, with what to do. Nothing of what it prints is.
-func TestCredentialProcessFails(t *testing.T) {
+// A source that fails is named, with what to do, and one that hangs in time, even if the
+// SDK would ask it for more than credentials. Nothing of what a program prints is told.
+func TestCredentialsFail(t *testing.T) {
 	t.Parallel()
 	s := s3test.MinIO.Shared(t)
 	bucket := s.Bucket(t)
-	var attempts []*attempt
+	mute := s3test.NewProxy(t, s.Endpoint)
+	mute.Intercept(mute.Hang())
+	attempts := []*attempt{{name: "metadata service hangs", replica: s.URL(bucket, "db"), code: ltxfstest.ExitPermission, within: named,
+		env: append(append(s.Env(), noCredentials...), "AWS_DEFAULTS_MODE=auto", "AWS_EC2_METADATA_DISABLED=false",
+			"AWS_EC2_METADATA_SERVICE_ENDPOINT="+mute.Endpoint),
+		says: []string{"the instance metadata service " + mute.Endpoint + " gave none"}}}
 	for name, script := range map[string]string{
 		"fails":            "exit 3",
 		"prints half":      `echo '{"Version": 1, "AccessKeyId": "id", "SecretAccessKey": "` + planted + `", "Expi'`,

@@ -74,7 +74,7 @@ func (b *bucket) loadSDK(ctx context.Context, httpClient *awshttp.BuildableClien
 		awsconfig.WithRetryer(b.newRetryer),
 		awsconfig.WithLogger(sdkLogger{b}),
 		awsconfig.WithClientLogMode(debugMode(cfg.Debug)),
-		credentials.WithPatience(),
+		credentials.WithoutMetadata(),
 	}
 	if region != "" {
 		load = append(load, awsconfig.WithRegion(region))

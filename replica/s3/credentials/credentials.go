@@ -47,6 +47,9 @@ func (e silentError) Error() string { return "no answer in time" + e.when }
 func (silentError) Timeout() bool   { return true }
 func (silentError) Temporary() bool { return true }
 
+// RetryableError keeps a client that assumes a role from running a program once more.
+func (silentError) RetryableError() bool { return false }
+
 // Is makes it a context.DeadlineExceeded.
 func (silentError) Is(target error) bool { return target == context.DeadlineExceeded }
 

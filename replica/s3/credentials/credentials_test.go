@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/stretchr/testify/require"
 )
@@ -53,7 +54,10 @@ func files(t *testing.T, profiles, keys string) (keysFile string) {
 
 func load(t *testing.T, profile string) Found {
 	t.Helper()
-	sdk, err := config.LoadDefaultConfig(t.Context(), config.WithSharedConfigProfile(profile), config.WithRegion("us-east-1"), WithPatience())
+	sdk, err := config.LoadDefaultConfig(t.Context(), config.WithSharedConfigProfile(profile), config.WithRegion("us-east-1"), WithoutMetadata(),
+		config.WithRetryer(func() aws.Retryer {
+			return retry.AddWithMaxBackoffDelay(retry.NewStandard(), time.Millisecond)
+		}))
 	require.NoError(t, err)
 	return Of(sdk)
 }

@@ -10,18 +10,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 	"golang.org/x/sys/unix"
 )
 
 // maxPrinted is how much a credential_process may print, in bytes.
 const maxPrinted = 64 << 10
-
-// WithPatience bounds the programs that the SDK runs.
-func WithPatience() config.LoadOptionsFunc {
-	return config.WithProcessCredentialOptions(func(o *processcreds.Options) { o.Timeout = patience })
-}
 
 // newProcess runs a credential_process as the SDK does, and ends it with all that it has
 // started. The SDK's own ends the shell alone, and waits for the rest. It also passes on

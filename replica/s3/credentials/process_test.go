@@ -46,7 +46,7 @@ func TestProcessHangs(t *testing.T) {
 		t.Run(profile, func(t *testing.T) {
 			impatient(t, 500*time.Millisecond)
 			pid := filepath.Join(t.TempDir(), "pid")
-			writeProgram(t, "echo hunter2\nsleep 600 &\necho $! >"+pid+"\nwait\n")
+			writeProgram(t, "echo hunter2\necho >>"+pid+".runs\nsleep 600 &\necho $! >"+pid+"\nwait\n")
 			noTerminal(t)
 
 			p := New(load(t, profile), nil, discard)
@@ -66,6 +66,10 @@ func TestProcessHangs(t *testing.T) {
 				stat, err := os.ReadFile("/proc/" + strconv.Itoa(child) + "/stat")
 				return err != nil || strings.Contains(string(stat), ") Z ") || syscall.Kill(child, 0) == syscall.ESRCH
 			}, 5*time.Second, 10*time.Millisecond)
+			require.Never(t, func() bool {
+				runs, err := os.ReadFile(pid + ".runs")
+				return err != nil || len(runs) > 1
+			}, patience, 10*time.Millisecond, "it runs again, and nobody has asked")
 		})
 	}
 }

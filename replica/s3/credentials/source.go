@@ -36,6 +36,10 @@ const (
 	containerAddress = "http://169.254.170.2"
 )
 
+// WithoutMetadata keeps the SDK from asking the metadata service, which may hang, while it
+// reads its configuration. With AWS_DEFAULTS_MODE=auto it would, for what ltxfs sets itself.
+func WithoutMetadata() config.LoadOptionsFunc { return config.WithDefaultsMode(aws.DefaultsModeLegacy) }
+
 // Of is what the SDK has chosen.
 func Of(sdk aws.Config) Found {
 	var env config.EnvConfig
