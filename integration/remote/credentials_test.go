@@ -113,7 +113,8 @@ func TestCredentialsChange(t *testing.T) {
 			old := s.NewUser(t, bucket)
 			tt.make(t, file, old)
 			m := ltxfstest.MountWith(t, s.URL(bucket, "db"), ltxfstest.MountOptions{
-				Env: append(append(append(s.Env(), noCredentials...), "AWS_SHARED_CREDENTIALS_FILE="+file), tt.env...), Flags: []string{"--freshness=0s"},
+				Env:   append(append(append(s.Env(), noCredentials...), "AWS_SHARED_CREDENTIALS_FILE="+file, "LITESTREAM_S3_DEBUG=all,signing"), tt.env...),
+				Flags: []string{"--freshness=0s", "--log-level=debug"},
 			})
 			requireOne(t, m, path, data)
 			p := m.Process(t)
