@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -92,6 +93,49 @@ func TestReplicaOnFUSE(t *testing.T) {
 			require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
 		})
 	}
+}
+
+// A disk that gets the number of the device that a file system in FUSE had is none: what
+// is written there in place is another version.
+func TestReplicaNoMoreOnFUSE(t *testing.T) {
+	requireRoot(t, "mergerfs")
+	t.Parallel()
+	disk, dir := t.TempDir(), ltxfstest.MountPoint(t)
+	at := func(dir string) string { return filepath.Join(dir, "ltx/0", name1) }
+	versions := [][]byte{storetest.LTX(t, 1, 1, storetest.Noise(), storetest.Seed(1)), storetest.LTX(t, 1, 1, storetest.Noise(), storetest.Seed(2))}
+	require.Len(t, versions[1], len(versions[0]))
+	ltxfstest.Store(t, at(disk), versions[0], storetest.DefaultTime)
+	ltxfstest.MustRun(t, mergerfs[0], mergerfs[1], mergerfs[2], disk, dir)
+	m := ltxfstest.MountWith(t, dir, ltxfstest.MountOptions{Flags: []string{"--freshness=0s"}})
+	p := ltxfstest.NewProcess(t, m.Dir, nil)
+	inFUSE := stat(t, p, file1)
+	device := func(dir string) string { return ltxfstest.MustRun(t, "stat", "-c", "%d", dir) }
+	was := device(dir)
+	ltxfstest.MustRun(t, "umount", dir)
+
+	// The kernel gives the lowest number that is free.
+	for deadline := time.Now().Add(ltxfstest.Timeout); ; {
+		require.True(t, time.Now().Before(deadline), "another has taken the device's number")
+		other := ltxfstest.MountPoint(t)
+		ltxfstest.MustRun(t, "mount", "-t", "tmpfs", "tmpfs", other)
+		if device(other) == was {
+			ltxfstest.MustRun(t, "mount", "--bind", other, dir)
+			break
+		}
+	}
+	ltxfstest.Store(t, at(dir), versions[0], storetest.DefaultTime)
+	onDisk := stat(t, p, file1)
+	require.NotEqual(t, inFUSE.Ino, onDisk.Ino)
+	ltxfstest.Eventually(t, ltxfstest.Timeout, "the clock of the disk has moved on", func() bool {
+		require.NoError(t, os.WriteFile(at(dir), versions[1], 0o644))
+		require.NoError(t, os.Chtimes(at(dir), storetest.DefaultTime, storetest.DefaultTime))
+		return stat(t, p, file1).Ino != onDisk.Ino
+	})
+	data, err := p.ReadFile(file1)
+	require.NoError(t, err)
+	require.Equal(t, ltxfstest.SHA256(versions[1]), ltxfstest.SHA256(data))
+	require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+	ltxfstest.MustRun(t, "umount", dir)
 }
 
 // largeVersion is a file that no read-ahead reads whole.

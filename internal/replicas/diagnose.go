@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ltxfs/ltxfs/internal/exitcode"
@@ -17,8 +18,9 @@ import (
 	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
-// proofTimeout bounds the request that proves a cause.
-const proofTimeout = 4 * time.Second
+// proofTimeout bounds the requests that prove a cause, which are made at once. Tests
+// shorten it.
+var proofTimeout = 4 * time.Second
 
 // remedy is another setting that would mend an error, which one request can prove.
 type remedy struct {
@@ -80,21 +82,27 @@ var remedies = []remedy{
 			c.Endpoint, c.SkipVerify = "https://"+rest, true
 			return plain && (isBare400(err) || isBroken(err))
 		},
-		proves: func(err error) bool { return err == nil || answer(err) != nil && answer(err).Status != 0 }, code: exitcode.NoReplica,
+		proves: answers, code: exitcode.NoReplica,
 		text: "the store wants TLS: begin the endpoint with https://",
 	},
 }
 
 // diagnose looks for the remedy of an error of a store in S3. It returns nil if none is
-// proven.
+// proven, and the first of several. A request that gets no answer proves nothing.
 func diagnose(ctx context.Context, source *settings.Source, err error) *remedy {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), proofTimeout)
 	defer cancel()
+	proven := make([]bool, len(remedies))
+	var proofs sync.WaitGroup
 	for i := range remedies {
 		changed := *source.S3
-		if r := &remedies[i]; r.change(&changed, source, err) && r.proves(probe(ctx, changed)) {
-			return r
+		if r := &remedies[i]; r.change(&changed, source, err) {
+			proofs.Go(func() { proven[i] = r.proves(probe(ctx, changed)) })
 		}
+	}
+	proofs.Wait()
+	if i := slices.Index(proven, true); i >= 0 {
+		return &remedies[i]
 	}
 	return nil
 }
@@ -119,7 +127,7 @@ func answer(err error) *s3.StoreError {
 // text, of which often nothing but the status arrives.
 func isBare400(err error) bool {
 	found := answer(err)
-	return found != nil && found.Status == http.StatusBadRequest && (found.Code == "" || found.Code == "BadRequest")
+	return found != nil && found.Status == http.StatusBadRequest && isBare(found)
 }
 
 // isBroken fits requests to servers that can be reached, and answer nothing of HTTP.
@@ -132,6 +140,15 @@ func isBroken(err error) bool {
 func signature(err error) bool { return code("SignatureDoesNotMatch")(err) }
 
 func succeeds(err error) bool { return err == nil }
+
+// answers reports whether a store has answered, be it to refuse. What something on the way
+// to it answers has no code.
+func answers(err error) bool { return err == nil || answer(err) != nil && !isBare(answer(err)) }
+
+// isBare fits answers without an error code. The SDK makes one of the status.
+func isBare(found *s3.StoreError) bool {
+	return found.Code == "" || found.Code == strings.ReplaceAll(http.StatusText(found.Status), " ", "")
+}
 
 // acceptsKey reports whether a store has accepted key and signature, even if it
 // refuses the request.

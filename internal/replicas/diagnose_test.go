@@ -1,11 +1,13 @@
 package replicas
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -114,4 +116,57 @@ func TestDiagnoseTLS(t *testing.T) {
 	plain.Start()
 	source = &mount(t, "s3://bucket/path?endpoint="+plain.URL).Source
 	requireCode(t, exitcode.NoReplica, explain(t.Context(), source, probe(t.Context(), *source.S3)), "if the store wants TLS")
+}
+
+// A store over TLS that refuses the request is one. What anything else says there, or
+// nothing, is no reason to begin with https.
+func TestDiagnoseTLSAnswer(t *testing.T) {
+	for body, says := range map[string]string{
+		refusal("AccessDenied"):     "begin the endpoint with https://",
+		"":                          "check the endpoint and the network",
+		"<html>Blocked</html>":      "check the endpoint and the network",
+		"<ListAllMyBucketsResult/>": "check the endpoint and the network",
+	} {
+		s := serve(t, func(*http.Request) (int, string) { return http.StatusForbidden, body })
+		s.StartTLS()
+		source := &mount(t, "s3://bucket/path?endpoint=http"+strings.TrimPrefix(s.URL, "https")).Source
+		silent := &s3.StoreError{Op: "ListObjectsV2"}
+		require.ErrorContains(t, explain(t.Context(), source, fmt.Errorf("%w: %w", context.DeadlineExceeded, silent)), says)
+	}
+}
+
+// A proof that gets no answer is none, and takes nothing from the others' time.
+func TestDiagnoseSlowProof(t *testing.T) {
+	was := proofTimeout
+	proofTimeout = time.Second
+	t.Cleanup(func() { proofTimeout = was })
+	over := make(chan struct{})
+	for _, tt := range []struct {
+		literal, without bool // the store answers at once with the key as it stands, without the header
+		says             string
+	}{
+		{true, false, "--no-expand-env"},
+		{false, true, "signAcceptEncoding=false"},
+		{false, false, "check the secret access key"},
+	} {
+		s := serve(t, func(r *http.Request) (int, string) {
+			signed := r.Header.Get("Authorization")
+			literal, without := strings.Contains(signed, "Credential=k$y/"), !strings.Contains(signed, "accept-encoding")
+			switch {
+			case literal && tt.literal, without && tt.without:
+				return http.StatusOK, listing
+			case literal, without:
+				<-over
+			}
+			return http.StatusForbidden, refusal("SignatureDoesNotMatch")
+		})
+		s.Start()
+		source := &mount(t, "s3://bucket/path?endpoint="+s.URL).Source
+		source.Literal = &config.Config{AccessKeyID: "k$y", SecretAccessKey: "pa$$word"}
+		err := probe(t.Context(), *source.S3)
+		began := time.Now()
+		requireCode(t, exitcode.Permission, explain(t.Context(), source, err), tt.says)
+		require.Less(t, time.Since(began), proofTimeout+time.Second)
+	}
+	close(over)
 }

@@ -50,7 +50,7 @@ func (s *Store) remove(ctx context.Context, name replica.Name) (path string, err
 	if err != nil {
 		return "", err
 	}
-	st, err := statPath(path)
+	st, err := lstat(path)
 	if err == nil && st.isRegular() {
 		err = unlink(path)
 		if err == nil {

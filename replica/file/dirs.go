@@ -13,7 +13,7 @@ import (
 // the way to it, and brings them to stable storage. The root is not for a store to
 // make.
 func (s *Store) makeDir(path string) error {
-	if _, err := statPath(path); !errors.Is(err, unix.ENOENT) || path == filepath.Clean(s.path) {
+	if _, err := lstat(path); !errors.Is(err, unix.ENOENT) || path == filepath.Clean(s.path) {
 		return err
 	}
 	if err := s.makeDir(filepath.Dir(path)); err != nil {
@@ -71,7 +71,7 @@ func giveAway(f, dir *os.File) {
 	if os.Geteuid() != 0 {
 		return
 	}
-	if st, err := stat(dir); err == nil {
+	if st, err := fstat(dir); err == nil {
 		_ = withFD(f, func(fd int) error { return unix.Fchown(fd, int(st.Uid), int(st.Gid)) })
 	}
 }

@@ -47,12 +47,16 @@ func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, y
 	if err != nil {
 		return err
 	}
+	of, err := stat(dir)
+	if err != nil {
+		return err
+	}
 	gone := len(names) == 0
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		f, err := s.look(ctx, dir, name, opts)
+		f, err := s.look(ctx, dir, of, name, opts)
 		if isMissing(err) {
 			gone = true
 			continue
@@ -93,14 +97,20 @@ func readNames(ctx context.Context, dir *os.File, level int, opts replica.ListOp
 }
 
 // look returns a file as a listing has it, or an error that wraps os.ErrNotExist.
-func (s *Store) look(ctx context.Context, dir *os.File, name replica.Name, opts replica.ListOptions) (replica.File, error) {
+func (s *Store) look(ctx context.Context, dir *os.File, of attributes, name replica.Name, opts replica.ListOptions) (replica.File, error) {
 	if opts.NamesOnly {
 		return replica.File{Name: name}, nil
 	}
-	// By its descriptor, since a million paths take the kernel a while.
-	f, err := lookAt(int(dir.Fd()), name.Base(), name)
-	if err != nil || !opts.ExactTimes {
-		return f, err
+	st, err := statIn(dir, of, name.Base())
+	if err == nil && !st.isRegular() {
+		err = errNotRegular(name.Base())
+	}
+	if err != nil {
+		return replica.File{}, err
+	}
+	f := st.file(name)
+	if !opts.ExactTimes {
+		return f, nil
 	}
 	if opts.SetKnownTime(&f) {
 		return f, nil
@@ -108,18 +118,6 @@ func (s *Store) look(ctx context.Context, dir *os.File, name replica.Name, opts 
 	// It may be another file than a moment ago: size, time and version must be
 	// of the same one.
 	return s.exact(ctx, name)
-}
-
-// lookAt returns the file at a path, as statAt has it, if it is a regular one.
-func lookAt(dir int, path string, name replica.Name) (replica.File, error) {
-	st, err := statAt(dir, path)
-	if err == nil && !st.isRegular() {
-		err = errNotRegular(path)
-	}
-	if err != nil {
-		return replica.File{}, err
-	}
-	return st.file(name), nil
 }
 
 // entriesPerRead is how many entries are read from a directory at once.

@@ -80,7 +80,7 @@ func isAt(f *os.File, path string) bool {
 	if err != nil {
 		return false
 	}
-	st, err := statPath(path)
+	st, err := lstat(path)
 	return err == nil && st.isSameFile(mine)
 }
 
@@ -91,11 +91,11 @@ func (p *pending) inherit() {
 	if p.exclusive {
 		return
 	}
-	old, err := statPath(p.path)
+	old, err := lstat(p.path)
 	if err != nil || !old.isRegular() {
 		return
 	}
-	now, err := stat(p.f)
+	now, err := fstat(p.f)
 	if err != nil {
 		return
 	}

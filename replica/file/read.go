@@ -34,11 +34,17 @@ func (s *Store) stat(ctx context.Context, name replica.Name) (replica.File, erro
 	if err != nil {
 		return replica.File{}, err
 	}
-	f, err := lookAt(unix.AT_FDCWD, path, name)
+	st, err := statPath(path)
+	if err == nil && !st.isRegular() {
+		err = errNotRegular(path)
+	}
 	if isMissing(err) {
 		err = s.whyMissing(os.ErrNotExist)
 	}
-	return f, err
+	if err != nil {
+		return replica.File{}, err
+	}
+	return st.file(name), nil
 }
 
 // exact is stat, with the time in the header.
@@ -184,10 +190,11 @@ func (r *reader) checkVersion() error {
 	if r.file.Version.IsZero() {
 		return nil
 	}
-	st, err := stat(r.src)
+	st, err := fstat(r.src)
 	if err != nil {
 		return err
 	}
+	st.fuse = r.opened.fuse
 	if st.Nlink < r.opened.Nlink {
 		// It was deleted, or another file took its name. That changes ctime
 		// as well, and it is still what was opened.

@@ -3,21 +3,54 @@ package file
 import (
 	"io/fs"
 	"os"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
 const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
 
-// onFUSE has, by device number, whether a file system is one in FUSE. To ask each time
-// would be one more request to the server of some.
-var onFUSE sync.Map
-
-// stat is fstat.
+// stat is fstat, and asks the file system what it is. For some that is one more request
+// to their server. Nobody may remember it by the device's number, which the next to be
+// mounted may get.
 func stat(f *os.File) (st attributes, err error) {
+	st, err = fstat(f)
+	if err != nil {
+		return st, err
+	}
+	var disk unix.Statfs_t
+	if err := withFD(f, func(fd int) error { return unix.Fstatfs(fd, &disk) }); err != nil {
+		return attributes{}, &fs.PathError{Op: "fstatfs", Path: f.Name(), Err: err}
+	}
+	st.fuse = disk.Type == unix.FUSE_SUPER_MAGIC
+	return st, nil
+}
+
+// statPath is stat of a path, which may be a link's.
+func statPath(path string) (attributes, error) {
+	f, err := open(path, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return attributes{}, err
+	}
+	defer f.Close()
+	return stat(f)
+}
+
+// statIn is statPath of a name in an open directory, and asks only if it isn't on the same
+// file system.
+func statIn(dir *os.File, of attributes, name string) (attributes, error) {
+	// By its descriptor, since a million paths take the kernel a while.
+	st, err := lstatAt(int(dir.Fd()), name)
+	if err == nil && !st.isOnSameDevice(of) {
+		return statPath(dir.Name() + "/" + name)
+	}
+	st.fuse = of.fuse
+	return st, err
+}
+
+// fstat doesn't ask the file system what it is.
+func fstat(f *os.File) (st attributes, err error) {
 	err = withFD(f, func(fd int) error {
-		st, err = statx(fd, "")
+		st, err = statx(fd, "", unix.AT_EMPTY_PATH)
 		return err
 	})
 	if err != nil {
@@ -26,51 +59,18 @@ func stat(f *os.File) (st attributes, err error) {
 	return st, nil
 }
 
-// statPath is lstat.
-func statPath(path string) (attributes, error) { return statAt(unix.AT_FDCWD, path) }
+// lstat doesn't ask the file system what it is.
+func lstat(path string) (attributes, error) { return lstatAt(unix.AT_FDCWD, path) }
 
-// statAt is lstat of a path below the directory that a descriptor is of.
-func statAt(dir int, path string) (attributes, error) {
-	st, err := statx(dir, path)
+func lstatAt(dir int, path string) (attributes, error) {
+	st, err := statx(dir, path, unix.AT_SYMLINK_NOFOLLOW)
 	if err != nil {
 		return attributes{}, &fs.PathError{Op: "lstat", Path: path, Err: err}
 	}
 	return st, nil
 }
 
-// statx looks at a path below a descriptor, or with no path at what that is of. It tells
-// no more than stays as long as the file does.
-func statx(fd int, path string) (attributes, error) {
-	flags := unix.AT_SYMLINK_NOFOLLOW
-	if path == "" {
-		flags = unix.AT_EMPTY_PATH
-	}
-	var st unix.Statx_t
-	if _, err := retry(func() (int, error) { return 0, unix.Statx(fd, path, flags, statMask, &st) }); err != nil {
-		return attributes{}, err
-	}
-	device := unix.Mkdev(st.Dev_major, st.Dev_minor)
-	fuse, known := onFUSE.Load(device)
-	if !known && path != "" {
-		at, err := retry(func() (int, error) { return unix.Openat(fd, path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
-		if err != nil {
-			return attributes{}, err
-		}
-		defer unix.Close(at)
-		return statx(at, "")
-	}
-	if !known {
-		var disk unix.Statfs_t
-		if _, err := retry(func() (int, error) { return 0, unix.Fstatfs(fd, &disk) }); err != nil {
-			return attributes{}, err
-		}
-		fuse = disk.Type == unix.FUSE_SUPER_MAGIC
-		onFUSE.Store(device, fuse)
-	}
-	if fuse == true {
-		// Many, such as sshfs and mergerfs, number a file anew when the kernel has
-		// forgotten it, and make up the time of its change.
-		st.Ino, st.Ctime = 0, unix.StatxTimestamp{}
-	}
-	return attributes(st), nil
+func statx(fd int, path string, flags int) (st attributes, err error) {
+	_, err = retry(func() (int, error) { return 0, unix.Statx(fd, path, flags, statMask, &st.Statx_t) })
+	return st, err
 }

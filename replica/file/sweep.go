@@ -106,7 +106,7 @@ func removeDead(path string) (removed bool, err error) {
 		return false, err
 	}
 	defer f.Close()
-	st, err := stat(f)
+	st, err := fstat(f)
 	if err != nil || !st.isRegular() {
 		return false, err
 	}

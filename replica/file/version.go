@@ -11,8 +11,15 @@ import (
 )
 
 // attributes are what the file system says of a file. What it doesn't know, such as
-// a time of birth, or can't be held to, is zero.
-type attributes unix.Statx_t
+// a time of birth, is zero.
+type attributes struct {
+	unix.Statx_t
+
+	// fuse is whether it is known to be a file system in FUSE. Many, such as sshfs and
+	// mergerfs, number a file anew when the kernel has forgotten it, and make up the
+	// time of its change.
+	fuse bool
+}
 
 func (a attributes) isRegular() bool { return a.Mode&unix.S_IFMT == unix.S_IFREG }
 
@@ -20,7 +27,11 @@ func (a attributes) isRegular() bool { return a.Mode&unix.S_IFMT == unix.S_IFREG
 // the file system can tell. It must not look at ctime, which every change to a file's
 // names moves.
 func (a attributes) isSameFile(b attributes) bool {
-	return a.Dev_major == b.Dev_major && a.Dev_minor == b.Dev_minor && a.Ino == b.Ino && a.Btime == b.Btime
+	return a.isOnSameDevice(b) && (a.fuse || b.fuse || a.Ino == b.Ino) && a.Btime == b.Btime
+}
+
+func (a attributes) isOnSameDevice(b attributes) bool {
+	return a.Dev_major == b.Dev_major && a.Dev_minor == b.Dev_minor
 }
 
 // version tells one content of a file from another.
@@ -37,9 +48,12 @@ func (a attributes) isSameFile(b attributes) bool {
 // every few milliseconds before Linux 6.13; two writes in place within one tick
 // are one to it.
 //
-// In FUSE there is neither, and two contents of one size and mtime, which some of its
+// In FUSE neither counts, and two contents of one size and mtime, which some of its
 // file systems have in seconds, are one version.
 func (a attributes) version() replica.Version {
+	if a.fuse {
+		a.Ino, a.Ctime = 0, unix.StatxTimestamp{}
+	}
 	b := make([]byte, 0, 44)
 	b = binary.BigEndian.AppendUint64(b, a.Ino)
 	for _, t := range []unix.StatxTimestamp{a.Mtime, a.Ctime, a.Btime} {

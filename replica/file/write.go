@@ -130,7 +130,7 @@ func (p *pending) verify(ctx context.Context, wantSum uint64, wantSize int64) er
 	// written. The kernel needn't follow the advice, and then it is as good
 	// as it gets.
 	_ = withFD(p.f, func(fd int) error { return unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) })
-	st, err := stat(p.f)
+	st, err := fstat(p.f)
 	if err != nil {
 		return err
 	}

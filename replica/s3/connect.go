@@ -47,6 +47,7 @@ func (b *bucket) connect(ctx context.Context, region string) (*awss3.Client, err
 	client := awss3.NewFromConfig(sdk, func(o *awss3.Options) {
 		o.UsePathStyle = *cfg.ForcePathStyle
 		o.UseARNRegion = true
+		o.HTTPSignerV4 = credentials.NewSigner(o.Logger, o.ClientLogMode)
 		if cfg.Endpoint != "" {
 			o.BaseEndpoint = &cfg.Endpoint
 		}
@@ -73,7 +74,7 @@ func (b *bucket) loadSDK(ctx context.Context, httpClient *awshttp.BuildableClien
 		awsconfig.WithRetryer(b.newRetryer),
 		awsconfig.WithLogger(sdkLogger{b}),
 		awsconfig.WithClientLogMode(debugMode(cfg.Debug)),
-		credentials.WithPatience(),
+		credentials.WithoutMetadata(),
 	}
 	if region != "" {
 		load = append(load, awsconfig.WithRegion(region))

@@ -18,13 +18,12 @@ import (
 var patience = 12 * time.Second
 
 const (
-	// pause is how long a source is left alone at least once it was looked for anew,
-	// and pauseShare how many times as long as that took.
-	pause      = time.Second
-	pauseShare = 5
+	// pause is how long nobody looks for a source anew once somebody has. One that was
+	// asked is left alone for as long as it took as well.
+	pause = time.Second
 
-	// pauseTemporary is the pause after one that gives others each time.
-	pauseTemporary = time.Minute
+	// pauseTemporary is how long one is that gives others each time.
+	pauseTemporary = 10 * time.Second
 )
 
 // Error means that there are no credentials to sign a request with. Its text has
@@ -42,11 +41,14 @@ func (e *Error) Unwrap() error { return e.Cause }
 func (e *Error) RetryableError() bool { return false }
 
 // silentError means that a source has not answered. It is a net.Error.
-type silentError struct{}
+type silentError struct{ when string }
 
-func (silentError) Error() string   { return "no answer in time" }
+func (e silentError) Error() string { return "no answer in time" + e.when }
 func (silentError) Timeout() bool   { return true }
 func (silentError) Temporary() bool { return true }
+
+// RetryableError keeps a client that assumes a role from running a program once more.
+func (silentError) RetryableError() bool { return false }
 
 // Is makes it a context.DeadlineExceeded.
 func (silentError) Is(target error) bool { return target == context.DeadlineExceeded }
@@ -67,6 +69,9 @@ type Provider struct {
 
 	renewing chan struct{} // held by who looks for the source anew
 	next     time.Time     // before which nobody does
+	asked    string        // the source that was asked last, by name,
+	askNext  time.Time     // before which it isn't asked again,
+	silent   *Error        // and that it didn't answer
 }
 
 // New returns a Provider of the credentials of a source, and of what find finds in its
@@ -83,7 +88,9 @@ func (p *Provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	mine, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if p.failed.Load() {
-		p.renew(mine, aws.Credentials{})
+		if _, silent := p.renew(mine, aws.Credentials{}); silent != nil && mine.Err() != nil && ctx.Err() == nil {
+			return aws.Credentials{}, silent
+		}
 	}
 	now := p.current.Load()
 	c, err := now.Retrieve(mine)
@@ -94,48 +101,72 @@ func (p *Provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return c, err
-	case mine.Err() != nil, errors.Is(err, context.DeadlineExceeded):
+	case isSilence(mine, err):
 		err = silentError{}
 	}
 	return c, &Error{now.From, err}
 }
 
+func isSilence(ctx context.Context, err error) bool {
+	return errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
+}
+
 // renew looks for the source anew, if nobody has lately. It reports whether there are
-// now other credentials than those that were used, if any were.
-func (p *Provider) renew(ctx context.Context, used aws.Credentials) bool {
+// now other credentials than those that were used, if any were, and what source, if any,
+// is silent instead.
+func (p *Provider) renew(ctx context.Context, used aws.Credentials) (renewed bool, silent *Error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	select {
 	case p.renewing <- struct{}{}:
 	case <-ctx.Done():
-		return false
+		return false, nil
 	}
 	defer func() { <-p.renewing }()
 	if used.HasKeys() {
-		if now, err := p.current.Load().Retrieve(ctx); err == nil && differ(now, used) {
-			return true // since somebody else's request
+		now := p.current.Load()
+		switch c, err := now.Retrieve(ctx); {
+		case err == nil && differ(c, used):
+			return true, nil // since somebody else's request
+		case err != nil && isSilence(ctx, err):
+			return false, silence(now.From, used)
 		}
 	}
-	began := time.Now()
-	if began.Before(p.next) {
-		return false
+	if time.Now().Before(p.next) {
+		return false, p.silent
 	}
-	least := pause
-	defer func() { p.next = time.Now().Add(max(least, pauseShare*time.Since(began))) }()
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+	defer func() { p.next = time.Now().Add(pause) }()
 	found, err := p.find(ctx)
 	if err != nil {
-		return false // a file that is being written
+		return false, nil // a file that is being written
+	}
+	began := time.Now()
+	if found.From.Name == p.asked && began.Before(p.askNext) {
+		return false, p.silent
 	}
 	fresh, err := found.Retrieve(ctx)
-	if err != nil || !differ(fresh, used) {
-		return false
-	}
-	if fresh.CanExpire {
-		least = pauseTemporary
+	p.asked, p.askNext, p.silent = found.From.Name, time.Now().Add(time.Since(began)), nil
+	switch {
+	case err != nil && isSilence(ctx, err):
+		p.silent = silence(found.From, used)
+		return false, p.silent
+	case err != nil || !differ(fresh, used):
+		return false, nil
+	case fresh.CanExpire:
+		p.askNext = time.Now().Add(pauseTemporary)
 	}
 	p.current.Store(&found)
 	p.log().Info("there are new credentials", "from", found.From.Name)
-	return true
+	return true, nil
+}
+
+// silence is the error of a source that doesn't answer, when there may be others in use.
+func silence(from Source, used aws.Credentials) *Error {
+	e := silentError{}
+	if used.HasKeys() {
+		e.when = ", after the store had refused the last ones"
+	}
+	return &Error{from, e}
 }
 
 func differ(a, b aws.Credentials) bool {
@@ -160,8 +191,13 @@ func (p *Provider) Renew(refused func(error) bool) func(*middleware.Stack) error
 			func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 				var used aws.Credentials
 				out, metadata, err := next.HandleFinalize(context.WithValue(ctx, usedKey{}, &used), in)
-				if err != nil && used.HasKeys() && refused(err) && p.renew(ctx, used) {
+				if err == nil || !used.HasKeys() || !refused(err) {
+					return out, metadata, err
+				}
+				if renewed, silent := p.renew(ctx, used); renewed {
 					err = &renewedError{err}
+				} else if silent != nil && ctx.Err() == nil {
+					err = silent
 				}
 				return out, metadata, err
 			}), "Retry", middleware.After)

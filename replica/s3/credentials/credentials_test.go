@@ -5,17 +5,15 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/stretchr/testify/require"
 )
@@ -56,7 +54,10 @@ func files(t *testing.T, profiles, keys string) (keysFile string) {
 
 func load(t *testing.T, profile string) Found {
 	t.Helper()
-	sdk, err := config.LoadDefaultConfig(t.Context(), config.WithSharedConfigProfile(profile), config.WithRegion("us-east-1"), WithPatience())
+	sdk, err := config.LoadDefaultConfig(t.Context(), config.WithSharedConfigProfile(profile), config.WithRegion("us-east-1"), WithoutMetadata(),
+		config.WithRetryer(func() aws.Retryer {
+			return retry.AddWithMaxBackoffDelay(retry.NewStandard(), time.Millisecond)
+		}))
 	require.NoError(t, err)
 	return Of(sdk)
 }
@@ -66,6 +67,8 @@ func TestSourceNames(t *testing.T) {
 	files(t, `
 [profile process]
 credential_process = TOKEN=hunter2 "/opt/vault" get hunter2
+[profile unnamed]
+credential_process = TOKEN=$(echo hunter2) vault
 [profile process-role]
 source_profile = process
 role_arn = arn:aws:iam::123456789012:role/r
@@ -90,6 +93,7 @@ role_arn = arn:aws:iam::123456789012:role/r
 		want    Source
 	}{
 		{"process", nil, Source{Name: "the credential_process vault of profile process"}},
+		{"unnamed", nil, Source{Name: "the credential_process of profile unnamed"}},
 		{"process-role", nil, Source{Name: "the credential_process vault of profile process" + role}},
 		{"web", nil, Source{Name: "the web identity token /run/token" + role}},
 		{"sso", nil, Source{Name: "the SSO session of profile sso"}},
@@ -109,7 +113,32 @@ role_arn = arn:aws:iam::123456789012:role/r
 			require.Equal(t, tt.want, load(t, tt.profile).From)
 		})
 	}
-	require.Empty(t, program("A=b"))
+}
+
+// A command's program is shown, and nothing else of it, however it is quoted.
+func TestProgram(t *testing.T) {
+	for command, want := range map[string]string{
+		"/opt/vault get hunter2":            "vault",
+		"  vault":                           "vault",
+		`"/opt/My Vault/get it" hunter2`:    "get it",
+		`'/opt/My Vault/get it' hunter2`:    "get it",
+		`A=1 TOKEN=hunter2 /opt/vault`:      "vault",
+		`TOKEN="a hunter2" /opt/vault`:      "vault",
+		`TOKEN='a hunter2'b"c d" 'vault' x`: "vault",
+		`TOKEN=hunter2`:                     "",
+		`TOKEN=`:                            "",
+		`TOKEN="a\" hunter2" vault`:         "",
+		`TOKEN=a\ hunter2 vault`:            "",
+		`TOKEN="$(echo "a hunter2")" vault`: "",
+		`TOKEN=$(echo hunter2 ) vault`:      "",
+		"TOKEN=`echo hunter2 ` vault":       "",
+		`$HOME/vault hunter2`:               "",
+		`(TOKEN=hunter2; vault)`:            "",
+		`vault;hunter2`:                     "",
+		``:                                  "",
+	} {
+		require.Equal(t, want, program(command), command)
+	}
 }
 
 // A file that can't be read may be the one with the key.
@@ -120,62 +149,6 @@ func TestSourceUnread(t *testing.T) {
 	require.Empty(t, load(t, "").From.Unread)
 	require.NoError(t, os.Symlink(file, file))
 	require.Contains(t, load(t, "").From.Unread, file+": too many levels of symbolic links")
-}
-
-// noTerminal gives the test a standard input at which nobody is.
-func noTerminal(t *testing.T) {
-	t.Helper()
-	null, err := os.Open(os.DevNull)
-	require.NoError(t, err)
-	defer null.Close()
-	before, err := syscall.Dup(0)
-	require.NoError(t, err)
-	require.NoError(t, syscall.Dup3(int(null.Fd()), 0, 0))
-	t.Cleanup(func() {
-		require.NoError(t, syscall.Dup3(before, 0, 0))
-		require.NoError(t, syscall.Close(before))
-	})
-}
-
-// A program that hangs ends in time, with all that it has started, and is to blame.
-func TestProcessHangs(t *testing.T) {
-	impatient(t, 500*time.Millisecond)
-	dir := t.TempDir()
-	script, pid := filepath.Join(dir, "vault"), filepath.Join(dir, "pid")
-	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\necho hunter2\nsleep 600 &\necho $! >"+pid+"\nwait\n"), 0o700))
-	files(t, "[profile p]\ncredential_process = "+script+" hunter2\n", "")
-	noTerminal(t)
-
-	p := New(load(t, "p"), nil, discard)
-	began := time.Now()
-	_, err := p.Retrieve(t.Context())
-	require.Less(t, time.Since(began), 5*time.Second)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	timeout, ok := errors.AsType[net.Error](err)
-	require.True(t, ok)
-	require.True(t, timeout.Timeout())
-	missing, ok := errors.AsType[*Error](err)
-	require.True(t, ok)
-	require.Equal(t, "the credential_process vault of profile p", missing.From.Name)
-	require.NotContains(t, err.Error(), "hunter2")
-	require.False(t, missing.RetryableError())
-
-	text, err := os.ReadFile(pid)
-	require.NoError(t, err)
-	child, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	require.NoError(t, err)
-	require.Eventually(t, func() bool {
-		stat, err := os.ReadFile("/proc/" + strconv.Itoa(child) + "/stat")
-		return err != nil || strings.Contains(string(stat), ") Z ") || syscall.Kill(child, 0) == syscall.ESRCH
-	}, 5*time.Second, 10*time.Millisecond)
-}
-
-// What a program prints is in no error.
-func TestProcessPrintsNonsense(t *testing.T) {
-	files(t, "[profile p]\ncredential_process = echo hunter2\n", "")
-	_, err := New(load(t, "p"), nil, discard).Retrieve(t.Context())
-	require.ErrorContains(t, err, "the credential_process echo of profile p")
-	require.NotContains(t, err.Error(), "hunter2")
 }
 
 // The end of the caller's context is no fault of the source's.
@@ -200,6 +173,11 @@ func TestRetrieveAfterFailure(t *testing.T) {
 	require.Equal(t, "mended", got.AccessKeyID)
 }
 
+func renews(p *Provider, ctx context.Context, used aws.Credentials) bool {
+	renewed, _ := p.renew(ctx, used)
+	return renewed
+}
+
 // Refused credentials are replaced by others, and by nothing else. The source isn't
 // asked for each refusal.
 func TestRenew(t *testing.T) {
@@ -212,7 +190,7 @@ func TestRenew(t *testing.T) {
 	used, err := p.Retrieve(t.Context())
 	require.NoError(t, err)
 	for range 100 {
-		require.False(t, p.renew(t.Context(), used), "the same")
+		require.False(t, renews(p, t.Context(), used), "the same")
 	}
 	require.Equal(t, int32(1), finds.Load())
 
@@ -228,14 +206,14 @@ func TestRenew(t *testing.T) {
 	} {
 		p.next = time.Time{}
 		next, nextErr = then.found, then.err
-		require.Equal(t, then.want, p.renew(t.Context(), used))
+		require.Equal(t, then.want, renews(p, t.Context(), used))
 	}
 	require.WithinDuration(t, time.Now(), p.next, 2*pause)
 	got, err := p.Retrieve(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "new", got.AccessKeyID)
 	before := finds.Load()
-	require.True(t, p.renew(t.Context(), used), "another request has renewed them")
+	require.True(t, renews(p, t.Context(), used), "another request has renewed them")
 	require.Equal(t, before, finds.Load())
 
 	// Temporary ones are others each time, and a policy may refuse them all.
@@ -243,12 +221,12 @@ func TestRenew(t *testing.T) {
 	next = Found{CredentialsProvider: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: rand.Text(), SecretAccessKey: "secret", CanExpire: true, Expires: time.Now().Add(time.Hour)}, nil
 	})}
-	require.True(t, p.renew(t.Context(), got))
-	require.WithinDuration(t, time.Now().Add(pauseTemporary), p.next, pause)
+	require.True(t, renews(p, t.Context(), got))
+	require.WithinDuration(t, time.Now().Add(pauseTemporary), p.askNext, pause)
 
 	// Nobody waits for another's renewal past the end of the context.
 	p.renewing <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.False(t, p.renew(ctx, got))
+	require.False(t, renews(p, ctx, got))
 }

@@ -6,11 +6,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 // Source is where credentials come from.
@@ -33,6 +36,10 @@ const (
 	containerAddress = "http://169.254.170.2"
 )
 
+// WithoutMetadata keeps the SDK from asking the metadata service, which may hang, while it
+// reads its configuration. With AWS_DEFAULTS_MODE=auto it would, for what ltxfs sets itself.
+func WithoutMetadata() config.LoadOptionsFunc { return config.WithDefaultsMode(aws.DefaultsModeLegacy) }
+
 // Of is what the SDK has chosen.
 func Of(sdk aws.Config) Found {
 	var env config.EnvConfig
@@ -45,7 +52,7 @@ func Of(sdk aws.Config) Found {
 			profile = c
 		}
 	}
-	role := profile.RoleARN
+	configured, role := profile, profile.RoleARN
 	for profile.Source != nil {
 		profile = *profile.Source
 	}
@@ -60,10 +67,8 @@ func Of(sdk aws.Config) Found {
 	of := " of profile " + profile.Profile
 	switch {
 	case has(aws.CredentialSourceProcess):
-		s.Name = "the credential_process " + program(profile.CredentialProcess) + of
-		if role == "" {
-			found.CredentialsProvider = aws.NewCredentialsCache(newProcess(profile.CredentialProcess))
-		}
+		s.Name = strings.TrimSuffix("the credential_process "+program(profile.CredentialProcess), " ") + of
+		found.CredentialsProvider = assume(sdk, &configured, aws.NewCredentialsCache(newProcess(profile.CredentialProcess)))
 	case has(aws.CredentialSourceHTTP):
 		s.Name = "the container's endpoint " + address(env.ContainerCredentialsEndpoint, containerAddress)
 	case has(aws.CredentialSourceIMDS):
@@ -85,6 +90,26 @@ func Of(sdk aws.Config) Found {
 	}
 	found.From = s.Assuming(role)
 	return found
+}
+
+// assume has first assume the roles of a profile and its sources, as the SDK does.
+func assume(sdk aws.Config, profile *config.SharedConfig, first aws.CredentialsProvider) aws.CredentialsProvider {
+	sdk.Credentials = first
+	if profile.Source != nil {
+		sdk.Credentials = assume(sdk, profile.Source, first)
+	}
+	if profile.RoleARN == "" {
+		return sdk.Credentials
+	}
+	return aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(sdk), profile.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+		o.RoleSessionName = profile.RoleSessionName
+		if profile.ExternalID != "" {
+			o.ExternalID = &profile.ExternalID
+		}
+		if profile.RoleDurationSeconds != nil {
+			o.Duration = *profile.RoleDurationSeconds
+		}
+	}))
 }
 
 // Assuming is s with a role that is assumed by its credentials; "" is none.
@@ -110,15 +135,20 @@ func unread(env config.EnvConfig) string {
 	return ""
 }
 
+// programRegex finds the program of a shell's command, behind what it sets in its
+// environment. It finds none where the shell replaces or joins something.
+var programRegex = regexp.MustCompile(
+	`^\s*(?:\w+=(?:"[^"\\$\x60]*"|'[^']*'|[^\s"'\\$\x60()]*)*\s+)*(?:"([^"=\\$\x60]+)"|'([^'=]+)'|([\w./@:+-]+))(?:\s|$)`)
+
 // program is the program of a command, without its directory, assignments to its
-// environment and arguments, all of which may be nobody else's business.
+// environment and arguments, all of which may be nobody else's business. It is "" for a
+// command that isn't so simple.
 func program(command string) string {
-	for word := range strings.FieldsSeq(command) {
-		if !strings.Contains(word, "=") {
-			return filepath.Base(strings.Trim(word, `"'`))
-		}
+	found := programRegex.FindStringSubmatch(command)
+	if found == nil {
+		return ""
 	}
-	return ""
+	return filepath.Base(strings.Join(found[1:], ""))
 }
 
 // address is the host of a URL, and how it is spoken to.
