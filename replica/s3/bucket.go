@@ -63,6 +63,7 @@ const (
 	words
 	order
 	pages
+	listTimes
 	exactTimes
 )
 
@@ -84,6 +85,7 @@ var lacks = [...]struct {
 	exactTimes: {"exact times of all files", slog.LevelWarn, "the store refuses to show some files: those have the time that is listed in the place of the exact one"},
 	order:      {"listings in order", slog.LevelInfo, "the store doesn't list in the order of keys; its listings are sorted"},
 	pages:      {"ListObjectsV2", slog.LevelInfo, "the store knows neither continuation tokens nor start-after; going on with ListObjects, and markers"},
+	listTimes:  {"sizes and times in listings", slog.LevelWarn, "the store lists files without a size or a time that can be understood; such files are asked for one by one"},
 	matching:   {"If-Match", slog.LevelWarn, "the store refuses If-Match; going on without, comparing what it answers"},
 	unmodified: {"If-Unmodified-Since", slog.LevelWarn, "the store refuses If-Unmodified-Since; going on without, comparing what it answers"},
 	words:      {"the same words for versions in all answers", slog.LevelInfo, "the store's listings and its other answers show versions in different words; going on with those of listings"},
