@@ -1,8 +1,10 @@
 package remote
 
 import (
+	"hash/crc32"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +83,23 @@ var storeAnswers = map[string]func(p *s3test.Proxy, s *s3test.Server){
 	},
 	"a store that knows ListObjects alone": func(p *s3test.Proxy, s *s3test.Server) {
 		p.ListAsV1(s, 2)
+	},
+	"times in listings that aren't S3's": func(p *s3test.Proxy, _ *s3test.Server) {
+		forms := []func(t time.Time) string{
+			func(t time.Time) string { return t.Format("2006-01-02T15:04:05-0700") },
+			func(t time.Time) string { return t.Format("2006-01-02T15:04:05") },
+			func(t time.Time) string { return t.Format(http.TimeFormat) },
+			func(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) },
+		}
+		p.Rewrite(s3test.EachListed(func(o *s3test.ListedObject) {
+			o.LastModified = s3test.Retime(forms[crc32.ChecksumIEEE([]byte(o.Key))%uint32(len(forms))])(o.LastModified)
+		}))
+	},
+	"listings without times": func(p *s3test.Proxy, _ *s3test.Server) {
+		p.Rewrite(s3test.EachListed(func(o *s3test.ListedObject) { o.LastModified = "" }))
+	},
+	"listings that lack sizes, times and ETags": func(p *s3test.Proxy, _ *s3test.Server) {
+		p.Rewrite(s3test.EachListed(func(o *s3test.ListedObject) { o.LastModified, o.ETag, o.Size = "", "", -1 }))
 	},
 	"a store that lists times in a zone of its own": func(p *s3test.Proxy, _ *s3test.Server) {
 		p.Rewrite(s3test.EachListed(func(o *s3test.ListedObject) {

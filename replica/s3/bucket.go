@@ -66,6 +66,7 @@ const (
 	steadyTimes
 	order
 	pages
+	listTimes
 	exactTimes
 )
 
@@ -92,6 +93,7 @@ var lacks = [...]struct {
 	matching:    {"If-Match", slog.LevelWarn, "the store refuses If-Match; going on without, comparing what it answers"},
 	unmodified:  {"If-Unmodified-Since", slog.LevelWarn, "the store refuses If-Unmodified-Since; going on without, comparing what it answers"},
 	words:       {"the same words for versions in all answers", slog.LevelInfo, "the store's listings and its other answers show versions in different words; going on with those of listings"},
+	listTimes:   {"sizes and times in listings", slog.LevelWarn, "the store lists files without a size or a time that can be understood; such files are asked for one by one"},
 }
 
 // lacks reports whether the store is known not to have something.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/replica/s3/config"
 	"github.com/ltxfs/ltxfs/replica/s3/credentials"
+	"github.com/ltxfs/ltxfs/replica/s3/document"
 )
 
 // connect makes the SDK's client of a store, for a bucket in a region.
@@ -153,12 +154,13 @@ func (s *Store) Probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := client.ListObjectsV2(ctx, &awss3.ListObjectsV2Input{Bucket: &s.cfg.Bucket, MaxKeys: aws.Int32(1)},
+	var page *document.Listing
+	_, err = client.ListObjectsV2(context.WithValue(ctx, listingKey{}, &page), &awss3.ListObjectsV2Input{Bucket: &s.cfg.Bucket, MaxKeys: aws.Int32(1)},
 		func(o *awss3.Options) { o.RetryMaxAttempts = 2 })
 	if err != nil {
 		return storeError(ctx, "ListObjectsV2", err)
 	}
-	if name := aws.ToString(out.Name); name != s.cfg.Bucket {
+	if name := aws.ToString(page.Name); name != s.cfg.Bucket {
 		// A server that goes by the path alone answers something else.
 		return strange("ListObjectsV2", http.StatusOK, "the answer is about the bucket %q", clip(name))
 	}

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -9,14 +10,17 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/document"
 )
 
-// pageSize is how many objects a page of a listing has. S3 gives no more.
-const pageSize = 1000
+const (
+	pageSize  = 1000      // objects of a page: S3 gives no more
+	maxListed = 2_000_000 // files of a level: a store may list without end
+)
 
 // list calls yield for each file of a level, until it returns false, in the order in
 // which the store lists them. Each page is in order.
@@ -47,10 +51,8 @@ func (at *session) listInOrder(ctx context.Context, level int, from ltx.TXID, yi
 	n := 0
 	err := at.list(ctx, level, from, func(f replica.File) bool {
 		if at.lacks(order) {
-			if all = append(all, f); n == 0 {
-				return true
-			}
-			return false
+			all = append(all, f)
+			return n == 0
 		}
 		n++
 		last = f.Name
@@ -75,15 +77,6 @@ func (at *session) listInOrder(ctx context.Context, level int, from ltx.TXID, yi
 	return nil
 }
 
-// hasFiles reports whether a level has files.
-func (at *session) hasFiles(ctx context.Context, level int) (found bool, err error) {
-	err = at.list(ctx, level, 0, func(replica.File) bool {
-		found = true
-		return false
-	})
-	return found, err
-}
-
 // listing lists a level.
 type listing struct {
 	at     *session
@@ -92,31 +85,55 @@ type listing struct {
 	from   ltx.TXID
 	prefix string
 
-	after string  // the next page begins after this key
-	token *string // or where the store says
-	last  bool    // there is no next page
+	after   string  // the next page begins after this key
+	token   *string // or where the store says
+	seeks   bool    // the first page began after the files before from
+	going   bool    // there was a page
+	reached string  // its greatest key
+	last    bool    // there is no next page
 
-	prev  replica.Name // the greatest one listed, to check the order
-	any   bool         // prev is one
-	count int
+	count int          // of files
+	prev  replica.Name // the greatest of them, to check the order
 }
 
-// maxListed bounds the files of a level, so that a store which lists without end is
-// noticed.
-const maxListed = 2_000_000
-
-// begin sets where the first page begins.
+// begin makes the next page the first.
 func (l *listing) begin() {
-	l.prefix = l.at.levelPrefix(l.level)
-	l.token, l.last, l.after = nil, false, ""
+	*l = listing{at: l.at, ctx: l.ctx, level: l.level, from: l.from, prefix: l.at.levelPrefix(l.level)}
 	if l.from > 0 && !l.at.lacks(order) {
 		// Before every name that begins with this TXID, and after all others.
-		l.after = l.prefix + l.from.String()
+		l.after, l.seeks = l.prefix+l.from.String(), true
 	}
 }
 
 // next asks for a page, and returns its files.
 func (l *listing) next() ([]replica.File, error) {
+	page, err := l.ask()
+	if err != nil {
+		return nil, err
+	}
+	if moved, err := l.rootMoved(page); err != nil || moved {
+		l.begin()
+		return nil, err
+	}
+	files, err := l.files(page)
+	if err != nil {
+		return nil, err
+	}
+	if l.seeks && l.at.lacks(order) {
+		// In another order, anything may lie before the key that it began after.
+		if l.going {
+			return nil, errors.New("the store doesn't list in the order of keys: list again")
+		}
+		l.begin()
+		return nil, nil
+	}
+	l.going = true
+	return files, l.turn(page)
+}
+
+// ask asks for a page. A store that gives its first one again may know how to go on by
+// the first version of the request.
+func (l *listing) ask() (*document.Listing, error) {
 	at := l.at
 	if at.life.Err() != nil {
 		return nil, errStoreClosed
@@ -128,165 +145,156 @@ func (l *listing) next() ([]replica.File, error) {
 	if l.token == nil && l.after != "" {
 		in.StartAfter = &l.after
 	}
-	out, err := at.listPage(l.ctx, in)
-	if err != nil {
+	page, err := at.listPage(l.ctx, in)
+	if err != nil || !l.goesRound(page) {
+		return page, err
+	}
+	if page, err = at.askPage(l.ctx, in, true); err != nil {
 		return nil, err
 	}
-	if out.ContinuationToken == nil && l.goesRound(out) && !at.lacks(pages) {
-		at.learn(pages, nil)
-		if out, err = at.listPage(l.ctx, in); err != nil {
-			return nil, err
-		}
+	if l.goesRound(page) {
+		return nil, strange("ListObjectsV2", http.StatusOK, "the store lists its first page again: it knows neither continuation tokens, start-after nor markers")
 	}
-	if l.goesRound(out) {
-		return nil, strange("ListObjectsV2", http.StatusOK, "the store lists its first page again: it knows neither continuation tokens nor start-after")
-	}
-	if moved, err := l.rootMoved(out); err != nil {
-		return nil, err
-	} else if moved {
-		l.begin()
-		return nil, nil
-	}
-	files, err := l.files(out)
-	if err != nil {
-		return nil, err
-	}
-	return files, l.turn(out)
+	at.learn(pages, nil)
+	return page, nil
 }
 
 // goesRound reports whether a page that should come after a key begins no later.
-func (l *listing) goesRound(out *awss3.ListObjectsV2Output) bool {
-	return l.any && l.token == nil && len(out.Contents) > 0 && !l.at.lacks(order) && aws.ToString(out.Contents[0].Key) <= l.after
+func (l *listing) goesRound(page *document.Listing) bool {
+	return l.going && l.token == nil && !l.at.lacks(order) && page.BeginsBy(l.prefix, l.reached)
 }
 
-// listPage asks for a page. What answers may be no store: a web server's page
-// must not pass for an empty listing.
-func (at *session) listPage(ctx context.Context, in *awss3.ListObjectsV2Input) (*awss3.ListObjectsV2Output, error) {
-	ask := at.s3.ListObjectsV2
-	if at.lacks(pages) {
-		ask = at.listV1
+// listPage asks for a page. A listing that has a token goes on where it was given.
+func (at *session) listPage(ctx context.Context, in *awss3.ListObjectsV2Input) (*document.Listing, error) {
+	return at.askPage(ctx, in, at.lacks(pages) && in.ContinuationToken == nil)
+}
+
+// askPage asks for a page, by the first version of the request or the second.
+func (at *session) askPage(ctx context.Context, in *awss3.ListObjectsV2Input, first bool) (page *document.Listing, err error) {
+	asking := context.WithValue(ctx, listingKey{}, &page)
+	if first {
+		_, err = at.s3.ListObjects(asking, &awss3.ListObjectsInput{
+			Bucket: in.Bucket, Prefix: in.Prefix, Delimiter: in.Delimiter, MaxKeys: in.MaxKeys, Marker: in.StartAfter,
+		})
+	} else {
+		_, err = at.s3.ListObjectsV2(asking, in)
 	}
-	out, err := ask(ctx, in)
-	if err != nil {
-		if err = storeError(ctx, "ListObjectsV2", err); isNotFound(err) {
-			// Nothing that a listing is of can be missing but the bucket.
-			return nil, fmt.Errorf("bucket %s: %w: check its name and the endpoint", at.cfg.Bucket, ErrNoSuchBucket)
-		}
+	if err = storeError(ctx, "ListObjectsV2", err); isNotFound(err) {
+		// Nothing that a listing is of can be missing but the bucket.
+		return nil, fmt.Errorf("bucket %s: %w: check its name and the endpoint", at.cfg.Bucket, ErrNoSuchBucket)
+	} else if err != nil {
 		return nil, err
-	}
-	if out.Name == nil && out.IsTruncated == nil && out.KeyCount == nil && len(out.Contents)+len(out.CommonPrefixes) == 0 {
-		return nil, strange("ListObjectsV2", http.StatusOK, "the answer is not a listing: check the endpoint")
 	}
 	at.sawBucket()
-	return out, nil
-}
-
-// listV1 asks for a page by the first version of the request, which the store answers
-// all others as.
-func (at *session) listV1(ctx context.Context, in *awss3.ListObjectsV2Input, opts ...func(*awss3.Options)) (*awss3.ListObjectsV2Output, error) {
-	out, err := at.s3.ListObjects(ctx, &awss3.ListObjectsInput{
-		Bucket: in.Bucket, Prefix: in.Prefix, Delimiter: in.Delimiter, MaxKeys: in.MaxKeys, Marker: in.StartAfter,
-	}, opts...)
-	if err != nil {
-		return nil, err
-	}
-	return &awss3.ListObjectsV2Output{
-		Name: out.Name, IsTruncated: out.IsTruncated, Contents: out.Contents, CommonPrefixes: out.CommonPrefixes,
-	}, nil
+	return page, nil
 }
 
 // listOne asks for a key as a listing shows it, or nil.
-func (at *session) listOne(ctx context.Context, key string) (*types.Object, error) {
+func (at *session) listOne(ctx context.Context, key string) (*document.Object, error) {
 	// Not one key at most: MinIO then answers by looking the key up, which tells
 	// nothing of how it lists it.
 	in := &awss3.ListObjectsV2Input{Bucket: &at.cfg.Bucket, Prefix: &key, MaxKeys: aws.Int32(2)}
-	out, err := at.listPage(ctx, in)
+	page, err := at.listPage(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	for _, o := range out.Contents {
-		if aws.ToString(o.Key) == key {
-			return &o, nil
-		}
+	i := slices.IndexFunc(page.Contents, func(o document.Object) bool { return o.Key == key })
+	if i < 0 {
+		return nil, nil
 	}
-	return nil, nil
+	return &page.Contents[i], nil
 }
 
-// rootMoved looks whether the first page shows that the store cleans keys: it has
-// nothing while there is something under the clean root, or it has the clean keys.
-func (l *listing) rootMoved(out *awss3.ListObjectsV2Output) (bool, error) {
-	if _, doubtful := l.at.rootNow(); l.any || !doubtful {
-		return false, nil
-	}
-	if len(out.Contents) == 0 {
-		return l.at.rootByListing(l.ctx, l.level)
-	}
-	key := aws.ToString(out.Contents[0].Key)
-	clean := cleanRoot(l.at.cfg.Path) + l.at.layout.LevelDir(l.level) + "/"
-	return !strings.HasPrefix(key, l.prefix) && strings.HasPrefix(key, clean) && l.at.rootByOther(), nil
-}
-
-// files are those of a page, in order.
-func (l *listing) files(out *awss3.ListObjectsV2Output) ([]replica.File, error) {
-	files := make([]replica.File, 0, len(out.Contents))
-	for _, o := range out.Contents {
-		f, ok, err := l.fileOf(o)
-		if err != nil {
-			return nil, err
-		}
+// files are those of a page, in order. What lies deeper, or has another name, isn't the
+// replica's.
+func (l *listing) files(page *document.Listing) ([]replica.File, error) {
+	files := make([]replica.File, 0, len(page.Contents))
+	for _, o := range page.Contents {
+		base, ok := strings.CutPrefix(o.Key, l.prefix)
 		if !ok {
+			return nil, fmt.Errorf("the store lists %q, which isn't below %q", clip(o.Key), l.prefix)
+		}
+		name, ok := replica.ParseName(l.level, base)
+		if !ok || name.Check() != nil {
 			continue
 		}
-		if l.any && f.Compare(l.prev) <= 0 {
-			l.at.learn(order, fmt.Errorf("it lists %s after %s", f.Base(), l.prev.Base()))
+		if l.count > 0 && name.Compare(l.prev) <= 0 {
+			l.at.learn(order, fmt.Errorf("it lists %s after %s", base, l.prev.Base()))
 		} else {
-			l.prev, l.any = f.Name, true
+			l.prev = name
 		}
 		if l.count++; l.count > maxListed {
 			return nil, strange("ListObjectsV2", http.StatusOK, "the store lists more than %d files in level %d", maxListed, l.level)
 		}
-		if f.MinTXID >= l.from { // some stores don't know StartAfter
-			files = append(files, f)
+		if name.MinTXID < l.from { // some stores don't know StartAfter
+			continue
 		}
+		if o.Size == nil || o.LastModified == nil {
+			l.at.learn(listTimes, fmt.Errorf("it lists %s with size %q and time %q", base, clip(o.SizeText), clip(o.TimeText)))
+			files = append(files, replica.File{Name: name}) // to be asked for
+			continue
+		}
+		f, err := l.at.listedFile(l.ctx, name, &o)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
 	}
 	slices.SortStableFunc(files, func(a, b replica.File) int { return a.Compare(b.Name) })
-	return files, nil
+	return l.whole(files)
 }
 
-// fileOf is the file that an object is, or false if it isn't one: what lies
-// deeper, or has another name, isn't the replica's.
-func (l *listing) fileOf(o types.Object) (replica.File, bool, error) {
-	base, ok := strings.CutPrefix(aws.ToString(o.Key), l.prefix)
-	if !ok {
-		return replica.File{}, false, fmt.Errorf("the store lists %q, which isn't below %q", clip(aws.ToString(o.Key)), l.prefix)
+// whole asks for the files that a page doesn't tell the versions of. One that has vanished
+// meanwhile is left out.
+func (l *listing) whole(files []replica.File) ([]replica.File, error) {
+	g, ctx := errgroup.WithContext(l.ctx)
+	g.SetLimit(l.at.cfg.MetadataConcurrency)
+	for i, f := range files {
+		if !f.Version.IsZero() {
+			continue
+		}
+		g.Go(func() (err error) {
+			if files[i], err = l.at.statListed(ctx, f.Name); isNotFound(err) {
+				return nil
+			}
+			return replica.NewFileError("stat", f.Name, err)
+		})
 	}
-	name, ok := replica.ParseName(l.level, base)
-	if !ok || name.Check() != nil {
-		return replica.File{}, false, nil
+	if err := g.Wait(); err != nil {
+		return nil, err
 	}
-	if o.Size == nil || *o.Size < 0 || o.LastModified == nil {
-		return replica.File{}, false, fmt.Errorf("the store lists %s without its size or time", base)
+	return slices.DeleteFunc(files, func(f replica.File) bool { return f.Version.IsZero() }), nil
+}
+
+// statListed is stat of a file that is listed without its size or time.
+func (at *session) statListed(ctx context.Context, name replica.Name) (replica.File, error) {
+	f, err := at.stat(ctx, name, replica.StatOptions{})
+	if err != nil || f.Version.Modified != 0 {
+		return f, err
 	}
-	f, err := l.at.asTold(l.ctx, l.at.newFile(name, o.ETag, o.LastModified, *o.Size))
-	return f, true, err
+	if f.Version.ETag == "" {
+		return replica.File{}, errors.New("no answer has an ETag or a time of modification that can be understood, so that nothing tells its versions apart")
+	}
+	f.ModTime, err = at.headerTime(ctx, f)
+	return f, err
 }
 
 // turn sets where the page after this one begins.
-func (l *listing) turn(out *awss3.ListObjectsV2Output) error {
-	if !aws.ToBool(out.IsTruncated) {
-		l.last = true
+func (l *listing) turn(page *document.Listing) error {
+	if l.last = !page.Truncated; l.last {
 		return nil
 	}
-	var lastKey string
-	for _, o := range out.Contents {
-		lastKey = max(lastKey, aws.ToString(o.Key))
+	greatest, marker := page.Greatest(l.prefix), page.NextMarker
+	onwards := marker != l.after && document.IsExact(l.prefix, marker)
+	if !onwards && greatest > l.reached && !l.at.lacks(order) {
+		marker, onwards = greatest, true
 	}
-	switch token := aws.ToString(out.NextContinuationToken); {
+	l.reached = max(l.reached, greatest)
+	switch token := page.NextContinuationToken; {
 	case token != "" && token != aws.ToString(l.token):
 		l.token = &token
-	case lastKey > l.after && !l.at.lacks(order):
-		// A store without tokens.
-		l.token, l.after = nil, lastKey
+	case onwards:
+		l.token, l.after = nil, marker // a store without tokens
 	default:
 		return strange("ListObjectsV2", http.StatusOK, "the store says that the listing goes on, but not from where")
 	}

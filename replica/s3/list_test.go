@@ -117,60 +117,6 @@ func TestListRequest(t *testing.T) {
 	require.Equal(t, "requester", call.get("X-Amz-Request-Payer"))
 }
 
-// A caller that stops early has cost one request, and pages come one by one.
-func TestListPages(t *testing.T) {
-	s := serve(t, answers{"LIST": inTurn(say(200, pageOf("a", 1, 2)), say(200, pageOf("b", 3)), say(200, pageOf("", 4)))})
-	c := s.store(t)
-	n := 0
-	for _, err := range c.LTXFiles(t.Context(), 0, replica.ListOptions{}) {
-		require.NoError(t, err)
-		if n++; n == 2 {
-			break
-		}
-	}
-	require.Equal(t, 2, n)
-	require.Equal(t, "LIST", s.ops())
-
-	s = serve(t, answers{"LIST": inTurn(say(200, pageOf("a", 1, 2)), say(200, pageOf("b", 3)), say(200, pageOf("", 4)))})
-	require.Equal(t, []int{1, 2, 3, 4}, listed(t, s.store(t), 0))
-	calls := s.of("LIST")
-	require.Len(t, calls, 3)
-	for i, token := range []string{"", "a", "b"} {
-		require.Equal(t, token, calls[i].param("continuation-token"))
-		require.NotContains(t, calls[i].query, "start-after")
-	}
-}
-
-// A store that knows no tokens is asked for what comes after its last key.
-func TestListWithoutTokens(t *testing.T) {
-	s := serve(t, answers{"LIST": inTurn(say(200, pageOf(noToken, 1, 2)), say(200, pageOf(noToken, 3)), say(200, pageOf("", 4)))})
-	require.Equal(t, []int{1, 2, 3, 4}, listed(t, s.store(t), 0))
-	calls := s.of("LIST")
-	require.Len(t, calls, 3)
-	for i, after := range []string{"", fileKey(2), fileKey(3)} {
-		require.Equal(t, after, calls[i].param("start-after"))
-	}
-}
-
-// A token that comes again is no token; nor is a listing without an end.
-func TestListRepeatedToken(t *testing.T) {
-	s := serve(t, answers{"LIST": inTurn(say(200, pageOf("a", 1)), say(200, pageOf("a", 2)), say(200, pageOf("", 3)))})
-	require.Equal(t, []int{1, 2, 3}, listed(t, s.store(t), 0))
-	require.Equal(t, fileKey(2), s.of("LIST")[2].param("start-after"))
-
-	for name, pages := range map[string]http.HandlerFunc{
-		"empty pages":     say(200, pageOf(noToken)),
-		"the same page":   say(200, pageOf("a", 1)),
-		"a key that back": inTurn(say(200, pageOf(noToken, 5)), say(200, page(noToken, entry(testLevel0+"0", 1)))),
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := serve(t, answers{"LIST": pages})
-			require.Error(t, listError(t, s.store(t), false))
-			require.LessOrEqual(t, len(s.of("LIST")), 3)
-		})
-	}
-}
-
 // Only LTX files of the level are listed; others are passed over.
 func TestListStrangers(t *testing.T) {
 	long := strings.Repeat("0", 15)
@@ -204,9 +150,6 @@ func TestListErrors(t *testing.T) {
 	}{
 		{"out of order on the next page", inTurn(say(200, pageOf("a", 5)), say(200, pageOf("", 4))), nil, "order of keys"},
 		{"not below the prefix", say(200, page("", entry("other/"+fileName(1), 1))), nil, `lists "other/` + fileName(1) + `", which isn't below "db/0000/"`},
-		{"no size", say(200, page("", "<Contents><Key>"+fileKey(1)+"</Key><LastModified>2026-05-04T03:02:01Z</LastModified></Contents>")), nil, "without its size or time"},
-		{"no time", say(200, page("", "<Contents><Key>"+fileKey(1)+"</Key><Size>1</Size></Contents>")), nil, "without its size or time"},
-		{"a negative size", say(200, page("", entry(fileKey(1), -1))), nil, "without its size or time"},
 		{"no bucket", refuse(404, "NoSuchBucket"), ErrNoSuchBucket, "check its name"},
 		{"404", refuse(404, ""), ErrNoSuchBucket, "bucket bucket"},
 		{"404 of no S3", say(404, "<html>nginx</html>"), ErrNoSuchBucket, ""},

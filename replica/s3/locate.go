@@ -134,6 +134,15 @@ func (at *session) withFiles(ctx context.Context, places []*session) (found []*s
 	return found[own : own+1], nil
 }
 
+// hasFiles reports whether a level has files.
+func (at *session) hasFiles(ctx context.Context, level int) (found bool, err error) {
+	err = at.list(ctx, level, 0, func(replica.File) bool {
+		found = true
+		return false
+	})
+	return found, err
+}
+
 // emptyReplica is a replica that has no files yet. Its root is Litestream's, so
 // that Litestream finds what is written, unless the store refuses such keys.
 func (at *session) emptyReplica(ctx context.Context) (*session, error) {
@@ -202,19 +211,19 @@ func (at *session) below(ctx context.Context, prefix string) (names, error) {
 	if prefix != "" {
 		in.Prefix = &prefix
 	}
-	out, err := at.listPage(ctx, in)
+	page, err := at.listPage(ctx, in)
 	if err != nil {
 		return names{}, err
 	}
-	n := names{more: aws.ToBool(out.IsTruncated)}
-	for _, p := range out.CommonPrefixes {
-		if dir, ok := strings.CutPrefix(aws.ToString(p.Prefix), prefix); ok {
+	n := names{more: page.Truncated}
+	for _, p := range page.CommonPrefixes {
+		if dir, ok := strings.CutPrefix(p, prefix); ok {
 			n.dirs = append(n.dirs, strings.TrimSuffix(dir, "/"))
 		}
 	}
 	slices.Sort(n.dirs)
-	for _, o := range out.Contents {
-		if _, ok := replica.ParseName(0, strings.TrimPrefix(aws.ToString(o.Key), prefix)); ok {
+	for _, o := range page.Contents {
+		if _, ok := replica.ParseName(0, strings.TrimPrefix(o.Key, prefix)); ok {
 			n.files = true
 		}
 	}

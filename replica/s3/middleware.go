@@ -1,21 +1,18 @@
 package s3
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
-	"time"
-	"unicode/utf8"
 
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/ltxfs/ltxfs/replica/s3/document"
 )
 
 // addMiddleware changes requests into what the store takes.
@@ -148,8 +145,8 @@ func rememberAttempts(stack *middleware.Stack) error {
 // listing has some hundred thousand.
 const maxAnswer = 16 << 20
 
-// capAnswers bounds what the SDK reads into memory: documents, and errors. Without
-// it, an answer without an end would fill the memory.
+// capAnswers bounds what is read into memory: documents, and errors. Without it, an
+// answer without an end would fill the memory. It also changes what the SDK can't parse.
 func (b *bucket) capAnswers(stack *middleware.Stack) error {
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("CapAnswers",
 		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
@@ -164,8 +161,8 @@ func (b *bucket) capAnswers(stack *middleware.Stack) error {
 			if operation != "GetObject" || answer.StatusCode >= 300 {
 				answer.Body = &capped{ReadCloser: answer.Body, left: maxAnswer + 1}
 			}
-			if strings.HasPrefix(operation, "ListObjects") {
-				answer.Body = mended(answer.Body)
+			if page, ok := ctx.Value(listingKey{}).(**document.Listing); ok && err == nil && answer.StatusCode < 300 {
+				*page, err = readListing(answer)
 			}
 			return out, metadata, err
 		}), middleware.After)
@@ -186,83 +183,26 @@ func (c *capped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// mended is a listing that the SDK can parse although keys in it can't be written in
-// XML. Those are a stranger's: an LTX file's key has nothing of the kind.
-func mended(body io.ReadCloser) io.ReadCloser {
-	page, err := io.ReadAll(body)
-	mendXML(page)
-	var rest io.Reader = bytes.NewReader(page)
+// listingKey is where in its context a request for a page has the address of it.
+type listingKey struct{}
+
+// readListing parses a page in the SDK's place, which then finds nothing to parse.
+func readListing(answer *smithyhttp.Response) (*document.Listing, error) {
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
 	if err != nil {
-		rest = failing{err}
+		return nil, err
 	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{rest, body}
-}
-
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
-
-// mendXML puts question marks in the place of what XML 1.0 can't hold: control
-// characters, references to such, and what isn't UTF-8.
-func mendXML(page []byte) {
-	for i := 0; i < len(page); {
-		size, ok := 1, true
-		switch c := page[i]; {
-		case c == '&':
-			size, ok = reference(page[i:])
-		case c < utf8.RuneSelf:
-			ok = inXML(rune(c))
-		default:
-			var r rune
-			r, size = utf8.DecodeRune(page[i:])
-			ok = inXML(r) && (r != utf8.RuneError || size > 1)
-		}
-		if !ok {
-			copy(page[i:i+size], bytes.Repeat([]byte("?"), size))
-		}
-		i += size
-	}
-}
-
-// reference is the length of what begins with an ampersand, as far as it must be
-// looked at, and whether XML can hold it.
-func reference(text []byte) (size int, ok bool) {
-	const longest = len("&#x0010FFFF;")
-	end := bytes.IndexByte(text[:min(len(text), longest)], ';')
-	if end < 3 || text[1] != '#' {
-		return 1, true
-	}
-	digits, base := text[2:end], 10
-	if digits[0] == 'x' {
-		digits, base = digits[1:], 16
-	}
-	n, err := strconv.ParseUint(string(digits), base, 31)
-	return end + 1, err == nil && inXML(rune(n))
-}
-
-// inXML reports whether XML 1.0 can hold a character.
-func inXML(r rune) bool {
-	return r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r < 0xD800 || r >= 0xE000 && r < 0xFFFE || r > 0xFFFF && r <= utf8.MaxRune
+	answer.Body = http.NoBody
+	return document.ParseListing(answer.Header, body)
 }
 
 // mendDate puts the time of modification in an answer into the form that HTTP has, or
 // leaves it out: the SDK would fail the request for it.
 func mendDate(header http.Header) {
-	text := header.Get("Last-Modified")
-	if text == "" {
-		return
-	}
-	t, err := http.ParseTime(text)
-	for _, layout := range []string{time.RFC1123Z, time.RFC3339} {
-		if err != nil {
-			t, err = time.Parse(layout, text)
-		}
-	}
+	t, ok := document.Time(header.Get("Last-Modified"))
 	header.Del("Last-Modified")
-	if err == nil {
-		header.Set("Last-Modified", t.UTC().Format(http.TimeFormat))
+	if ok {
+		header.Set("Last-Modified", t.Format(http.TimeFormat))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/document"
 )
 
 // compared is what comparing two answers in one respect tells of whether they show one
@@ -216,16 +217,17 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 		}
 		return f, true, nil
 	}
-	listed, err := at.asTold(ctx, at.newFile(f.Name, o.ETag, o.LastModified, *o.Size))
+	listed, err := at.listedFile(ctx, f.Name, o)
 	v := listed.Version
 	tagged := v.ETag != "" && got.ETag != ""
 	return listed, v.Size == got.Size && (!tagged || v.ETag == got.ETag) && times(v, got) != different, err
 }
 
-// asTold is a listed file in the words in which a HEAD has told of it, before a listing
-// has: it must not seem to change. That the words are for one version, another HEAD
+// listedFile is a file as a listing shows it, but in the words in which a HEAD has told of
+// it before: it must not seem to change. That the words are for one version, another HEAD
 // shows, once for all files of a zone.
-func (at *session) asTold(ctx context.Context, f replica.File) (replica.File, error) {
+func (at *session) listedFile(ctx context.Context, name replica.Name, o *document.Object) (replica.File, error) {
+	f := at.newFile(name, o.ETag, o.LastModified, *o.Size)
 	v := f.Version
 	told, ok := at.seen.asTold(f.Name)
 	if !ok || told == v || told.Size != v.Size || at.tags(told, v) != equal || times(told, v) != alike {

@@ -10,6 +10,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/document"
 )
 
 // session is what is known of a store once it is ready.
@@ -125,6 +126,20 @@ func (at *session) rootByListing(ctx context.Context, level int) (moved bool, er
 		err = nil
 	}
 	return ok && at.rootByOther(), err
+}
+
+// rootMoved looks whether the first page shows that the store cleans keys: it has
+// nothing while there is something under the clean root, or it has the clean keys.
+func (l *listing) rootMoved(page *document.Listing) (bool, error) {
+	if _, doubtful := l.at.rootNow(); l.going || !doubtful {
+		return false, nil
+	}
+	if len(page.Contents) == 0 {
+		return l.at.rootByListing(l.ctx, l.level)
+	}
+	key := page.Contents[0].Key
+	clean := cleanRoot(l.at.cfg.Path) + l.at.layout.LevelDir(l.level) + "/"
+	return !strings.HasPrefix(key, l.prefix) && strings.HasPrefix(key, clean) && l.at.rootByOther(), nil
 }
 
 // rootByOther ends the doubt by what another writer has under the clean root,

@@ -220,7 +220,8 @@ func (at *session) statKey(ctx context.Context, key string, name replica.Name, k
 		if lerr != nil || o == nil || o.Size == nil || o.LastModified == nil {
 			return replica.File{}, time.Time{}, err
 		}
-		return at.newFile(name, o.ETag, o.LastModified, *o.Size), time.Time{}, nil
+		f, err = at.listedFile(ctx, name, o)
+		return f, time.Time{}, err
 	}
 	if err != nil {
 		return replica.File{}, time.Time{}, err
