@@ -235,11 +235,8 @@ func (at *session) listedFile(ctx context.Context, name replica.Name, o *documen
 	}
 	if at.seen.shown(f.Name, v) != told && !at.seen.inZone(told.Modified-v.Modified) {
 		out, err := at.head(ctx, at.key(f.Name), false)
-		if err != nil && !isNotFound(err) {
-			return f, err
-		}
 		if err != nil || at.stored(out.ETag, out.LastModified, *out.ContentLength) != told {
-			return f, nil
+			return f, ctx.Err()
 		}
 		at.learnWords(f.Name, v, told)
 	}
