@@ -50,6 +50,16 @@ var storeAnswers = map[string]func(p *s3test.Proxy, s *s3test.Server){
 	"another ETag altogether in listings": func(p *s3test.Proxy, _ *s3test.Server) {
 		p.Rewrite(s3test.EachListed(func(o *s3test.ListedObject) { o.ETag = `"listed-` + o.ETag[1:] }))
 	},
+	"another ETag with GET than with PUT and HEAD": func(p *s3test.Proxy, _ *s3test.Server) {
+		p.Rewrite(s3test.AnswersTo(s3test.GetObject, s3test.MapHeader("ETag", func(tag string) string { return `"read-` + tag[1:] })))
+		p.Rewrite(s3test.MapHeader("X-Amz-Checksum-Crc64nvme", s3test.Drop))
+	},
+	"no ETags, and no metadata": func(p *s3test.Proxy, s *s3test.Server) {
+		p.Rewrite(s3test.MapHeader("ETag", s3test.Drop))
+		p.Rewrite(s3test.EachListed(func(o *s3test.ListedObject) { o.ETag = "" }))
+		p.Rewrite(s3test.MapHeader("X-Amz-Checksum-Crc64nvme", s3test.Drop))
+		p.Alter(s.DropMetadata)
+	},
 	"Tigris under load": func(p *s3test.Proxy, _ *s3test.Server) {
 		p.FailFraction(408, "RequestCanceled", 0.2, 1)
 	},

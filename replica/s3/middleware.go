@@ -3,10 +3,11 @@ package s3
 import (
 	"bytes"
 	"context"
+	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,22 +90,19 @@ func unsignedPayload(stack *middleware.Stack) error {
 }
 
 // deleteChecksum gives a request that deletes many objects the checksum that the
-// protocol wants: the newer header, or for stores that refuse that, or take the
-// older one alone, Content-MD5. Those that are tried count as lacking.
-func (b *bucket) deleteChecksum(tried ...lack) func(*awss3.Options) {
-	lacks := func(l lack) bool { return b.lacks(l) || slices.Contains(tried, l) }
+// protocol wants: the newer header, which the SDK adds, or for stores that refuse that,
+// or want the older one, Content-MD5.
+func deleteChecksum(md5 bool) func(*awss3.Options) {
 	return func(o *awss3.Options) {
-		if lacks(uploadChecksums) || lacks(batchChecksums) {
-			o.APIOptions = append(o.APIOptions, smithyhttp.AddContentChecksumMiddleware)
+		if !md5 {
+			return
 		}
-		if lacks(uploadChecksums) {
-			o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-				// An operation without them needs nothing removed.
-				_, _ = stack.Initialize.Remove("AWSChecksum:SetupInputContext")
-				_, _ = stack.Finalize.Remove("AWSChecksum:ComputeInputPayloadChecksum")
-				return nil
-			})
-		}
+		o.APIOptions = append(o.APIOptions, smithyhttp.AddContentChecksumMiddleware, func(stack *middleware.Stack) error {
+			// An operation without them needs nothing removed.
+			_, _ = stack.Initialize.Remove("AWSChecksum:SetupInputContext")
+			_, _ = stack.Finalize.Remove("AWSChecksum:ComputeInputPayloadChecksum")
+			return nil
+		})
 	}
 }
 
@@ -164,8 +162,8 @@ func (b *bucket) capAnswers(stack *middleware.Stack) error {
 			if operation != "GetObject" || answer.StatusCode >= 300 {
 				answer.Body = &capped{ReadCloser: answer.Body, left: maxAnswer + 1}
 			}
-			if strings.HasPrefix(operation, "ListObjects") {
-				answer.Body = mended(answer.Body)
+			if operation != "GetObject" && answer.StatusCode < 300 && err == nil {
+				err = readDocument(operation, answer.Response)
 			}
 			return out, metadata, err
 		}), middleware.After)
@@ -186,19 +184,52 @@ func (c *capped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// mended is a listing that the SDK can parse although keys in it can't be written in
+// errNoDocument means that something else than a store has answered, such as a proxy
+// with a page to sign in.
+var errNoDocument = errors.New("the answer is no S3 answer: check the endpoint")
+
+// readDocument reads the document in an answer of success, if it has one. An error in it
+// makes the answer one of failure, of which the SDK knows only where it expects it. A
+// listing it makes one that the SDK can parse although keys in it can't be written in
 // XML. Those are a stranger's: an LTX file's key has nothing of the kind.
-func mended(body io.ReadCloser) io.ReadCloser {
-	page, err := io.ReadAll(body)
-	mendXML(page)
+func readDocument(operation string, answer *http.Response) error {
+	page, err := io.ReadAll(answer.Body)
+	if strings.HasPrefix(operation, "ListObjects") {
+		mendXML(page)
+	}
 	var rest io.Reader = bytes.NewReader(page)
 	if err != nil {
-		rest = failing{err}
+		rest = io.MultiReader(rest, failing{err})
 	}
-	return struct {
+	answer.Body = struct {
 		io.Reader
 		io.Closer
-	}{rest, body}
+	}{rest, answer.Body}
+	puts := operation == "PutObject" || operation == "UploadPart"
+	switch root := rootElement(page); {
+	case root == "error":
+		answer.StatusCode = http.StatusInternalServerError // as the SDK itself does
+	case root == "html", puts && len(page) > 0 && answer.Header.Get("ETag") == "":
+		return errNoDocument
+	}
+	return nil
+}
+
+// rootElement is the name of a document's outermost element, in lower case, or "".
+func rootElement(page []byte) string {
+	d := xml.NewDecoder(bytes.NewReader(page))
+	d.Strict = false
+	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	for {
+		switch token, err := d.RawToken(); token := token.(type) {
+		case xml.StartElement:
+			return strings.ToLower(token.Name.Local)
+		default:
+			if err != nil {
+				return ""
+			}
+		}
+	}
 }
 
 type failing struct{ err error }
