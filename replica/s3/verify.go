@@ -64,6 +64,7 @@ func (u *upload) verify(ctx context.Context) error {
 // check looks once whether the store has what was sent.
 func (u *upload) check(ctx context.Context) error {
 	at, mode, tag := u.at, u.at.cfg.VerifyWrites, u.version.ETag
+	u.reworded = false
 	var refusal error // of a GET by the version that the store said it had made
 	if tag != "" && !at.encrypts() && (mode == config.VerifyFull || mode == config.VerifyAuto && at.lacks(storedChecksums)) {
 		if refusal = u.readBack(ctx, false); !errors.Is(refusal, replica.ErrReplaced) {
@@ -86,6 +87,7 @@ func (u *upload) check(ctx context.Context) error {
 		byBytes, refusal = true, err
 		err = u.compare(ctx, out, byBytes)
 	}
+	u.reworded = refusal != nil || tag != "" && u.version.ETag != tag
 	if !byBytes {
 		return err
 	}

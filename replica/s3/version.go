@@ -81,6 +81,9 @@ func (b *bucket) guards(shown replica.Version) bool {
 
 // same reports whether an answer shows a version for certain.
 func (b *bucket) same(name replica.Name, want, got replica.Version) bool {
+	if got == want && want.ETag != "" && !b.lacks(etags) {
+		return true // though other answers may show other ETags
+	}
 	known, ok := b.seen.of(name, want)
 	if !ok && (got.ETag == "" || want.ETag == "" || b.lacks(etags)) {
 		return false // the time alone may be that with which listings show another version

@@ -39,6 +39,9 @@ func (at *session) write(ctx context.Context, name replica.Name, content replica
 	at.log().Debug("wrote", "key", u.key, "size", content.Size(), "took", time.Since(began))
 	f := replica.File{Name: name, Size: content.Size(), Version: u.version}
 	listed, certain, err := at.inListing(ctx, at.key(name), f, replica.Version{})
+	if err == nil && u.reworded {
+		listed, certain, err = at.asListed(ctx, at.key(name), f)
+	}
 	if err != nil {
 		// It is written. Under another version than listings show, it is found anew.
 		at.log().Debug("can't tell how the file is listed", "key", u.key, "error", err)
@@ -47,6 +50,17 @@ func (at *session) write(ctx context.Context, name replica.Name, content replica
 	}
 	f.ModTime = u.time
 	return f, nil
+}
+
+// asListed is a file of which other answers show different ETags, as listings show it. A
+// listing that is late, and shows another of the same size and time, is soon corrected.
+func (at *session) asListed(ctx context.Context, key string, f replica.File) (_ replica.File, certain bool, err error) {
+	o, err := at.listOne(ctx, key)
+	if err != nil || o == nil || o.LastModified == nil || o.Size == nil {
+		return f, false, err
+	}
+	listed := at.newFile(f.Name, o.ETag, o.LastModified, *o.Size)
+	return listed, listed.Size == f.Size && sayTheSame(listed.Version.Modified, f.Version.Modified), nil
 }
 
 func newWriteID() string {
@@ -129,12 +143,15 @@ type upload struct {
 	name    replica.Name
 	content replica.Content
 	opts    replica.WriteOptions
-	id      string           // tells the object of this write from any other
-	time    time.Time        // of the header, or of now
-	sums    *sums            // of all that was sent
-	sent    time.Time        // by the store's clock
-	version replica.Version  // that the store gave it
-	adopted bool             // the object is another's, with the same content
+	id      string          // tells the object of this write from any other
+	time    time.Time       // of the header, or of now
+	sums    *sums           // of all that was sent
+	sent    time.Time       // by the store's clock
+	version replica.Version // that the store gave it
+	adopted bool            // the object is another's, with the same content
+
+	reworded bool // the store shows it with another ETag than it said, or with several
+
 	without [len(lacks)]bool // what is tried without
 }
 
