@@ -142,6 +142,47 @@ func rememberAttempts(stack *middleware.Stack) error {
 		}), "Retry", middleware.After)
 }
 
+// errNoStore means that something else than a store has answered, such as a proxy with a
+// page to sign in.
+var errNoStore = errors.New("the answer is no S3 answer: check the endpoint")
+
+// readSuccess looks what an answer of success says. An error in it makes it one of
+// failure, which the SDK knows only of some requests.
+func readSuccess(operation string, answer *smithyhttp.Response) error {
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	answer.Body = struct {
+		io.Reader
+		io.Closer
+	}{bytes.NewReader(body), answer.Body}
+	puts := operation == "PutObject" || operation == "UploadPart"
+	switch root := rootElement(body); {
+	case root == "error":
+		answer.StatusCode = http.StatusInternalServerError // as the SDK has it; Status still tells
+	case root == "html", puts && len(bytes.TrimSpace(body)) > 0 && answer.Header.Get("ETag") == "":
+		return errNoStore
+	}
+	return nil
+}
+
+// rootElement is the name of a document's outermost element, in lower case, or "".
+func rootElement(document []byte) string {
+	d := xml.NewDecoder(bytes.NewReader(document))
+	d.Strict = false
+	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	for {
+		token, err := d.RawToken()
+		if err != nil {
+			return ""
+		}
+		if start, ok := token.(xml.StartElement); ok {
+			return strings.ToLower(start.Name.Local)
+		}
+	}
+}
+
 // maxAnswer is the most of an answer that isn't an object, in bytes. A page of a
 // listing has some hundred thousand.
 const maxAnswer = 16 << 20
@@ -162,8 +203,11 @@ func (b *bucket) capAnswers(stack *middleware.Stack) error {
 			if operation != "GetObject" || answer.StatusCode >= 300 {
 				answer.Body = &capped{ReadCloser: answer.Body, left: maxAnswer + 1}
 			}
-			if operation != "GetObject" && answer.StatusCode < 300 && err == nil {
-				err = readDocument(operation, answer.Response)
+			if err == nil && answer.StatusCode < 300 && operation != "GetObject" && !strings.HasPrefix(operation, "ListObjects") {
+				err = readSuccess(operation, answer)
+			}
+			if strings.HasPrefix(operation, "ListObjects") {
+				answer.Body = mended(answer.Body)
 			}
 			return out, metadata, err
 		}), middleware.After)
@@ -184,52 +228,19 @@ func (c *capped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// errNoDocument means that something else than a store has answered, such as a proxy
-// with a page to sign in.
-var errNoDocument = errors.New("the answer is no S3 answer: check the endpoint")
-
-// readDocument reads the document in an answer of success, if it has one. An error in it
-// makes the answer one of failure, of which the SDK knows only where it expects it. A
-// listing it makes one that the SDK can parse although keys in it can't be written in
+// mended is a listing that the SDK can parse although keys in it can't be written in
 // XML. Those are a stranger's: an LTX file's key has nothing of the kind.
-func readDocument(operation string, answer *http.Response) error {
-	page, err := io.ReadAll(answer.Body)
-	if strings.HasPrefix(operation, "ListObjects") {
-		mendXML(page)
-	}
+func mended(body io.ReadCloser) io.ReadCloser {
+	page, err := io.ReadAll(body)
+	mendXML(page)
 	var rest io.Reader = bytes.NewReader(page)
 	if err != nil {
-		rest = io.MultiReader(rest, failing{err})
+		rest = failing{err}
 	}
-	answer.Body = struct {
+	return struct {
 		io.Reader
 		io.Closer
-	}{rest, answer.Body}
-	puts := operation == "PutObject" || operation == "UploadPart"
-	switch root := rootElement(page); {
-	case root == "error":
-		answer.StatusCode = http.StatusInternalServerError // as the SDK itself does
-	case root == "html", puts && len(page) > 0 && answer.Header.Get("ETag") == "":
-		return errNoDocument
-	}
-	return nil
-}
-
-// rootElement is the name of a document's outermost element, in lower case, or "".
-func rootElement(page []byte) string {
-	d := xml.NewDecoder(bytes.NewReader(page))
-	d.Strict = false
-	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
-	for {
-		switch token, err := d.RawToken(); token := token.(type) {
-		case xml.StartElement:
-			return strings.ToLower(token.Name.Local)
-		default:
-			if err != nil {
-				return ""
-			}
-		}
-	}
+	}{rest, body}
 }
 
 type failing struct{ err error }

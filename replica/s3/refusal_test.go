@@ -147,6 +147,29 @@ func TestBareRefusals(t *testing.T) {
 	}
 }
 
+// What is wrong is deleted without a condition only where the store doesn't know those.
+func TestDiscardKeepsItsCondition(t *testing.T) {
+	data := bytesOf(100)
+	const condition = "If-Match"
+	for name, tt := range map[string]struct {
+		answer  http.HandlerFunc
+		deletes []string // their conditions
+	}{
+		"a 400 that passes": {inTurn(refuse(400, "InvalidRequest"), say(204, "")), []string{`"v1"`, `"v1"`}},
+		"a 400 that stays":  {refuse(400, "InvalidRequest"), []string{`"v1"`, `"v1"`, ""}},
+		"not implemented":   {refusing(say(204, ""), condition), []string{`"v1"`, ""}},
+	} {
+		s := serve(t, answers{"PUT": stored("v1"), "HEAD": verifiedAs(data, "AAAAAAAAAAA=", "v1"), "DELETE": tt.answer})
+		_, err := write(t, s.store(t), bytes.NewReader(data))
+		require.ErrorIs(t, err, ErrVerify)
+		var conditions []string
+		for _, c := range s.of("DELETE") {
+			conditions = append(conditions, c.get(condition))
+		}
+		require.Equal(t, tt.deletes, conditions, name)
+	}
+}
+
 // trimmed is a list of operations without the blank before it.
 func trimmed(ops string) string {
 	if len(ops) > 0 && ops[0] == ' ' {

@@ -21,7 +21,6 @@ var documented = map[string]func(t *testing.T, c *Store) error{
 	"COMPLETE": writeParts,
 	"DELETE":   func(t *testing.T, c *Store) error { return c.DeleteLTXFiles(within(t, 20*time.Second), nths(1)...) },
 	"BATCH":    func(t *testing.T, c *Store) error { return c.DeleteLTXFiles(within(t, 20*time.Second), nths(1, 2)...) },
-	"LIST":     func(t *testing.T, c *Store) error { return listError(t, c, false) },
 }
 
 func writeParts(t *testing.T, c *Store) error {

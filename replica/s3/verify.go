@@ -215,11 +215,17 @@ func (u *upload) discard(ctx context.Context, err error) error {
 	if u.version.ETag != "" {
 		in.IfMatch = &u.version.ETag
 	}
-	_, derr := u.at.s3.DeleteObject(ctx, in)
-	if derr = storeError(ctx, "DeleteObject", derr); refusesHeaders(derr) {
+	remove := func() error {
+		_, err := at.s3.DeleteObject(ctx, in)
+		return storeError(ctx, "DeleteObject", err)
+	}
+	derr := remove()
+	if refusesForm(derr) {
+		derr = remove() // it may have had another reason, and pass
+	}
+	if refusesHeaders(derr) {
 		in.IfMatch = nil
-		_, derr = u.at.s3.DeleteObject(ctx, in)
-		derr = storeError(ctx, "DeleteObject", derr)
+		derr = remove()
 	}
 	if derr != nil {
 		at.log().Error("the store has something else than was written, and can't delete it", "key", u.key, "error", derr)
