@@ -48,6 +48,16 @@ func TestVerifyOtherETagOfGET(t *testing.T) {
 	require.Empty(t, s.of("DELETE"), "what is shown with another ETag may be another's")
 }
 
+// A condition that a late store refuses isn't one that it never lets hold.
+func TestVerifyLateConditions(t *testing.T) {
+	data := bytesOf(100)
+	s := serve(t, answers{"PUT": stored("v1"), "HEAD": object(data, "v1"), "GET": inTurn(refuse(412, "PreconditionFailed"), object(data, "v1"))})
+	c := s.store(t, func(c *config.Config) { c.VerifyWrites = config.VerifyFull })
+	_, err := write(t, c, bytes.NewReader(data))
+	require.NoError(t, err)
+	require.False(t, c.lacks(matching))
+}
+
 // A PUT that names another ETag than all other answers says nothing of conditions.
 func TestVerifyOtherETagOfPUT(t *testing.T) {
 	data := bytesOf(100)

@@ -94,7 +94,8 @@ func (u *upload) check(ctx context.Context) error {
 	switch {
 	case err == nil:
 		u.version = at.versionOf(out.ETag, out.LastModified, *out.ContentLength)
-		if errors.Is(refusal, errPrecondition) && tag == u.version.ETag {
+		// A store that was late has shown it meanwhile.
+		if errors.Is(refusal, errPrecondition) && tag == u.version.ETag && errors.Is(u.readBack(ctx, false), errPrecondition) {
 			at.learn(matching, refusal)
 		}
 	case errors.Is(err, ErrVerify), errors.Is(err, ErrNotEncrypted), errors.Is(err, replica.ErrReplaced):

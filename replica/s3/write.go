@@ -38,10 +38,11 @@ func (at *session) write(ctx context.Context, name replica.Name, content replica
 	}
 	at.log().Debug("wrote", "key", u.key, "size", content.Size(), "took", time.Since(began))
 	f := replica.File{Name: name, Size: content.Size(), Version: u.version}
-	listed, certain, err := at.inListing(ctx, at.key(name), f, replica.Version{})
-	if err == nil && u.reworded {
-		listed, certain, err = at.asListed(ctx, at.key(name), f)
+	ask := at.inListing
+	if u.reworded {
+		ask = at.asListed
 	}
+	listed, certain, err := ask(ctx, at.key(name), f, replica.Version{})
 	if err != nil {
 		// It is written. Under another version than listings show, it is found anew.
 		at.log().Debug("can't tell how the file is listed", "key", u.key, "error", err)
@@ -54,7 +55,7 @@ func (at *session) write(ctx context.Context, name replica.Name, content replica
 
 // asListed is a file of which other answers show different ETags, as listings show it. A
 // listing that is late, and shows another of the same size and time, is soon corrected.
-func (at *session) asListed(ctx context.Context, key string, f replica.File) (_ replica.File, certain bool, err error) {
+func (at *session) asListed(ctx context.Context, key string, f replica.File, _ replica.Version) (_ replica.File, certain bool, err error) {
 	o, err := at.listOne(ctx, key)
 	if err != nil || o == nil || o.LastModified == nil || o.Size == nil {
 		return f, false, err
@@ -143,16 +144,15 @@ type upload struct {
 	name    replica.Name
 	content replica.Content
 	opts    replica.WriteOptions
-	id      string          // tells the object of this write from any other
-	time    time.Time       // of the header, or of now
-	sums    *sums           // of all that was sent
-	sent    time.Time       // by the store's clock
-	version replica.Version // that the store gave it
-	adopted bool            // the object is another's, with the same content
-
-	reworded bool // the store shows it with another ETag than it said, or with several
-
+	id      string           // tells the object of this write from any other
+	time    time.Time        // of the header, or of now
+	sums    *sums            // of all that was sent
+	sent    time.Time        // by the store's clock
+	version replica.Version  // that the store gave it
+	adopted bool             // the object is another's, with the same content
 	without [len(lacks)]bool // what is tried without
+
+	reworded bool // the store's answers show it with different ETags
 }
 
 // lacks reports whether the store can't do something, or is tried without.
