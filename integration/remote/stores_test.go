@@ -52,6 +52,47 @@ var storeAnswers = map[string]func(p *s3test.Proxy, s *s3test.Server){
 	"another ETag altogether in listings": func(p *s3test.Proxy, _ *s3test.Server) {
 		p.Rewrite(s3test.EachListed(func(o *s3test.ListedObject) { o.ETag = `"listed-` + o.ETag[1:] }))
 	},
+	"another ETag with GET": func(p *s3test.Proxy, _ *s3test.Server) {
+		p.Rewrite(s3test.AnswersTo(s3test.GetObject, s3test.MapHeader("ETag", retag)))
+		p.Rewrite(noChecksums)
+	},
+	"another ETag with GET, which If-Match is about": func(p *s3test.Proxy, s *s3test.Server) {
+		p.Rewrite(s3test.AnswersTo(s3test.GetObject, s3test.MapHeader("ETag", retag)))
+		p.Rewrite(noChecksums)
+		p.Alter(func(r *http.Request) {
+			if tag := r.Header.Get("If-Match"); tag != "" && s3test.GetObject.Match(r) {
+				if r.Header.Set("If-Match", untag(tag)); untag(tag) == tag {
+					r.Header.Set("If-Match", `"none"`)
+				}
+				s.Sign(r)
+			}
+		})
+	},
+	"another ETag with PUT": func(p *s3test.Proxy, _ *s3test.Server) {
+		p.Rewrite(s3test.AnswersTo(s3test.PutObject, s3test.MapHeader("ETag", retag)))
+		p.Rewrite(noChecksums)
+	},
+	"another ETag with PUT, and no metadata": func(p *s3test.Proxy, s *s3test.Server) {
+		p.Rewrite(s3test.AnswersTo(s3test.PutObject, s3test.MapHeader("ETag", retag)))
+		p.Rewrite(noChecksums)
+		p.Alter(s.DropMetadata)
+	},
+	"another ETag with HEAD": func(p *s3test.Proxy, _ *s3test.Server) {
+		p.Rewrite(s3test.AnswersTo(s3test.HeadObject, s3test.MapHeader("ETag", retag)))
+		p.Rewrite(noChecksums)
+	},
+	"other ETags with HEAD and PUT, and no metadata": func(p *s3test.Proxy, s *s3test.Server) {
+		p.Rewrite(s3test.AnswersTo(s3test.HeadObject, s3test.MapHeader("ETag", retag)))
+		p.Rewrite(s3test.AnswersTo(s3test.PutObject, s3test.MapHeader("ETag", func(tag string) string { return retag(retag(tag)) })))
+		p.Rewrite(noChecksums)
+		p.Alter(s.DropMetadata)
+	},
+	"no ETags, and no metadata": func(p *s3test.Proxy, s *s3test.Server) {
+		p.Rewrite(s3test.MapHeader("ETag", s3test.Drop))
+		p.Rewrite(s3test.EachListed(func(o *s3test.ListedObject) { o.ETag = "" }))
+		p.Rewrite(noChecksums)
+		p.Alter(s.DropMetadata)
+	},
 	"Tigris under load": func(p *s3test.Proxy, _ *s3test.Server) {
 		p.FailFraction(408, "RequestCanceled", 0.2, 1)
 	},
@@ -107,6 +148,13 @@ var storeAnswers = map[string]func(p *s3test.Proxy, s *s3test.Server){
 		}))
 	},
 }
+
+// noChecksums makes a store one that has no checksums of files.
+var noChecksums = s3test.MapHeader("X-Amz-Checksum-Crc64nvme", s3test.Drop)
+
+// retag makes another ETag of one, and untag the one that it was.
+func retag(tag string) string { return `"other-` + tag[1:] }
+func untag(tag string) string { return strings.Replace(tag, "other-", "", 1) }
 
 // A mount lists, reads, writes, replaces and deletes, whatever the store answers.
 func TestStoreAnswers(t *testing.T) {

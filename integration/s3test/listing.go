@@ -21,8 +21,6 @@ type Listing struct {
 	StartAfter            string         `xml:"StartAfter,omitempty"`
 	Contents              []ListedObject `xml:"Contents"`
 	Rest                  []element      `xml:",any"`
-
-	encodingAsked bool // by the client
 }
 
 // ListedObject is an object in a Listing.
@@ -44,7 +42,7 @@ type element struct {
 func MapListing(f func(l *Listing)) Rewriter {
 	return AnswersTo(ListObjects, func(resp *http.Response) error {
 		return MapBody(func(body []byte) ([]byte, error) {
-			l := &Listing{encodingAsked: resp.Request.URL.Query().Get("encoding-type") == urlEncoding}
+			l := &Listing{}
 			if err := xml.Unmarshal(body, l); err != nil {
 				return nil, err
 			}
@@ -104,14 +102,9 @@ func EachListed(f func(o *ListedObject)) Rewriter {
 }
 
 // AddListed adds an object to every page of a listing, such as one whose key XML
-// can't hold: it is below the listing's prefix, and the last of the page. As in
-// AWS, a client that asks for EncodingType=url gets it, though versitygw ignores
-// that.
+// can't hold: it is below the listing's prefix, and the last of the page.
 func AddListed(name string) Rewriter {
 	return MapListing(func(l *Listing) {
-		if l.encodingAsked {
-			l.EncodingType = urlEncoding
-		}
 		l.Contents = append(l.Contents, ListedObject{
 			Key:          l.Prefix + Text(name),
 			LastModified: "2024-01-01T00:00:00.000Z",

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -40,6 +41,19 @@ func (s *Server) Sign(r *http.Request) {
 	if err != nil {
 		panic(err) // only credentials that must be fetched can fail
 	}
+}
+
+// DropMetadata is for Alter: it makes the server one that stores no metadata of users.
+func (s *Server) DropMetadata(r *http.Request) {
+	if !HasHeader("X-Amz-Meta-").Match(r) {
+		return
+	}
+	for name := range r.Header {
+		if strings.HasPrefix(name, "X-Amz-Meta-") {
+			r.Header.Del(name)
+		}
+	}
+	s.Sign(r)
 }
 
 // AnswersTo limits a rewriter to the answers to some requests.

@@ -202,17 +202,14 @@ func decodeKeys(t *testing.T, out *s3.ListObjectsV2Output) {
 	}
 }
 
-// A key that XML 1.0 can't hold makes a listing one that no client can parse, but
-// with EncodingType=url.
+// A key that XML 1.0 can't hold makes a listing one that the SDK can't parse.
 func TestAddListed(t *testing.T) {
 	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
 		b := newBehindProxy(t, kind, 10)
 		require.NoError(t, b.put(t.Context(), "dir/a", nil))
 		b.Rewrite(s3test.AddListed("zz\bjunk"))
-		prefix := aws.String("dir/")
-		_, err := b.list(t, s3.ListObjectsV2Input{Prefix: prefix})
+		_, err := b.list(t, s3.ListObjectsV2Input{Prefix: aws.String("dir/")})
 		require.ErrorContains(t, err, "illegal character code")
-		require.Equal(t, []string{"dir/a", "dir/zz%08junk"}, b.keys(t, s3.ListObjectsV2Input{Prefix: prefix, EncodingType: types.EncodingTypeUrl}))
 	})
 }
 

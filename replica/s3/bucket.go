@@ -22,7 +22,7 @@ type bucket struct {
 	alive, ahead atomic.Int64
 
 	lacking [len(lacks)]atomic.Bool
-	refused [len(lacks)]atomic.Bool // a condition, when it was sent last
+	refused [len(lacks)]atomic.Bool // when it was asked for last
 	seen    *witnesses
 }
 
@@ -79,7 +79,7 @@ var lacks = [...]struct {
 	uploadChecksums: {"checksums with uploads", slog.LevelWarn, "the store doesn't know checksums with uploads; going on without"},
 	conditions:      {"If-None-Match", slog.LevelWarn, "the store doesn't know conditional writes; going on without, so that another writer may come between"},
 	batches:         {"deletion of many", slog.LevelInfo, "the store deletes no more than one object with a request"},
-	batchChecksums:  {"checksums with deletions", slog.LevelInfo, "the store wants Content-MD5 with deletions"},
+	batchChecksums:  {"checksums with deletions", slog.LevelInfo, "the store wants Content-MD5 with deletions, and no other checksum"},
 	storedChecksums: {"checksums of whole files", slog.LevelInfo, "the store has no checksums of whole files: what is written is read back"},
 	etags: {"ETags that tell contents apart", slog.LevelWarn, "the store's ETags don't tell versions of a file apart: sizes and times of modification do from now on, " +
 		"which two versions of one size from the same second have in common"},
@@ -109,6 +109,16 @@ func (b *bucket) found() (names []string) {
 	return names
 }
 
+// suspect learns what a refusal shows of which leaving it out was the cure. A condition
+// that a 400 is about must be refused for another write as well, since without it, no
+// write is exclusive any more.
+func (b *bucket) suspect(l lack, refusal error) {
+	if l == conditions && refusesForm(refusal) && !b.refused[l].Swap(true) {
+		return
+	}
+	b.learn(l, refusal)
+}
+
 // learn notes that the store hasn't something, and says so once; cause, if not nil,
 // is its answer that shows it.
 func (b *bucket) learn(l lack, cause error) {
@@ -116,6 +126,9 @@ func (b *bucket) learn(l lack, cause error) {
 		return
 	}
 	attrs := []slog.Attr{slog.String("replica", b.cfg.String())}
+	if b.cfg.Endpoint != "" {
+		attrs = append(attrs, slog.String("endpoint", b.cfg.Endpoint))
+	}
 	if cause != nil {
 		attrs = append(attrs, slog.Any("error", cause))
 	}

@@ -53,18 +53,28 @@ func (d *deletion) fail(err error, names ...replica.Name) {
 func (at *session) delete(ctx context.Context, names []replica.Name) map[replica.Name]error {
 	d := &deletion{at: at, failed: map[replica.Name]error{}}
 	for batch := range slices.Chunk(names, deleteBatch) {
-		deleted, when := d.deleteBatch(ctx, batch)
-		d.confirm(ctx, deleted, when)
+		for attempt := 1; ; attempt++ {
+			deleted, again, when := d.deleteBatch(ctx, batch)
+			d.confirm(ctx, deleted, when)
+			if batch = again; len(batch) == 0 || attempt >= at.cfg.Retry.Attempts || at.pause(ctx, attempt) != nil {
+				break
+			}
+			for _, name := range again {
+				delete(d.failed, name)
+			}
+		}
 	}
 	return d.failed
 }
 
 // deleteBatch has the store delete files. It returns those that the store says it
-// has deleted, and when that was by the store's clock.
-func (d *deletion) deleteBatch(ctx context.Context, batch []replica.Name) (deleted []replica.Name, when time.Time) {
+// has deleted, those that it may delete if it is asked again, and when that was by the store's
+// clock.
+func (d *deletion) deleteBatch(ctx context.Context, batch []replica.Name) (deleted, again []replica.Name, when time.Time) {
 	at := d.at
 	if len(batch) == 1 || at.lacks(batches) {
-		return d.deleteEach(ctx, batch)
+		deleted, when = d.deleteEach(ctx, batch)
+		return deleted, nil, when
 	}
 	byKey := map[string]replica.Name{}
 	in := &awss3.DeleteObjectsInput{Bucket: &at.cfg.Bucket, Delete: &types.Delete{Quiet: aws.Bool(true)}}
@@ -76,10 +86,11 @@ func (d *deletion) deleteBatch(ctx context.Context, batch []replica.Name) (delet
 	out, err := at.deleteObjects(ctx, in)
 	if status := answered(err).Status; status == http.StatusNotImplemented || status == http.StatusMethodNotAllowed {
 		at.learn(batches, err)
-		return d.deleteEach(ctx, batch)
+		deleted, when = d.deleteEach(ctx, batch)
+		return deleted, nil, when
 	} else if err != nil {
 		d.fail(err, batch...)
-		return nil, time.Time{}
+		return nil, nil, time.Time{}
 	}
 	at.sawBucket()
 	for _, e := range out.Errors {
@@ -92,30 +103,31 @@ func (d *deletion) deleteBatch(ctx context.Context, batch []replica.Name) (delet
 		refusal.classify(nil)
 		d.fail(refusal, name)
 		delete(byKey, aws.ToString(e.Key))
+		if retryable.code[code] {
+			again = append(again, name)
+		}
 	}
 	when, _ = awsmiddleware.GetServerTime(out.ResultMetadata)
-	return slices.Collect(maps.Values(byKey)), when
+	return slices.Collect(maps.Values(byKey)), again, when
 }
 
 // deleteObjects has the store delete objects with one request. What is refused for its
-// form is tried with another checksum; if that is taken, it is what the store lacks.
+// form, and again, is tried with the older checksum; if that is taken, it is what the
+// store wants.
 func (at *session) deleteObjects(ctx context.Context, in *awss3.DeleteObjectsInput) (*awss3.DeleteObjectsOutput, error) {
-	var sent []lack // that may be why it is refused
-	for _, l := range []lack{batchChecksums, uploadChecksums} {
-		if !at.lacks(l) && !at.lacks(uploadChecksums) {
-			sent = append(sent, l)
-		}
+	ask := func(md5 bool) (*awss3.DeleteObjectsOutput, error) {
+		out, err := at.s3.DeleteObjects(ctx, in, deleteChecksum(md5))
+		return out, storeError(ctx, "DeleteObjects", err)
 	}
-	out, err := at.s3.DeleteObjects(ctx, in, at.deleteChecksum())
-	err = storeError(ctx, "DeleteObjects", err)
-	refusal := err
-	for _, l := range sent {
-		if !refusesForm(err) {
-			break
-		}
-		out, err = at.s3.DeleteObjects(ctx, in, at.deleteChecksum(l))
-		if err = storeError(ctx, "DeleteObjects", err); err == nil {
-			at.learn(l, refusal)
+	md5 := at.lacks(batchChecksums) || at.lacks(uploadChecksums)
+	out, err := ask(md5)
+	if md5 || !refusesForm(err) {
+		return out, err
+	}
+	if out, err = ask(false); refusesForm(err) {
+		refusal := err
+		if out, err = ask(true); err == nil {
+			at.learn(batchChecksums, refusal)
 		}
 	}
 	return out, err

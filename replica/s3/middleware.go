@@ -1,11 +1,14 @@
 package s3
 
 import (
+	"bytes"
 	"context"
+	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
+	"strings"
 
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -86,22 +89,19 @@ func unsignedPayload(stack *middleware.Stack) error {
 }
 
 // deleteChecksum gives a request that deletes many objects the checksum that the
-// protocol wants: the newer header, or for stores that refuse that, or take the
-// older one alone, Content-MD5. Those that are tried count as lacking.
-func (b *bucket) deleteChecksum(tried ...lack) func(*awss3.Options) {
-	lacks := func(l lack) bool { return b.lacks(l) || slices.Contains(tried, l) }
+// protocol wants: the newer header, which the SDK adds, or for stores that refuse that,
+// or want the older one, Content-MD5.
+func deleteChecksum(md5 bool) func(*awss3.Options) {
 	return func(o *awss3.Options) {
-		if lacks(uploadChecksums) || lacks(batchChecksums) {
-			o.APIOptions = append(o.APIOptions, smithyhttp.AddContentChecksumMiddleware)
+		if !md5 {
+			return
 		}
-		if lacks(uploadChecksums) {
-			o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
-				// An operation without them needs nothing removed.
-				_, _ = stack.Initialize.Remove("AWSChecksum:SetupInputContext")
-				_, _ = stack.Finalize.Remove("AWSChecksum:ComputeInputPayloadChecksum")
-				return nil
-			})
-		}
+		o.APIOptions = append(o.APIOptions, smithyhttp.AddContentChecksumMiddleware, func(stack *middleware.Stack) error {
+			// An operation without them needs nothing removed.
+			_, _ = stack.Initialize.Remove("AWSChecksum:SetupInputContext")
+			_, _ = stack.Finalize.Remove("AWSChecksum:ComputeInputPayloadChecksum")
+			return nil
+		})
 	}
 }
 
@@ -141,6 +141,47 @@ func rememberAttempts(stack *middleware.Stack) error {
 		}), "Retry", middleware.After)
 }
 
+// errNoStore means that something else than a store has answered, such as a proxy with a
+// page to sign in.
+var errNoStore = errors.New("the answer is no S3 answer: check the endpoint")
+
+// readSuccess looks what an answer of success says. An error in it makes it one of
+// failure, which the SDK knows only of some requests.
+func readSuccess(operation string, answer *smithyhttp.Response) error {
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	answer.Body = struct {
+		io.Reader
+		io.Closer
+	}{bytes.NewReader(body), answer.Body}
+	puts := operation == "PutObject" || operation == "UploadPart"
+	switch root := rootElement(body); {
+	case root == "error":
+		answer.StatusCode = http.StatusInternalServerError // as the SDK has it; Status still tells
+	case root == "html", puts && len(bytes.TrimSpace(body)) > 0 && answer.Header.Get("ETag") == "":
+		return errNoStore
+	}
+	return nil
+}
+
+// rootElement is the name of a document's outermost element, in lower case, or "".
+func rootElement(document []byte) string {
+	d := xml.NewDecoder(bytes.NewReader(document))
+	d.Strict = false
+	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	for {
+		token, err := d.RawToken()
+		if err != nil {
+			return ""
+		}
+		if start, ok := token.(xml.StartElement); ok {
+			return strings.ToLower(start.Name.Local)
+		}
+	}
+}
+
 // maxAnswer is the most of an answer that isn't an object, in bytes. A page of a
 // listing has some hundred thousand.
 const maxAnswer = 16 << 20
@@ -160,6 +201,9 @@ func (b *bucket) capAnswers(stack *middleware.Stack) error {
 			operation := middleware.GetOperationName(ctx)
 			if operation != "GetObject" || answer.StatusCode >= 300 {
 				answer.Body = &capped{ReadCloser: answer.Body, left: maxAnswer + 1}
+			}
+			if err == nil && answer.StatusCode < 300 && operation != "GetObject" && !strings.HasPrefix(operation, "ListObjects") {
+				err = readSuccess(operation, answer)
 			}
 			if page, ok := ctx.Value(listingKey{}).(**document.Listing); ok && err == nil && answer.StatusCode < 300 {
 				*page, err = readListing(answer)

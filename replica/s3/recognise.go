@@ -86,7 +86,7 @@ func (at *session) recognise(ctx context.Context, key string, name replica.Name,
 	}
 	known, noted := at.seen.of(name, want)
 	tag, modified := at.tags(got, known.shown), times(got, known.shown)
-	if tag == different && (noted || modified == different) || tag == unknown && (known.read || modified == different) {
+	if tag != equal && (known.read || modified == different) {
 		return false, nil
 	}
 	// Listings may be late, where a listing alone tells, or contradicts the answer.
@@ -202,7 +202,8 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 			return f, true, nil
 		}
 	}
-	if !at.lacks(words) && got.ETag != "" && got.Modified != 0 {
+	otherTag := got.Modified == known.Modified && got.Size == known.Size // and else the same
+	if !at.lacks(words) && got.ETag != "" && got.Modified != 0 && !otherTag {
 		at.seen.noteTold(f.Name, got)
 		return f, true, nil
 	}

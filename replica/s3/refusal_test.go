@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"os"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -80,6 +81,95 @@ func TestRefusedConditions(t *testing.T) {
 	}
 }
 
+// A bare 400 gives a condition up for the write that it comes again for, and for others
+// only once it has come for two. One that passes teaches nothing.
+func TestBareRefusals(t *testing.T) {
+	data := bytesOf(100)
+	const checksum, condition = "X-Amz-Checksum-Crc64nvme", "If-None-Match"
+	for _, tt := range []struct {
+		name  string
+		times int    // that what has the header is refused
+		of    string // the header, or "" for any request
+		lacks [2]int // after how many writes it is known to lack checksums, and conditions
+		puts  []int  // of each write
+	}{
+		{"passes", 1, "", [2]int{}, []int{2, 1, 1}},
+		{"passes with conditions", 1, condition, [2]int{}, []int{2, 1, 1}},
+		{"passes late", 3, "", [2]int{}, []int{4, 1, 1}},
+		{"conditions, once", 3, condition, [2]int{}, []int{4, 1, 1}},
+		{"conditions", 99, condition, [2]int{0, 2}, []int{4, 4, 1}},
+		{"checksums", 99, checksum, [2]int{1, 0}, []int{3, 1, 1}},
+		{"comes and goes", 2, "", [2]int{1, 0}, []int{3, 1, 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var mu sync.Mutex
+			var o owner
+			there, summed, refused := false, false, 0
+			s := serve(t, answers{
+				"PUT": func(w http.ResponseWriter, r *http.Request) {
+					mu.Lock()
+					defer mu.Unlock()
+					if refused < tt.times && (tt.of == "" || r.Header.Get(tt.of) != "") {
+						refused++
+						refuse(400, "InvalidRequest")(w, r)
+						return
+					}
+					there, summed = true, r.Header.Get(checksum) != ""
+					o.upload(stored("v1"))(w, r)
+				},
+				"HEAD": func(w http.ResponseWriter, r *http.Request) {
+					mu.Lock()
+					defer mu.Unlock()
+					switch {
+					case !there:
+						refuse(404, "")(w, r)
+					case summed:
+						o.own(verified(data, "v1"))(w, r)
+					default:
+						o.own(object(data, "v1"))(w, r)
+					}
+				},
+				"GET": object(data, "v1"),
+			})
+			c := s.store(t)
+			for i, puts := range tt.puts {
+				there = false
+				before := len(s.of("PUT"))
+				_, err := c.WriteLTXFile(t.Context(), nth(1), bytes.NewReader(data), replica.WriteOptions{Exclusive: true})
+				require.NoError(t, err)
+				require.Len(t, s.of("PUT"), before+puts, "write %d", i)
+				for j, l := range []lack{uploadChecksums, conditions} {
+					require.Equal(t, tt.lacks[j] > 0 && i+1 >= tt.lacks[j], c.lacks(l), "%s after write %d", lacks[l].name, i)
+				}
+			}
+			require.Equal(t, c.lacks(uploadChecksums), c.lacks(storedChecksums), "a file that was sent without a checksum has none")
+		})
+	}
+}
+
+// What is wrong is deleted without a condition only where the store doesn't know those.
+func TestDiscardKeepsItsCondition(t *testing.T) {
+	data := bytesOf(100)
+	const condition = "If-Match"
+	for name, tt := range map[string]struct {
+		answer  http.HandlerFunc
+		deletes []string // their conditions
+	}{
+		"a 400 that passes": {inTurn(refuse(400, "InvalidRequest"), say(204, "")), []string{`"v1"`, `"v1"`}},
+		"a 400 that stays":  {refuse(400, "InvalidRequest"), []string{`"v1"`, `"v1"`, ""}},
+		"not implemented":   {refusing(say(204, ""), condition), []string{`"v1"`, ""}},
+	} {
+		s := serve(t, answers{"PUT": stored("v1"), "HEAD": verifiedAs(data, "AAAAAAAAAAA=", "v1"), "DELETE": tt.answer})
+		_, err := write(t, s.store(t), bytes.NewReader(data))
+		require.ErrorIs(t, err, ErrVerify)
+		var conditions []string
+		for _, c := range s.of("DELETE") {
+			conditions = append(conditions, c.get(condition))
+		}
+		require.Equal(t, tt.deletes, conditions, name)
+	}
+}
+
 // trimmed is a list of operations without the blank before it.
 func trimmed(ops string) string {
 	if len(ops) > 0 && ops[0] == ' ' {
@@ -114,4 +204,13 @@ func TestRefusedReadTeachesNothing(t *testing.T) {
 	require.ErrorContains(t, err, "InvalidRequest")
 	require.Equal(t, "GET GET", s.ops(), "once without the condition")
 	require.False(t, c.lacks(matching))
+}
+
+// What is learned of a store is told with its endpoint: buckets of one name are in many.
+func TestLearnNamesEndpoint(t *testing.T) {
+	s := serve(t, nil)
+	c, log := s.logging(t)
+	c.learn(order, nil)
+	require.Contains(t, log.String(), "replica=s3://bucket/db endpoint="+s.URL)
+	requireNoSecret(t, log.String())
 }

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,10 @@ var ErrVerify = errors.New("verification failed")
 // errNotYet means that the store doesn't show a write that it has acknowledged,
 // or shows what was there before. It may be a moment late.
 var errNotYet = errors.New("the store doesn't show the file as it was written")
+
+// errUnsigned is errNotYet because the object in the file's place doesn't say whose it
+// is: a store may keep no metadata, and give no ETags or another with each answer.
+var errUnsigned = fmt.Errorf("%w: it shows a file that may be another write's", errNotYet)
 
 // errSuperseded means that another writer has written the file since. There is
 // nothing left to verify.
@@ -58,10 +63,13 @@ func (u *upload) verify(ctx context.Context) error {
 
 // check looks once whether the store has what was sent.
 func (u *upload) check(ctx context.Context) error {
-	at := u.at
-	mode := at.cfg.VerifyWrites
-	if u.version.ETag != "" && !at.encrypts() && (mode == config.VerifyFull || mode == config.VerifyAuto && at.lacks(storedChecksums)) {
-		return u.readBack(ctx)
+	at, mode, tag := u.at, u.at.cfg.VerifyWrites, u.version.ETag
+	u.reworded = false
+	var refusal error // of a GET by the version that the store said it had made
+	if tag != "" && !at.encrypts() && (mode == config.VerifyFull || mode == config.VerifyAuto && at.lacks(storedChecksums)) {
+		if refusal = u.readBack(ctx, false); !errors.Is(refusal, replica.ErrReplaced) {
+			return refusal
+		}
 	}
 	out, err := at.head(ctx, u.key, mode != config.VerifySize)
 	if isNotFound(err) {
@@ -69,32 +77,58 @@ func (u *upload) check(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	if err := u.sameVersion(out); err != nil {
+	unsigned := u.sameVersion(out)
+	if unsigned != nil && !errors.Is(unsigned, errUnsigned) {
+		return unsigned
+	}
+	byBytes := unsigned != nil || refusal != nil
+	err = u.compare(ctx, out, byBytes)
+	if !byBytes && errors.Is(err, replica.ErrReplaced) {
+		byBytes, refusal = true, err
+		err = u.compare(ctx, out, byBytes)
+	}
+	u.reworded = refusal != nil || tag != "" && u.version.ETag != tag
+	if !byBytes {
 		return err
 	}
+	switch {
+	case err == nil:
+		u.version = at.versionOf(out.ETag, out.LastModified, *out.ContentLength)
+	case errors.Is(err, ErrVerify), errors.Is(err, ErrNotEncrypted), errors.Is(err, replica.ErrReplaced):
+		// It may be what was there before, or another writer's by now.
+		return fmt.Errorf("%w: %v", cmp.Or(unsigned, errNotYet), err)
+	}
+	return err
+}
+
+// compare looks whether an object is what was sent. With byBytes, nothing else than its
+// bytes shows whose it is, in whatever version a GET shows it: if they are the same, it
+// is as good as this write's.
+func (u *upload) compare(ctx context.Context, out *awss3.HeadObjectOutput, byBytes bool) error {
+	at, mode := u.at, u.at.cfg.VerifyWrites
 	if err := at.checkEncryption(out.ServerSideEncryption, out.SSECustomerAlgorithm); err != nil {
 		return err
 	}
 	if *out.ContentLength != u.sums.size {
 		return fmt.Errorf("%w: the store has %d bytes of %d", ErrVerify, *out.ContentLength, u.sums.size)
 	}
-	if mode == config.VerifySize {
-		return nil
-	}
 	same, known := u.sums.ofStore(out)
 	switch {
+	case mode == config.VerifySize && !byBytes:
+		return nil
 	case mode == config.VerifyFull:
-		return u.readBack(ctx)
 	case known && same:
 		return nil
 	case known:
 		return fmt.Errorf("%w: the store's checksum is another one", ErrVerify)
+	case byBytes:
 	case mode == config.VerifyChecksum:
 		// Nothing shows that it is wrong, so that it stays.
 		return errors.New("the store has no checksum of the whole file: use --verify-writes=full")
+	case !u.without[uploadChecksums] || at.lacks(uploadChecksums): // else it may have some of what is sent with one
+		at.learn(storedChecksums, nil)
 	}
-	at.learn(storedChecksums, nil)
-	return u.readBack(ctx)
+	return u.readBack(ctx, byBytes)
 }
 
 // sameVersion returns an error unless the store shows the object of this write: by
@@ -102,17 +136,17 @@ func (u *upload) check(ctx context.Context) error {
 func (u *upload) sameVersion(out *awss3.HeadObjectOutput) error {
 	got := u.at.versionOf(out.ETag, out.LastModified, *out.ContentLength)
 	id := out.Metadata[metaWriteID]
+	unsigned := id == "" || u.adopted
 	switch {
-	case id == u.id, (id == "" || u.adopted) && u.version.ETag != "" && got.ETag == u.version.ETag && !u.isLater(out):
+	case id == u.id, unsigned && u.version.ETag != "" && got.ETag == u.version.ETag && !u.isLater(out):
 		u.version = got // which the store may not have said, or not yet
 		return nil
-	case u.version.ETag == "":
-		// Nothing shows that the store ever took it.
-		return fmt.Errorf("%w: it shows another write", errNotYet)
-	case u.isLater(out):
+	case u.version.ETag != "" && u.isLater(out): // else nothing shows that the store ever took it
 		return errSuperseded
+	case unsigned:
+		return errUnsigned
 	}
-	return fmt.Errorf("%w: it shows another version", errNotYet)
+	return fmt.Errorf("%w: it shows another write", errNotYet)
 }
 
 // isLater reports whether an object was written after this write, by the store's own
@@ -121,11 +155,12 @@ func (u *upload) isLater(out *awss3.HeadObjectOutput) bool {
 	return out.LastModified != nil && !u.sent.IsZero() && out.LastModified.After(u.sent.Add(time.Second))
 }
 
-// readBack reads the file and compares.
-func (u *upload) readBack(ctx context.Context) error {
+// readBack reads the file and compares: the version that the store said it had made, or
+// with any the one that it has. It is replica.ErrReplaced if the store shows another.
+func (u *upload) readBack(ctx context.Context, any bool) error {
 	at := u.at
 	f := replica.File{Name: u.name}
-	if u.version.ETag != "" && !at.lacks(someETags) {
+	if !any && u.version.ETag != "" && !at.lacks(someETags) {
 		f.Version = replica.Version{ETag: u.version.ETag, Size: anySize}
 	}
 	r, err := at.open(ctx, f, 0, 0)
@@ -140,16 +175,7 @@ func (u *upload) readBack(ctx context.Context) error {
 			return nil
 		}
 	}
-	switch {
-	case errors.Is(err, replica.ErrReplaced):
-		out, herr := at.head(ctx, u.key, false)
-		if herr == nil {
-			if serr := u.sameVersion(out); serr != nil {
-				return serr
-			}
-		}
-		return fmt.Errorf("%w: %v", errNotYet, err)
-	case isNotFound(err):
+	if isNotFound(err) {
 		return fmt.Errorf("%w: %v", errNotYet, err)
 	}
 	return err
@@ -186,11 +212,17 @@ func (u *upload) discard(ctx context.Context, err error) error {
 	if u.version.ETag != "" {
 		in.IfMatch = &u.version.ETag
 	}
-	_, derr := u.at.s3.DeleteObject(ctx, in)
-	if derr = storeError(ctx, "DeleteObject", derr); refusesHeaders(derr) {
+	remove := func() error {
+		_, err := at.s3.DeleteObject(ctx, in)
+		return storeError(ctx, "DeleteObject", err)
+	}
+	derr := remove()
+	if refusesForm(derr) {
+		derr = remove() // it may have had another reason, and pass
+	}
+	if refusesHeaders(derr) {
 		in.IfMatch = nil
-		_, derr = u.at.s3.DeleteObject(ctx, in)
-		derr = storeError(ctx, "DeleteObject", derr)
+		derr = remove()
 	}
 	if derr != nil {
 		at.log().Error("the store has something else than was written, and can't delete it", "key", u.key, "error", derr)

@@ -146,7 +146,7 @@ func TestVerifyOtherWriter(t *testing.T) {
 		{modified.Add(time.Hour).Format(http.TimeFormat), ErrVerify},
 		{"yesterday", ErrVerify},
 	} {
-		s := serve(t, answers{"PUT": stored("v1", "Date", tt.date), "HEAD": verified(data, "v2")})
+		s := serve(t, answers{"PUT": stored("v1", "Date", tt.date), "HEAD": verified(flipped(data), "v2")})
 		_, err := write(t, s.store(t, func(c *config.Config) { c.Timeouts.Verify = 20 * time.Millisecond }), bytes.NewReader(data))
 		if tt.is == nil {
 			require.NoError(t, err)

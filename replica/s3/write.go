@@ -38,7 +38,11 @@ func (at *session) write(ctx context.Context, name replica.Name, content replica
 	}
 	at.log().Debug("wrote", "key", u.key, "size", content.Size(), "took", time.Since(began))
 	f := replica.File{Name: name, Size: content.Size(), Version: u.version}
-	listed, certain, err := at.inListing(ctx, at.key(name), f, replica.Version{})
+	ask := at.inListing
+	if u.reworded {
+		ask = at.asListed
+	}
+	listed, certain, err := ask(ctx, at.key(name), f, replica.Version{})
 	if err != nil {
 		// It is written. Under another version than listings show, it is found anew.
 		at.log().Debug("can't tell how the file is listed", "key", u.key, "error", err)
@@ -49,6 +53,17 @@ func (at *session) write(ctx context.Context, name replica.Name, content replica
 	return f, nil
 }
 
+// asListed is a file of which other answers show different ETags, as listings show it. A
+// listing that is late, and shows another of the same size and time, is soon corrected.
+func (at *session) asListed(ctx context.Context, key string, f replica.File, _ replica.Version) (_ replica.File, certain bool, err error) {
+	o, err := at.listOne(ctx, key)
+	if err != nil || o == nil || o.LastModified == nil || o.Size == nil {
+		return f, false, err
+	}
+	listed := at.newFile(f.Name, o.ETag, o.LastModified, *o.Size)
+	return listed, listed.Size == f.Size && times(listed.Version, f.Version) != different, nil
+}
+
 func newWriteID() string {
 	b := make([]byte, 16)
 	_, _ = rand.Read(b) // it never fails
@@ -56,7 +71,8 @@ func newWriteID() string {
 }
 
 // send sends the content. If the store refuses the request because of headers that
-// it doesn't know, it leaves them out, and learns which it was. The condition of an
+// it doesn't know, it leaves them out, and learns which it was. A bare 400 may have
+// another reason, and pass: it must come again with the headers. The condition of an
 // exclusive write goes last: without it, another's file may be replaced.
 func (u *upload) send(ctx context.Context) error {
 	var sent []lack // that may be why it is refused
@@ -66,6 +82,9 @@ func (u *upload) send(ctx context.Context) error {
 		}
 	}
 	err := u.sendOnce(ctx)
+	if refusesForm(err) && len(sent) > 0 {
+		err = u.sendOnce(ctx)
+	}
 	refusal := err
 	for _, l := range sent {
 		if !refusesHeaders(err) {
@@ -73,8 +92,11 @@ func (u *upload) send(ctx context.Context) error {
 		}
 		u.without[l] = true
 		if err = u.sendOnce(ctx); err == nil {
-			u.at.learn(l, refusal)
+			u.at.suspect(l, refusal)
 		}
+	}
+	if err == nil && u.opts.Exclusive && !u.lacks(conditions) {
+		u.at.refused[conditions].Store(false)
 	}
 	return err
 }
@@ -129,6 +151,8 @@ type upload struct {
 	version replica.Version  // that the store gave it
 	adopted bool             // the object is another's, with the same content
 	without [len(lacks)]bool // what is tried without
+
+	reworded bool // the store's answers show it with different ETags
 }
 
 // lacks reports whether the store can't do something, or is tried without.
@@ -175,7 +199,7 @@ func (u *upload) lookFirst(ctx context.Context) (done bool, err error) {
 	} else if err != nil {
 		return false, err
 	}
-	return true, u.adopt(out)
+	return true, u.adopt(ctx, out)
 }
 
 // look asks for the object that bears the name.
@@ -186,10 +210,17 @@ func (u *upload) look(ctx context.Context) (*awss3.HeadObjectOutput, error) {
 // adopt takes an object for this write's. It may be its own, where the answer to an
 // earlier attempt was lost. It may be an earlier write's with the same content, which
 // nobody could tell in time had succeeded. Any other is os.ErrExist.
-func (u *upload) adopt(out *awss3.HeadObjectOutput) error {
+func (u *upload) adopt(ctx context.Context, out *awss3.HeadObjectOutput) error {
 	own := out.Metadata[metaWriteID] == u.id
 	same, known := u.sums.ofStore(out)
-	if !own && !(*out.ContentLength == u.sums.size && same && known) {
+	if !own && !known && *out.ContentLength == u.sums.size {
+		err := u.readBack(ctx, true)
+		if err != nil && !errors.Is(err, ErrVerify) {
+			return err
+		}
+		same = err == nil
+	}
+	if !own && !(*out.ContentLength == u.sums.size && same) {
 		return fmt.Errorf("the store has such a file: %w", os.ErrExist)
 	}
 	u.adopted = !own
@@ -204,7 +235,7 @@ func (u *upload) conflict(ctx context.Context, err error) error {
 	}
 	out, herr := u.look(ctx)
 	if herr == nil {
-		return u.adopt(out)
+		return u.adopt(ctx, out)
 	}
 	// As text: it is neither there nor known to be missing.
 	return fmt.Errorf("another write or deletion of the file is under way: %v; %v", err, herr)

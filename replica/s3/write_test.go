@@ -191,10 +191,14 @@ func TestWriteChecksumsRefused(t *testing.T) {
 			c, log := s.logging(t)
 			_, err := write(t, c, bytes.NewReader(data))
 			require.NoError(t, err)
-			require.Equal(t, "PUT PUT HEAD GET", s.ops())
+			first := "PUT PUT HEAD GET"
+			if name != "not implemented" {
+				first = "PUT PUT PUT HEAD GET" // a bare 400 may pass
+			}
+			require.Equal(t, first, s.ops())
 			_, err = write(t, c, bytes.NewReader(data))
 			require.NoError(t, err)
-			require.Equal(t, "PUT PUT HEAD GET PUT GET", s.ops(), "it has learned")
+			require.Equal(t, first+" PUT GET", s.ops(), "it has learned")
 			require.Equal(t, 1, strings.Count(log.String(), "level=WARN"), log)
 		})
 	}
@@ -240,7 +244,7 @@ func TestWriteRefused(t *testing.T) {
 		{refuse(403, "AccessDenied"), []error{os.ErrPermission}, 1},
 		{refuse(404, "NoSuchBucket"), []error{ErrNoSuchBucket}, 1},
 		{refuse(400, "BadDigest"), []error{errDigest}, 1},
-		{refuse(400, "InvalidArgument"), nil, 2},
+		{refuse(400, "InvalidArgument"), nil, 3},
 		{refuse(501, "NotImplemented"), nil, 2},
 		{refuse(507, "InsufficientStorage"), nil, 1},
 		{refuse(503, "SlowDown"), nil, 3},
