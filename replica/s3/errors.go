@@ -98,7 +98,8 @@ var kinds = struct {
 		"InvalidTokenId":              os.ErrPermission,
 		"ExpiredToken":                os.ErrPermission,
 		"SignatureDoesNotMatch":       os.ErrPermission,
-		"InvalidObjectState":          nil, // archived: a 403, but not for the credentials
+		"XAdminUserNotFound":          os.ErrPermission, // versitygw, with a 404
+		"InvalidObjectState":          nil,              // archived: a 403, but not for the credentials
 		"PreconditionFailed":          errPrecondition,
 		"ConditionalRequestConflict":  errPrecondition,
 		"InvalidRange":                errRange,

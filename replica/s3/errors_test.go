@@ -140,25 +140,29 @@ func requireOneLine(t *testing.T, err error) {
 // for, unless it has been seen a moment ago.
 func TestErrorWhichIsMissing(t *testing.T) {
 	for _, tt := range []struct {
-		name   string
-		bucket http.HandlerFunc
-		kind   error
+		name         string
+		bucket, list http.HandlerFunc
+		kind         error
+		ops          string
 	}{
-		{"the bucket", refuse(404, ""), ErrNoSuchBucket},
-		{"the object", say(200, ""), os.ErrNotExist},
-		{"nobody may know", refuse(403, ""), os.ErrNotExist},
+		{"the bucket", refuse(404, ""), refuse(404, "NoSuchBucket"), ErrNoSuchBucket, " BUCKET LIST"},
+		{"the user", refuse(404, ""), refuse(404, "XAdminUserNotFound"), os.ErrPermission, " BUCKET LIST"},
+		{"the bucket for a moment, then the object", refuse(404, ""), say(200, page("")), os.ErrNotExist, " BUCKET LIST AGAIN"},
+		{"the object", say(200, ""), nil, os.ErrNotExist, " BUCKET"},
+		{"nobody may know", refuse(403, ""), nil, os.ErrNotExist, " BUCKET"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := serve(t, answers{"HEAD": refuse(404, ""), "GET": refuse(404, ""), "BUCKET": tt.bucket})
+			s := serve(t, answers{"HEAD": refuse(404, ""), "GET": refuse(404, ""), "BUCKET": tt.bucket, "LIST": tt.list})
 			c := s.store(t)
+			ops := func(op string) string { return op + strings.Replace(tt.ops, "AGAIN", op, 1) }
 			c.alive.Store(0)
 			_, err := c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
 			requireKinds(t, err, tt.kind)
-			require.Equal(t, "HEAD BUCKET", s.ops())
+			require.Equal(t, ops("HEAD"), s.ops())
 			c.alive.Store(0)
 			_, err = c.OpenLTXFile(t.Context(), replica.File{Name: nth(1)}, 0, 0)
 			requireKinds(t, err, tt.kind)
-			require.Equal(t, "HEAD BUCKET GET BUCKET", s.ops())
+			require.Equal(t, ops("HEAD")+" "+ops("GET"), s.ops())
 		})
 	}
 	s := serve(t, answers{"HEAD": refuse(404, ""), "BUCKET": say(200, "")})

@@ -71,17 +71,19 @@ func TestRenewFromFile(t *testing.T) {
 	for name, refusal := range map[string]http.HandlerFunc{
 		"unknown key": refuse(403, "InvalidAccessKeyId"), "expired": refuse(400, "ExpiredToken"), "wrong secret": refuse(403, "SignatureDoesNotMatch"),
 		"without words": refuse(403, ""), "unauthorized": refuse(401, "Unauthorized"), "denied": refuse(403, "AccessDenied"),
+		"no such user": refuse(404, "XAdminUserNotFound"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := &accepting{key: "old"}
 			s := serve(t, answers{
 				"GET":  a.or(refusal, object([]byte("x"), "v1")),
 				"HEAD": a.or(refusal, object([]byte("x"), "v1")),
-				"LIST": a.or(refusal, say(200, pageOf("", 1))),
+				"LIST": a.or(refusal, say(200, pageOf("", 1))), "BUCKET": a.or(refusal, say(200, "")),
 			})
 			c, replace := fromFiles(t, s, keyFile("old"))
 			_, err := readRange(t, c, "", 0, 0)
 			require.NoError(t, err)
+			c.alive.Store(0) // a HEAD doesn't tell a file that is missing from a user who is
 
 			a.set("new")
 			replace(keyFile("new"))

@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/superfly/ltx"
@@ -31,7 +32,8 @@ const (
 	metaWriteID = "ltxfs-write-id"
 )
 
-// find asks for a file, and once more under its new key if the root has moved.
+// find asks for a file, and once more under its new key if the root has moved, or if the
+// bucket was missing only for a moment.
 func (at *session) find(ctx context.Context, name replica.Name, ask func(key string) error) error {
 	if err := name.Check(); err != nil {
 		return err
@@ -44,7 +46,10 @@ func (at *session) find(ctx context.Context, name replica.Name, ask func(key str
 			err = ask(at.key(name))
 		}
 	}
-	return at.whyMissing(ctx, err)
+	if err = at.whyMissing(ctx, err); errors.Is(err, errBucketBack) {
+		err = ask(at.key(name))
+	}
+	return err
 }
 
 // head asks for what the store knows of an object.
@@ -81,8 +86,12 @@ func (b *bucket) newFile(name replica.Name, etag *string, modified *time.Time, s
 	return f
 }
 
-// whyMissing returns err, but if it says that an object is missing and the whole
-// bucket is, then an error that says so.
+// errBucketBack means that the whole bucket was missing, and no longer is.
+var errBucketBack = errors.New("the bucket was missing for a moment: try again")
+
+// whyMissing returns err, but if it says that an object is missing and the whole bucket
+// is, then an error that says why. A HEAD doesn't tell; a listing does, of credentials for
+// example, which are renewed then.
 func (at *session) whyMissing(ctx context.Context, err error) error {
 	if answered(err).Code == "NoSuchKey" {
 		at.sawBucket()
@@ -91,10 +100,11 @@ func (at *session) whyMissing(ctx context.Context, err error) error {
 		return err
 	}
 	_, herr := at.s3.HeadBucket(ctx, &awss3.HeadBucketInput{Bucket: &at.cfg.Bucket})
-	if herr = storeError(ctx, "HeadBucket", herr); isNotFound(herr) {
-		return fmt.Errorf("bucket %s: %w", at.cfg.Bucket, ErrNoSuchBucket)
-	}
-	if herr == nil || errors.Is(herr, os.ErrPermission) {
+	switch herr = storeError(ctx, "HeadBucket", herr); {
+	case isNotFound(herr):
+		_, lerr := at.listPage(ctx, &awss3.ListObjectsV2Input{Bucket: &at.cfg.Bucket, MaxKeys: aws.Int32(1)})
+		return cmp.Or(lerr, errBucketBack)
+	case herr == nil, errors.Is(herr, os.ErrPermission):
 		at.sawBucket()
 	}
 	return err
@@ -245,7 +255,7 @@ func refusesFile(err error) bool {
 // ofCredentials are the codes with which a store refuses a request whatever it is for.
 var ofCredentials = map[string]bool{
 	"InvalidAccessKeyId": true, "InvalidToken": true, "InvalidTokenId": true, "ExpiredToken": true, "SignatureDoesNotMatch": true,
-	"AccountProblem": true, "AllAccessDisabled": true,
+	"AccountProblem": true, "AllAccessDisabled": true, "XAdminUserNotFound": true,
 }
 
 // headerTime reads the timestamp in a file's header, or returns the file's time if
