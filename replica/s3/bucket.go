@@ -53,19 +53,19 @@ type lack int
 
 const (
 	uploadChecksums lack = iota
-	conditions
-	batches
+	ifNoneMatch
+	deletionOfMany
 	batchChecksums
 	storedChecksums
-	etags
-	someETags
-	matching
-	unmodified
-	words
+	goodETags
+	allETags
+	ifMatch
+	ifUnmodifiedSince
+	oneWording
 	headTimes
 	steadyTimes
-	order
-	pages
+	keyOrder
+	listV2
 	listTimes
 	exactTimes
 )
@@ -77,23 +77,23 @@ var lacks = [...]struct {
 	text  string
 }{
 	uploadChecksums: {"checksums with uploads", slog.LevelWarn, "the store doesn't know checksums with uploads; going on without"},
-	conditions:      {"If-None-Match", slog.LevelWarn, "the store doesn't know conditional writes; going on without, so that another writer may come between"},
-	batches:         {"deletion of many", slog.LevelInfo, "the store deletes no more than one object with a request"},
+	ifNoneMatch:     {"If-None-Match", slog.LevelWarn, "the store doesn't know conditional writes; going on without, so that another writer may come between"},
+	deletionOfMany:  {"deletion of many", slog.LevelInfo, "the store deletes no more than one object with a request"},
 	batchChecksums:  {"checksums with deletions", slog.LevelInfo, "the store wants Content-MD5 with deletions, and no other checksum"},
 	storedChecksums: {"checksums of whole files", slog.LevelInfo, "the store has no checksums of whole files: what is written is read back"},
-	etags: {"ETags that tell contents apart", slog.LevelWarn, "the store's ETags don't tell versions of a file apart: sizes and times of modification do from now on, " +
+	goodETags: {"ETags that tell contents apart", slog.LevelWarn, "the store's ETags don't tell versions of a file apart: sizes and times of modification do from now on, " +
 		"which two versions of one size from the same second have in common"},
-	someETags: {"ETags in all answers", slog.LevelWarn, "the store gives answers without an ETag: sizes and times of modification tell versions apart then, " +
+	allETags: {"ETags in all answers", slog.LevelWarn, "the store gives answers without an ETag: sizes and times of modification tell versions apart then, " +
 		"which two of one size from the same second have in common"},
-	exactTimes:  {"exact times of all files", slog.LevelWarn, "the store refuses to show some files: those have the time that is listed in the place of the exact one"},
-	headTimes:   {"times of modification with HEAD", slog.LevelInfo, "the store gives answers to HEAD without a time of modification: listings tell it"},
-	steadyTimes: {"steady times of modification", slog.LevelInfo, "the store shows one version of a file with ever other times of modification: only its ETag tells"},
-	order:       {"listings in order", slog.LevelInfo, "the store doesn't list in the order of keys; its listings are sorted"},
-	pages:       {"ListObjectsV2", slog.LevelInfo, "the store knows neither continuation tokens nor start-after; going on with ListObjects, and markers"},
-	matching:    {"If-Match", slog.LevelWarn, "the store refuses If-Match; going on without, comparing what it answers"},
-	unmodified:  {"If-Unmodified-Since", slog.LevelWarn, "the store refuses If-Unmodified-Since; going on without, comparing what it answers"},
-	words:       {"the same words for versions in all answers", slog.LevelInfo, "the store's listings and its other answers show versions in different words; going on with those of listings"},
-	listTimes:   {"sizes and times in listings", slog.LevelWarn, "the store lists files without a size or a time that can be understood; such files are asked for one by one"},
+	ifMatch:           {"If-Match", slog.LevelWarn, "the store refuses If-Match; going on without, comparing what it answers"},
+	ifUnmodifiedSince: {"If-Unmodified-Since", slog.LevelWarn, "the store refuses If-Unmodified-Since; going on without, comparing what it answers"},
+	oneWording:        {"the same words for versions in all answers", slog.LevelInfo, "the store's listings and its other answers show versions in different words; going on with those of listings"},
+	headTimes:         {"times of modification with HEAD", slog.LevelInfo, "the store gives answers to HEAD without a time of modification: listings tell it"},
+	steadyTimes:       {"steady times of modification", slog.LevelInfo, "the store shows one version of a file with ever other times of modification: only its ETag tells"},
+	keyOrder:          {"listings in order", slog.LevelInfo, "the store doesn't list in the order of keys; its listings are sorted"},
+	listV2:            {"ListObjectsV2", slog.LevelInfo, "the store knows neither continuation tokens nor start-after; going on with ListObjects, and markers"},
+	listTimes:         {"sizes and times in listings", slog.LevelWarn, "the store lists files without a size or a time that can be understood; such files are asked for one by one"},
+	exactTimes:        {"exact times of all files", slog.LevelWarn, "the store refuses to show some files: those have the time that is listed in the place of the exact one"},
 }
 
 // lacks reports whether the store is known not to have something.
@@ -113,7 +113,7 @@ func (b *bucket) found() (names []string) {
 // that a 400 is about must be refused for another write as well, since without it, no
 // write is exclusive any more.
 func (b *bucket) suspect(l lack, refusal error) {
-	if l == conditions && refusesForm(refusal) && !b.refused[l].Swap(true) {
+	if l == ifNoneMatch && refusesForm(refusal) && !b.refused[l].Swap(true) {
 		return
 	}
 	b.learn(l, refusal)
@@ -122,7 +122,7 @@ func (b *bucket) suspect(l lack, refusal error) {
 // learn notes that the store hasn't something, and says so once; cause, if not nil,
 // is its answer that shows it.
 func (b *bucket) learn(l lack, cause error) {
-	if b.lacking[l].Load() || l == someETags && b.lacks(etags) || b.lacking[l].Swap(true) {
+	if b.lacking[l].Load() || l == allETags && b.lacks(goodETags) || b.lacking[l].Swap(true) {
 		return
 	}
 	attrs := []slog.Attr{slog.String("replica", b.cfg.String())}

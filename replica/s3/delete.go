@@ -72,7 +72,7 @@ func (at *session) delete(ctx context.Context, names []replica.Name) map[replica
 // clock.
 func (d *deletion) deleteBatch(ctx context.Context, batch []replica.Name) (deleted, again []replica.Name, when time.Time) {
 	at := d.at
-	if len(batch) == 1 || at.lacks(batches) {
+	if len(batch) == 1 || at.lacks(deletionOfMany) {
 		deleted, when = d.deleteEach(ctx, batch)
 		return deleted, nil, when
 	}
@@ -85,7 +85,7 @@ func (d *deletion) deleteBatch(ctx context.Context, batch []replica.Name) (delet
 	}
 	out, err := at.deleteObjects(ctx, in)
 	if status := answered(err).Status; status == http.StatusNotImplemented || status == http.StatusMethodNotAllowed {
-		at.learn(batches, err)
+		at.learn(deletionOfMany, err)
 		deleted, when = d.deleteEach(ctx, batch)
 		return deleted, nil, when
 	} else if err != nil {
@@ -172,7 +172,7 @@ func (d *deletion) confirm(ctx context.Context, deleted []replica.Name, when tim
 	isOld := func(modified time.Time) bool {
 		// Within the second of the deletion, nothing tells old from new, nor do
 		// listings whose times are others.
-		return d.at.lacks(words) || when.IsZero() || modified.Before(when.Truncate(time.Second).Add(time.Second))
+		return d.at.lacks(oneWording) || when.IsZero() || modified.Before(when.Truncate(time.Second).Add(time.Second))
 	}
 	slices.SortFunc(deleted, replica.Name.Compare)
 	until := time.Now().Add(d.at.cfg.Timeouts.Verify)
@@ -240,7 +240,7 @@ func (d *deletion) findByListing(ctx context.Context, names []replica.Name, isOl
 			if _, ok := slices.BinarySearchFunc(wanted, f.Name, replica.Name.Compare); ok && isOld(f.ModTime) {
 				found = append(found, f.Name)
 			}
-			return f.Compare(wanted[n-1]) < 0 || d.at.lacks(order)
+			return f.Compare(wanted[n-1]) < 0 || d.at.lacks(keyOrder)
 		})
 		if err != nil {
 			return nil, err

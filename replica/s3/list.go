@@ -50,7 +50,7 @@ func (at *session) listInOrder(ctx context.Context, level int, from ltx.TXID, yi
 	var all []replica.File // once the order is found to be another
 	n := 0
 	err := at.list(ctx, level, from, func(f replica.File) bool {
-		if at.lacks(order) {
+		if at.lacks(keyOrder) {
 			all = append(all, f)
 			return n == 0
 		}
@@ -99,7 +99,7 @@ type listing struct {
 // begin makes the next page the first.
 func (l *listing) begin() {
 	*l = listing{at: l.at, ctx: l.ctx, level: l.level, from: l.from, prefix: l.at.levelPrefix(l.level)}
-	if l.from > 0 && !l.at.lacks(order) {
+	if l.from > 0 && !l.at.lacks(keyOrder) {
 		// Before every name that begins with this TXID, and after all others.
 		l.after, l.seeks = l.prefix+l.from.String(), true
 	}
@@ -119,7 +119,7 @@ func (l *listing) next() ([]replica.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.seeks && l.at.lacks(order) {
+	if l.seeks && l.at.lacks(keyOrder) {
 		// In another order, anything may lie before the key that it began after.
 		if l.going {
 			return nil, errors.New("the store doesn't list in the order of keys: list again")
@@ -155,18 +155,18 @@ func (l *listing) ask() (*document.Listing, error) {
 	if l.goesRound(page) {
 		return nil, strange("ListObjectsV2", http.StatusOK, "the store lists its first page again: it knows neither continuation tokens, start-after nor markers")
 	}
-	at.learn(pages, nil)
+	at.learn(listV2, nil)
 	return page, nil
 }
 
 // goesRound reports whether a page that should come after a key begins no later.
 func (l *listing) goesRound(page *document.Listing) bool {
-	return l.going && l.token == nil && !l.at.lacks(order) && page.BeginsBy(l.prefix, l.reached)
+	return l.going && l.token == nil && !l.at.lacks(keyOrder) && page.BeginsBy(l.prefix, l.reached)
 }
 
 // listPage asks for a page. A listing that has a token goes on where it was given.
 func (at *session) listPage(ctx context.Context, in *awss3.ListObjectsV2Input) (*document.Listing, error) {
-	return at.askPage(ctx, in, at.lacks(pages) && in.ContinuationToken == nil)
+	return at.askPage(ctx, in, at.lacks(listV2) && in.ContinuationToken == nil)
 }
 
 // askPage asks for a page, by the first version of the request or the second.
@@ -219,7 +219,7 @@ func (l *listing) files(page *document.Listing) ([]replica.File, error) {
 			continue
 		}
 		if l.count > 0 && name.Compare(l.prev) <= 0 {
-			l.at.learn(order, fmt.Errorf("it lists %s after %s", base, l.prev.Base()))
+			l.at.learn(keyOrder, fmt.Errorf("it lists %s after %s", base, l.prev.Base()))
 		} else {
 			l.prev = name
 		}
@@ -286,7 +286,7 @@ func (l *listing) turn(page *document.Listing) error {
 	}
 	greatest, marker := page.Greatest(l.prefix), page.NextMarker
 	onwards := marker != l.after && document.IsExact(l.prefix, marker)
-	if !onwards && greatest > l.reached && !l.at.lacks(order) {
+	if !onwards && greatest > l.reached && !l.at.lacks(keyOrder) {
 		marker, onwards = greatest, true
 	}
 	l.reached = max(l.reached, greatest)

@@ -145,7 +145,7 @@ func TestListLearnedMeanwhile(t *testing.T) {
 	for f, err := range c.LTXFiles(t.Context(), 0, replica.ListOptions{}) {
 		require.NoError(t, err)
 		got = append(got, int(f.MinTXID))
-		c.learn(pages, nil)
+		c.learn(listV2, nil)
 	}
 	require.Equal(t, []int{1, 2, 3}, got)
 	require.Len(t, s.of("LIST"), 2)

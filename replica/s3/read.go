@@ -8,13 +8,12 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"strconv"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/document"
 )
 
 // errPrecondition means that an object isn't of the version asked for, or is
@@ -153,12 +152,12 @@ func (r *reader) accept(out *awss3.GetObjectOutput, ranged bool) (got replica.Ve
 	contentRange := aws.ToString(out.ContentRange)
 	var first, last int64
 	if contentRange != "" {
-		if first, last, size, err = parseContentRange(contentRange); err != nil {
+		if first, last, size, err = document.ContentRange(contentRange); err != nil {
 			return got, strange("GetObject", 0, "%v", err)
 		}
 	}
 	if got = r.at.versionOf(out.ETag, out.LastModified, size); got.ETag == "" {
-		r.at.learn(someETags, fmt.Errorf("%s was read without one", r.name.Base()))
+		r.at.learn(allETags, fmt.Errorf("%s was read without one", r.name.Base()))
 	}
 	if err := r.check(got); err != nil {
 		return got, err
@@ -208,29 +207,6 @@ func (r *reader) take(got replica.Version, body io.ReadCloser, length int64) err
 	}
 	r.want, r.body, r.left, r.toEnd = want, body, length, false
 	return nil
-}
-
-// parseContentRange parses "bytes FIRST-LAST/TOTAL".
-func parseContentRange(s string) (first, last, total int64, err error) {
-	spec, ok := strings.CutPrefix(s, "bytes ")
-	span, size, ok2 := strings.Cut(spec, "/")
-	from, to, ok3 := strings.Cut(span, "-")
-	if ok && ok2 && ok3 {
-		var errs [3]error
-		first, errs[0] = parseNumber(from)
-		last, errs[1] = parseNumber(to)
-		total, errs[2] = parseNumber(size)
-		if errors.Join(errs[:]...) == nil && first <= last && last < total {
-			return first, last, total, nil
-		}
-	}
-	return 0, 0, 0, fmt.Errorf("not a range: %q", clip(s))
-}
-
-// parseNumber parses digits alone, of a number that an int64 can hold.
-func parseNumber(s string) (int64, error) {
-	n, err := strconv.ParseUint(s, 10, 63)
-	return int64(n), err
 }
 
 // pastEnd is for a range that the store says is outside of the object. That is an

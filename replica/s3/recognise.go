@@ -26,7 +26,7 @@ const (
 // tags compares the ETags of two versions.
 func (b *bucket) tags(v, other replica.Version) compared {
 	switch {
-	case v.ETag == "" || other.ETag == "" || b.lacks(etags):
+	case v.ETag == "" || other.ETag == "" || b.lacks(goodETags):
 		return unknown
 	case v.ETag == other.ETag:
 		return equal
@@ -118,9 +118,9 @@ func (at *session) recognise(ctx context.Context, key string, name replica.Name,
 // sawCondition notes whether a condition on a version that the store has was accepted. A
 // store that is late may refuse one, but not twice in a row.
 func (b *bucket) sawCondition(shown replica.Version, accepted bool) {
-	l := unmodified
-	if shown.ETag != "" && !b.lacks(etags) {
-		l = matching
+	l := ifUnmodifiedSince
+	if shown.ETag != "" && !b.lacks(goodETags) {
+		l = ifMatch
 	}
 	if b.refused[l].Swap(!accepted) && !accepted {
 		b.learn(l, nil)
@@ -153,7 +153,7 @@ func (at *session) sameContent(ctx context.Context, key string, name replica.Nam
 	case err != nil:
 		return false, err
 	case was.head != "" && was.head != head, was.tail != "" && was.tail != tail:
-		at.learn(etags, fmt.Errorf("two versions of %s have the ETag %s", name.Base(), clip(want.ETag)))
+		at.learn(goodETags, fmt.Errorf("two versions of %s have the ETag %s", name.Base(), clip(want.ETag)))
 		return false, nil
 	case listed, was.again:
 		at.learn(steadyTimes, fmt.Errorf("%s is shown with %s, and then with %s", name.Base(), timeText(was.shown), timeText(got)))
@@ -203,7 +203,7 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 		}
 	}
 	otherTag := got.Modified == known.Modified && got.Size == known.Size // and else the same
-	if !at.lacks(words) && got.ETag != "" && got.Modified != 0 && !otherTag {
+	if !at.lacks(oneWording) && got.ETag != "" && got.Modified != 0 && !otherTag {
 		at.seen.noteTold(f.Name, got)
 		return f, true, nil
 	}
@@ -248,7 +248,7 @@ func (at *session) listedFile(ctx context.Context, name replica.Name, o *documen
 // learnWords notes in which words answers show a listed version.
 func (b *bucket) learnWords(name replica.Name, listed, got replica.Version) {
 	if got.Modified != listed.Modified {
-		b.learn(words, fmt.Errorf("%s is listed with %s, and read with %s", name.Base(), timeText(listed), timeText(got)))
+		b.learn(oneWording, fmt.Errorf("%s is listed with %s, and read with %s", name.Base(), timeText(listed), timeText(got)))
 		b.seen.noteZone(got.Modified - listed.Modified)
 	}
 	b.seen.noteShown(name, listed, got)

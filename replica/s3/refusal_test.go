@@ -68,7 +68,7 @@ func TestRefusedConditions(t *testing.T) {
 				_, err := c.WriteLTXFile(t.Context(), nth(1), bytes.NewReader(data), replica.WriteOptions{Exclusive: true})
 				require.NoError(t, err)
 				require.Equal(t, want, trimmed(s.ops()[before:]))
-				require.Equal(t, tt.conditions, c.lacks(conditions))
+				require.Equal(t, tt.conditions, c.lacks(ifNoneMatch))
 			}
 			require.Equal(t, tt.checksums || len(tt.unknown) == 2, c.lacks(uploadChecksums))
 
@@ -138,7 +138,7 @@ func TestBareRefusals(t *testing.T) {
 				_, err := c.WriteLTXFile(t.Context(), nth(1), bytes.NewReader(data), replica.WriteOptions{Exclusive: true})
 				require.NoError(t, err)
 				require.Len(t, s.of("PUT"), before+puts, "write %d", i)
-				for j, l := range []lack{uploadChecksums, conditions} {
+				for j, l := range []lack{uploadChecksums, ifNoneMatch} {
 					require.Equal(t, tt.lacks[j] > 0 && i+1 >= tt.lacks[j], c.lacks(l), "%s after write %d", lacks[l].name, i)
 				}
 			}
@@ -186,7 +186,7 @@ func TestRefusedForAnotherReason(t *testing.T) {
 	require.ErrorContains(t, err, "NotImplemented")
 	require.Equal(t, "PUT PUT HEAD PUT", s.ops())
 	require.False(t, c.lacks(uploadChecksums))
-	require.False(t, c.lacks(conditions))
+	require.False(t, c.lacks(ifNoneMatch))
 
 	// Where nothing is left to leave out, nothing is tried again.
 	s = serve(t, answers{"PUT": refuse(501, "NotImplemented")})
@@ -203,14 +203,14 @@ func TestRefusedReadTeachesNothing(t *testing.T) {
 	_, err := c.OpenLTXFile(t.Context(), replica.File{Name: nth(1), Version: replica.Version{ETag: `"v1"`, Size: 10}}, 0, 0)
 	require.ErrorContains(t, err, "InvalidRequest")
 	require.Equal(t, "GET GET", s.ops(), "once without the condition")
-	require.False(t, c.lacks(matching))
+	require.False(t, c.lacks(ifMatch))
 }
 
 // What is learned of a store is told with its endpoint: buckets of one name are in many.
 func TestLearnNamesEndpoint(t *testing.T) {
 	s := serve(t, nil)
 	c, log := s.logging(t)
-	c.learn(order, nil)
+	c.learn(keyOrder, nil)
 	require.Contains(t, log.String(), "replica=s3://bucket/db endpoint="+s.URL)
 	requireNoSecret(t, log.String())
 }

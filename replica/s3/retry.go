@@ -56,8 +56,8 @@ func isRetryable(err error) aws.Ternary {
 	if isAPI && retryable.code[api.ErrorCode()] {
 		return aws.TrueTernary
 	}
-	tls := slices.ContainsFunc(connectionKind(err), func(kind error) bool { return errors.Is(kind, ErrTLS) })
-	if _, ok := errors.AsType[*contentError](err); ok || tls {
+	broken := slices.ContainsFunc(connectionKind(err), func(kind error) bool { return errors.Is(kind, ErrTLS) })
+	if _, ok := errors.AsType[*contentError](err); ok || broken {
 		return aws.FalseTernary
 	}
 	if refusal, ok := errors.AsType[*proxyRefusal](err); ok {

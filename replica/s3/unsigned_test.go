@@ -34,7 +34,7 @@ func TestVerifyOtherETagOfGET(t *testing.T) {
 					require.NoError(t, err)
 					require.Equal(t, replica.Version{ETag: `"v1"`, Modified: modified.Unix(), Size: 100}, f.Version)
 				}
-				require.False(t, c.lacks(matching), "by the ETag that a GET shows, no condition was refused")
+				require.False(t, c.lacks(ifMatch), "by the ETag that a GET shows, no condition was refused")
 			})
 		}
 	}
@@ -55,7 +55,7 @@ func TestVerifyLateConditions(t *testing.T) {
 	c := s.store(t, func(c *config.Config) { c.VerifyWrites = config.VerifyFull })
 	_, err := write(t, c, bytes.NewReader(data))
 	require.NoError(t, err)
-	require.False(t, c.lacks(matching))
+	require.False(t, c.lacks(ifMatch))
 }
 
 // A PUT that names another ETag than all other answers says nothing of conditions.
@@ -67,7 +67,7 @@ func TestVerifyOtherETagOfPUT(t *testing.T) {
 	f, err := write(t, c, bytes.NewReader(data))
 	require.NoError(t, err)
 	require.Equal(t, `"v2"`, f.Version.ETag)
-	require.False(t, c.lacks(matching))
+	require.False(t, c.lacks(ifMatch))
 }
 
 // Where nothing shows whose a file is, its bytes do.

@@ -160,7 +160,7 @@ func (u *upload) isLater(out *awss3.HeadObjectOutput) bool {
 func (u *upload) readBack(ctx context.Context, any bool) error {
 	at := u.at
 	f := replica.File{Name: u.name}
-	if !any && u.version.ETag != "" && !at.lacks(someETags) {
+	if !any && u.version.ETag != "" && !at.lacks(allETags) {
 		f.Version = replica.Version{ETag: u.version.ETag, Size: anySize}
 	}
 	r, err := at.open(ctx, f, 0, 0)

@@ -28,7 +28,7 @@ func (b *bucket) versionOf(etag *string, modified *time.Time, size int64) replic
 	if modified != nil {
 		v.Modified = modified.Unix()
 	}
-	if !b.lacks(etags) {
+	if !b.lacks(goodETags) {
 		v.ETag = quoted(etag)
 	}
 	return v
@@ -39,10 +39,10 @@ func (b *bucket) versionOf(etag *string, modified *time.Time, size int64) replic
 func (b *bucket) stored(etag *string, modified *time.Time, size int64) replica.Version {
 	v := b.versionOf(etag, modified, size)
 	if v.ETag == "" {
-		b.learn(someETags, nil)
+		b.learn(allETags, nil)
 	}
 	if other, ok := b.seen.otherSize(v.ETag, size); ok {
-		b.learn(etags, fmt.Errorf("files of %d and of %d bytes have the ETag %s", other, size, clip(v.ETag)))
+		b.learn(goodETags, fmt.Errorf("files of %d and of %d bytes have the ETag %s", other, size, clip(v.ETag)))
 		v.ETag = ""
 	}
 	return v
@@ -64,11 +64,11 @@ func quoted(etag *string) string {
 // conditions. The answer is compared all the same.
 func (b *bucket) guard(in *awss3.GetObjectInput, shown replica.Version) {
 	switch {
-	case shown.ETag != "" && !b.lacks(etags):
-		if !b.lacks(matching) {
+	case shown.ETag != "" && !b.lacks(goodETags):
+		if !b.lacks(ifMatch) {
 			in.IfMatch = &shown.ETag
 		}
-	case shown.Modified != 0 && !b.lacks(unmodified):
+	case shown.Modified != 0 && !b.lacks(ifUnmodifiedSince):
 		in.IfUnmodifiedSince = aws.Time(time.Unix(shown.Modified, 0).UTC())
 	}
 }

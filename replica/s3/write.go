@@ -76,8 +76,8 @@ func newWriteID() string {
 // exclusive write goes last: without it, another's file may be replaced.
 func (u *upload) send(ctx context.Context) error {
 	var sent []lack // that may be why it is refused
-	for _, l := range []lack{uploadChecksums, conditions} {
-		if !u.lacks(l) && (l != conditions || u.opts.Exclusive) {
+	for _, l := range []lack{uploadChecksums, ifNoneMatch} {
+		if !u.lacks(l) && (l != ifNoneMatch || u.opts.Exclusive) {
 			sent = append(sent, l)
 		}
 	}
@@ -95,8 +95,8 @@ func (u *upload) send(ctx context.Context) error {
 			u.at.suspect(l, refusal)
 		}
 	}
-	if err == nil && u.opts.Exclusive && !u.lacks(conditions) {
-		u.at.refused[conditions].Store(false)
+	if err == nil && u.opts.Exclusive && !u.lacks(ifNoneMatch) {
+		u.at.refused[ifNoneMatch].Store(false)
 	}
 	return err
 }
@@ -181,7 +181,7 @@ func (u *upload) metadata() map[string]string {
 // ifNoneMatch makes a request of an exclusive write fail if there is an object, in
 // a store that knows such conditions.
 func (u *upload) ifNoneMatch() *string {
-	if !u.opts.Exclusive || u.lacks(conditions) {
+	if !u.opts.Exclusive || u.lacks(ifNoneMatch) {
 		return nil
 	}
 	return aws.String("*")
@@ -190,7 +190,7 @@ func (u *upload) ifNoneMatch() *string {
 // lookFirst looks whether the name is free, for an exclusive write to a store that
 // knows no conditions. done is true if it has this content already.
 func (u *upload) lookFirst(ctx context.Context) (done bool, err error) {
-	if !u.opts.Exclusive || !u.lacks(conditions) {
+	if !u.opts.Exclusive || !u.lacks(ifNoneMatch) {
 		return false, nil
 	}
 	out, err := u.look(ctx)
@@ -244,7 +244,7 @@ func (u *upload) conflict(ctx context.Context, err error) error {
 // done notes what the store said of a finished upload.
 func (u *upload) done(etag *string, metadata middleware.Metadata) {
 	u.version = replica.Version{Size: u.sums.size}
-	if !u.at.lacks(etags) {
+	if !u.at.lacks(goodETags) {
 		u.version.ETag = quoted(etag)
 	}
 	if t, ok := awsmiddleware.GetServerTime(metadata); ok {

@@ -1,5 +1,5 @@
-// Package document reads what stores answer to ListObjects, and the times in their
-// answers, in every form that can be understood. The SDK's parsers fail a whole page for
+// Package document reads what stores answer to ListObjects, and the times and ranges in
+// their answers, in every form that can be understood. The SDK's parsers fail a whole page for
 // one key, time or size of another form, and take what is no listing for an empty one.
 package document
 
