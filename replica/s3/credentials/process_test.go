@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // noTerminal gives the test a standard input at which nobody is.
@@ -128,9 +129,12 @@ func stderr(t *testing.T, meanwhile func()) string {
 	f, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
 	require.NoError(t, err)
 	defer f.Close()
-	was := os.Stderr
-	os.Stderr = f
-	defer func() { os.Stderr = was }()
+	// By its descriptor: a program that an earlier test has left may read the variable.
+	was, err := unix.FcntlInt(2, unix.F_DUPFD_CLOEXEC, 3)
+	require.NoError(t, err)
+	defer unix.Close(was)
+	require.NoError(t, unix.Dup2(int(f.Fd()), 2))
+	defer func() { require.NoError(t, unix.Dup2(was, 2)) }()
 	meanwhile()
 	text, err := os.ReadFile(f.Name())
 	require.NoError(t, err)
