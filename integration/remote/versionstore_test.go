@@ -42,6 +42,7 @@ type habits struct {
 	zone        time.Duration
 	fractions   bool // listings have milliseconds
 	roundUp     bool // other answers round them up
+	headRoundUp bool // a HEAD does
 	headNoTime  bool
 	conditions  string // "kept", "ignored", or "refused"
 	smallWrites bool   // all of one size
@@ -67,7 +68,7 @@ func drawHabits(rng *rand.Rand) habits {
 	}
 	h.fractions, h.roundUp = rng.IntN(2) == 0, rng.IntN(4) == 0
 	h.headNoTime, h.smallWrites = rng.IntN(6) == 0, rng.IntN(2) == 0
-	h.late = rng.IntN(3) == 0
+	h.late, h.headRoundUp = rng.IntN(3) == 0, h.roundUp || rng.IntN(4) == 0
 	if rng.IntN(6) == 0 {
 		h.list, h.get, h.unsteady = "content", "content", true
 	}
@@ -124,17 +125,21 @@ func (s *versionStore) replace(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.number++
+	was := s.objects[key]
 	for {
-		size := int64(200 << 10)
+		number, size := s.number, int64(200<<10)
 		if !s.habits.smallWrites {
 			size = int64(1+s.rng.IntN(4)) * 100 << 10
+		}
+		if was != nil && s.rng.IntN(6) == 0 { // with the same content
+			number, size = was.number, int64(len(was.data))
 		}
 		// Some are older than what they replace, as a copy that keeps the times is.
 		modified := time.Now().Add(-time.Duration(5000+s.rng.IntN(40)) * time.Second)
 		if s.rng.IntN(8) == 0 {
 			modified = time.Now()
 		}
-		o := newObject(s.number, size, modified)
+		o := newObject(number, size, modified)
 		if slices.ContainsFunc(s.past[key], func(p *object) bool { return s.looksLike(key, o, p) }) {
 			continue
 		}
@@ -165,15 +170,15 @@ func (s *versionStore) looksLike(key string, a, b *object) bool {
 	if len(a.data) != len(b.data) {
 		return false
 	}
-	sameTime := a.modified.Unix() == b.modified.Unix() || s.shown(a).Equal(s.shown(b))
+	sameTime := a.modified.Unix() == b.modified.Unix() || s.shown(a, false).Equal(s.shown(b, false)) || s.shown(a, true).Equal(s.shown(b, true))
 	sameTag := func(kind string) bool { return etag(kind, key, a) == etag(kind, key, b) }
 	return sameTime && (sameTag(s.habits.list) || sameTag(s.habits.get))
 }
 
 // shown is the time of modification in answers that are no listings.
-func (s *versionStore) shown(o *object) time.Time {
+func (s *versionStore) shown(o *object, head bool) time.Time {
 	t := o.modified.Truncate(time.Second)
-	if s.habits.roundUp && !t.Equal(o.modified) {
+	if (s.habits.roundUp || head && s.habits.headRoundUp) && !t.Equal(o.modified) {
 		t = t.Add(time.Second)
 	}
 	return t
@@ -186,9 +191,23 @@ func (s *versionStore) history(key string) string {
 	var b strings.Builder
 	for _, o := range s.past[key] {
 		fmt.Fprintf(&b, "%d: %d bytes, modified %s, shown as %s, since %s\n", o.number, len(o.data), o.modified.UTC().Format(time.RFC3339Nano),
-			s.shown(o).UTC().Format(time.RFC3339), o.since.UTC().Format(time.RFC3339Nano))
+			s.shown(o, false).UTC().Format(time.RFC3339), o.since.UTC().Format(time.RFC3339Nano))
 	}
 	return b.String()
+}
+
+// rewritten reports whether a version isn't what the store has of a key, or was written
+// again.
+func (s *versionStore) rewritten(key string, number int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	times := 0
+	for _, o := range s.past[key] {
+		if o.number == number {
+			times++
+		}
+	}
+	return times > 1 || s.objects[key].number != number
 }
 
 // before is what the store had of a key at a time, or at first.
@@ -223,7 +242,7 @@ func (s *versionStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	modified := s.shown(o)
+	modified := s.shown(o, r.Method == http.MethodHead)
 	if s.habits.unsteady {
 		modified = time.Now()
 	}

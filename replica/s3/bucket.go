@@ -22,7 +22,7 @@ type bucket struct {
 	alive, ahead atomic.Int64
 
 	lacking [len(lacks)]atomic.Bool
-	refused [len(lacks)]atomic.Bool // when it was asked for last
+	refused [len(lacks)]atomic.Bool // whether the store refused a condition when it was sent last
 	seen    *witnesses
 }
 
@@ -36,6 +36,9 @@ func (b *bucket) sawBucket() { b.alive.Store(time.Now().UnixNano()) }
 
 // now is the time by the store's clock, to the second.
 func (b *bucket) now() time.Time { return time.Now().Add(time.Duration(b.ahead.Load())) }
+
+// isAhead reports whether a time is later than now, so that it is of another zone.
+func (b *bucket) isAhead(t time.Time) bool { return t.After(b.now().Add(time.Second)) }
 
 // sawDate notes the time of an answer.
 func (b *bucket) sawDate(date string) {
@@ -107,16 +110,6 @@ func (b *bucket) found() (names []string) {
 		}
 	}
 	return names
-}
-
-// suspect learns what a refusal shows of which leaving it out was the cure. A condition
-// that a 400 is about must be refused for another write as well, since without it, no
-// write is exclusive any more.
-func (b *bucket) suspect(l lack, refusal error) {
-	if l == ifNoneMatch && refusesForm(refusal) && !b.refused[l].Swap(true) {
-		return
-	}
-	b.learn(l, refusal)
 }
 
 // learn notes that the store hasn't something, and says so once; cause, if not nil,

@@ -172,7 +172,8 @@ func (d *deletion) confirm(ctx context.Context, deleted []replica.Name, when tim
 	isOld := func(modified time.Time) bool {
 		// Within the second of the deletion, nothing tells old from new, nor do
 		// listings whose times are others.
-		return d.at.lacks(oneWording) || when.IsZero() || modified.Before(when.Truncate(time.Second).Add(time.Second))
+		return d.at.lacks(oneWording) || when.IsZero() || modified.Before(when.Truncate(time.Second).Add(time.Second)) ||
+			d.at.isAhead(modified)
 	}
 	slices.SortFunc(deleted, replica.Name.Compare)
 	until := time.Now().Add(d.at.cfg.Timeouts.Verify)

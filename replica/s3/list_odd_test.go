@@ -27,7 +27,7 @@ func TestListOrder(t *testing.T) {
 		any   []int
 	}{
 		"out of order":           {[]http.HandlerFunc{say(200, pageOf("", 2, 3, 1))}, "", []int{1, 2, 3}, []int{1, 2, 3}},
-		"twice":                  {[]http.HandlerFunc{say(200, pageOf("", 1, 1))}, "", []int{1}, []int{1, 1}},
+		"twice":                  {[]http.HandlerFunc{say(200, pageOf("", 1, 1))}, "", []int{1}, []int{1}},
 		"out of order and pages": {[]http.HandlerFunc{say(200, pageOf("a", 9, 5)), say(200, pageOf("", 4))}, "", []int{4, 5, 9}, []int{5, 9, 4}},
 		"pages out of order": {[]http.HandlerFunc{say(200, pageOf("a", 5)), say(200, pageOf("", 4))},
 			"order of keys: " + fileName(4) + " after " + fileName(5), []int{4, 5}, []int{5, 4}},

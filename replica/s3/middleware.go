@@ -24,7 +24,7 @@ func (b *bucket) addMiddleware(stack *middleware.Stack) error {
 	if err := rememberAttempts(stack); err != nil {
 		return err
 	}
-	if err := b.capAnswers(stack); err != nil {
+	if err := b.readAnswers(stack); err != nil {
 		return err
 	}
 	for name, value := range b.headers(stack.ID()) {
@@ -186,10 +186,10 @@ func rootElement(document []byte) string {
 // listing has some hundred thousand.
 const maxAnswer = 16 << 20
 
-// capAnswers bounds what is read into memory: documents, and errors. Without it, an
+// readAnswers bounds what is read into memory: documents, and errors. Without it, an
 // answer without an end would fill the memory. It also changes what the SDK can't parse.
-func (b *bucket) capAnswers(stack *middleware.Stack) error {
-	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("CapAnswers",
+func (b *bucket) readAnswers(stack *middleware.Stack) error {
+	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("ReadAnswers",
 		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 			out, metadata, err := next.HandleDeserialize(ctx, in)
 			answer, ok := out.RawResponse.(*smithyhttp.Response)

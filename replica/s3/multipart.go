@@ -151,8 +151,14 @@ func (p *parts) complete(ctx context.Context) error {
 		err = strange("CompleteMultipartUpload", http.StatusOK, "the answer names no ETag, and may be no store's")
 	}
 	// The store may have completed it all the same, and its answer been lost.
-	if head, herr := at.head(ctx, p.key, false); herr == nil && head.Metadata[metaWriteID] == p.upload.id {
+	head, herr := at.head(ctx, p.key, false)
+	switch {
+	case herr != nil:
+	case head.Metadata[metaWriteID] == p.upload.id:
 		p.done(head.ETag, head.ResultMetadata)
+		return nil
+	case head.Metadata[metaWriteID] == "" && *head.ContentLength == p.sums.size && errors.Is(err, errNoSuchUpload) && !p.opts.Exclusive:
+		p.done(nil, head.ResultMetadata) // its bytes will tell
 		return nil
 	}
 	return p.conflict(ctx, err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -65,15 +66,14 @@ func (at *session) open(ctx context.Context, f replica.File, offset, size int64)
 // that holds: what it answers without shows that.
 func (r *reader) get() error {
 	for range maxWords {
-		shown := r.at.seen.shown(r.name, r.want)
-		guarded := r.at.guards(shown)
+		condition, guarded := r.at.condition(r.at.seen.shown(r.name, r.want))
 		got, err := r.ask()
 		switch {
 		case guarded && !r.bare && refusesCondition(err):
 			r.bare = true
 			continue
 		case guarded && err == nil:
-			r.at.sawCondition(shown, !r.bare)
+			r.at.sawCondition(condition, !r.bare)
 			r.bare = false
 		}
 		if !errors.Is(err, errPrecondition) && !errors.Is(err, errOtherwise) {
@@ -108,8 +108,13 @@ var errOtherwise = errors.New("the answer shows another version")
 // It returns what else the answer shows.
 func (r *reader) ask() (replica.Version, error) {
 	in := &awss3.GetObjectInput{Bucket: &r.at.cfg.Bucket, Key: &r.key}
-	if !r.bare {
-		r.at.guard(in, r.at.seen.shown(r.name, r.want))
+	shown := r.at.seen.shown(r.name, r.want)
+	switch condition, guarded := r.at.condition(shown); {
+	case !guarded || r.bare:
+	case condition == ifMatch:
+		in.IfMatch = &shown.ETag
+	default:
+		in.IfUnmodifiedSince = aws.Time(time.Unix(shown.Modified, 0).UTC())
 	}
 	// The whole file is asked for without a range: of an empty one, there is
 	// none that a store would give.
@@ -156,9 +161,7 @@ func (r *reader) accept(out *awss3.GetObjectOutput, ranged bool) (got replica.Ve
 			return got, strange("GetObject", 0, "%v", err)
 		}
 	}
-	if got = r.at.versionOf(out.ETag, out.LastModified, size); got.ETag == "" {
-		r.at.learn(allETags, fmt.Errorf("%s was read without one", r.name.Base()))
-	}
+	got = r.at.versionOf(out.ETag, out.LastModified, size)
 	if err := r.check(got); err != nil {
 		return got, err
 	}
@@ -183,11 +186,11 @@ func (r *reader) accept(out *awss3.GetObjectOutput, ranged bool) (got replica.Ve
 
 // check returns an error unless an answer shows the version that is read.
 func (r *reader) check(got replica.Version) error {
+	if got.ETag == "" && got.Modified == 0 {
+		return strange("GetObject", 0, "the answer has neither an ETag nor a time of modification, so that nothing tells versions of the file apart: check the endpoint")
+	}
 	if r.want.IsZero() || r.at.same(r.name, r.want, got) {
 		return nil
-	}
-	if got.ETag == "" && got.Modified == 0 && (got.Size == r.want.Size || r.want.Size == anySize) {
-		return strange("GetObject", 0, "the answer has neither an ETag nor a time of modification, so that nothing tells versions of the file apart")
 	}
 	return otherwise(got)
 }
@@ -201,6 +204,9 @@ func (r *reader) take(got replica.Version, body io.ReadCloser, length int64) err
 	want := r.want
 	if want.IsZero() || want.Size == anySize {
 		want = got
+	}
+	if got.ETag == "" {
+		r.at.learn(allETags, fmt.Errorf("%s was read without one", r.name.Base()))
 	}
 	if !r.at.noteRead(r.name, want, got) {
 		return otherwise(got) // than one that came meanwhile
@@ -224,7 +230,8 @@ func (r *reader) pastEnd() (replica.Version, error) {
 		return got, strange("GetObject", http.StatusRequestedRangeNotSatisfiable,
 			"the store refuses a range from %d on of an object of %d bytes", r.off, got.Size)
 	}
-	return got, r.take(got, io.NopCloser(bytes.NewReader(nil)), 0)
+	r.body, r.left, r.toEnd = io.NopCloser(bytes.NewReader(nil)), 0, false
+	return got, nil
 }
 
 // Read implements io.Reader. It returns io.EOF only once all bytes are there.

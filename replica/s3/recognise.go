@@ -96,18 +96,18 @@ func (at *session) recognise(ctx context.Context, key string, name replica.Name,
 			return false, err
 		}
 	}
-	listed, err := at.listed(ctx, key)
+	listed, err := at.shownNow(ctx, key, name, want)
 	contradicts := noted && tag == equal
-	if err == nil && contradicts && listed == want {
+	if err == nil && contradicts && (listed == want || listed == known.listed) {
 		if err = wait(ctx, settle); err == nil {
-			listed, err = at.listed(ctx, key)
+			listed, err = at.shownNow(ctx, key, name, want)
 		}
 	}
 	switch {
 	case err != nil:
 		return false, err
 	case contradicts:
-		return at.sameContent(ctx, key, name, want, got, listed == want)
+		return at.sameContent(ctx, key, name, want, got, listed)
 	case listed != want:
 		return false, nil
 	}
@@ -115,20 +115,26 @@ func (at *session) recognise(ctx context.Context, key string, name replica.Name,
 	return true, nil
 }
 
-// sawCondition notes whether a condition on a version that the store has was accepted. A
-// store that is late may refuse one, but not twice in a row.
-func (b *bucket) sawCondition(shown replica.Version, accepted bool) {
-	l := ifUnmodifiedSince
-	if shown.ETag != "" && !b.lacks(goodETags) {
-		l = ifMatch
-	}
+// sawCondition notes whether a condition that holds was accepted. A store that is late may
+// refuse one, but not twice in a row.
+func (b *bucket) sawCondition(l lack, accepted bool) {
 	if b.refused[l].Swap(!accepted) && !accepted {
 		b.learn(l, nil)
 	}
 }
 
-// listed is the version that a listing shows of a key, or none.
-func (at *session) listed(ctx context.Context, key string) (replica.Version, error) {
+// shownNow is the version that the object is now, as far as that is told where want is
+// from: by a HEAD, or else by a listing. It is none if the object isn't listed.
+func (at *session) shownNow(ctx context.Context, key string, name replica.Name, want replica.Version) (replica.Version, error) {
+	if told, _ := at.seen.asTold(name); told == want {
+		out, err := at.head(ctx, key, false)
+		if err != nil {
+			return replica.Version{}, err
+		}
+		if got := at.stored(out.ETag, out.LastModified, *out.ContentLength); got == want {
+			return want, nil
+		}
+	}
 	o, err := at.listOne(ctx, key)
 	if err != nil || o == nil || o.Size == nil {
 		return replica.Version{}, err
@@ -139,9 +145,9 @@ func (at *session) listed(ctx context.Context, key string) (replica.Version, err
 // sameContent decides whether an object has the content of a version, though an answer
 // shows the ETag and size of that one with another time than an earlier answer did. If the
 // bytes at its ends are others, no ETag of the store tells anything. Where too little was
-// read to know its ends, it is the same if it is listed as before: then, or if the time is
-// ever another, no time in such answers is steady.
-func (at *session) sameContent(ctx context.Context, key string, name replica.Name, want, got replica.Version, listed bool) (bool, error) {
+// read to know its ends, it is the same if it is listed as before: then no time in such
+// answers is steady.
+func (at *session) sameContent(ctx context.Context, key string, name replica.Name, want, got, listed replica.Version) (bool, error) {
 	was, _ := at.seen.of(name, want)
 	now := replica.Version{ETag: got.ETag, Size: anySize} // of any time
 	head, err := at.section(ctx, key, name, now, 0, min(ltx.HeaderSize, got.Size))
@@ -155,12 +161,12 @@ func (at *session) sameContent(ctx context.Context, key string, name replica.Nam
 	case was.head != "" && was.head != head, was.tail != "" && was.tail != tail:
 		at.learn(goodETags, fmt.Errorf("two versions of %s have the ETag %s", name.Base(), clip(want.ETag)))
 		return false, nil
-	case listed, was.again:
+	case listed == want, listed == was.listed:
 		at.learn(steadyTimes, fmt.Errorf("%s is shown with %s, and then with %s", name.Base(), timeText(was.shown), timeText(got)))
 	case was.head == "" || was.tail == "":
 		return false, nil
 	}
-	at.seen.note(name, want, func(known *witness) { known.shown, known.again = got, true })
+	at.seen.note(name, want, func(known *witness) { known.shown, known.listed = got, listed })
 	return true, nil
 }
 
@@ -199,6 +205,9 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 			return f, false, err
 		case same:
 			f.Version = known
+			if known.Modified != 0 {
+				f.ModTime = time.Unix(known.Modified, 0).UTC()
+			}
 			return f, true, nil
 		}
 	}
@@ -225,16 +234,17 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 }
 
 // listedFile is a file as a listing shows it, but in the words in which a HEAD has told of
-// it before: it must not seem to change. That the words are for one version, another HEAD
-// shows, once for all files of a zone.
+// it before, in another zone: it must not seem to change. That the words are for one
+// version, another HEAD shows, once for the zone.
 func (at *session) listedFile(ctx context.Context, name replica.Name, o *document.Object) (replica.File, error) {
 	f := at.newFile(name, o.ETag, o.LastModified, *o.Size)
 	v := f.Version
 	told, ok := at.seen.asTold(f.Name)
-	if !ok || told == v || told.Size != v.Size || at.tags(told, v) != equal || times(told, v) != alike {
+	zone := told.Modified - v.Modified
+	if !ok || told == v || told.Size != v.Size || at.tags(told, v) != equal || times(told, v) != alike || zone%quarter != 0 {
 		return f, nil
 	}
-	if at.seen.shown(f.Name, v) != told && !at.seen.inZone(told.Modified-v.Modified) {
+	if !at.seen.inZone(zone) {
 		out, err := at.head(ctx, at.key(f.Name), false)
 		if err != nil || at.stored(out.ETag, out.LastModified, *out.ContentLength) != told {
 			return f, ctx.Err()

@@ -83,7 +83,7 @@ func TestRenewFromFile(t *testing.T) {
 			c, replace := fromFiles(t, s, keyFile("old"))
 			_, err := readRange(t, c, "", 0, 0)
 			require.NoError(t, err)
-			c.alive.Store(0) // a HEAD doesn't tell a file that is missing from a user who is,
+			c.alive.Store(0)                                                   // a HEAD doesn't tell a file that is missing from a user who is,
 			readers := map[bool]int{false: 5, true: 1}[name == "no such user"] // until a listing does
 
 			a.set("new")

@@ -239,11 +239,16 @@ func inTurn(all ...http.HandlerFunc) http.HandlerFunc {
 
 // object answers GET and HEAD as a good store does, ranges and If-Match included.
 func object(data []byte, etag string, headers ...string) http.HandlerFunc {
+	return objectFrom(modified, data, etag, headers...)
+}
+
+// objectFrom is object with another time of modification.
+func objectFrom(at time.Time, data []byte, etag string, headers ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", `"`+etag+`"`)
 		w.Header().Set("Content-Type", "application/octet-stream")
 		setHeaders(w, headers)
-		http.ServeContent(w, r, "", modified, bytes.NewReader(data))
+		http.ServeContent(w, r, "", at, bytes.NewReader(data))
 	}
 }
 

@@ -59,7 +59,11 @@ func (at *session) head(ctx context.Context, key string, checksum bool) (*awss3.
 		in.ChecksumMode = types.ChecksumModeEnabled
 	}
 	out, err := at.s3.HeadObject(ctx, in)
-	if err = storeError(ctx, "HeadObject", err); checksum && refusesHeaders(err) {
+	if err = storeError(ctx, "HeadObject", err); checksum && refusesForm(err) {
+		out, err = at.s3.HeadObject(ctx, in)
+		err = storeError(ctx, "HeadObject", err)
+	}
+	if checksum && refusesHeaders(err) {
 		out, again := at.head(ctx, key, false)
 		if again == nil {
 			at.learn(storedChecksums, err)

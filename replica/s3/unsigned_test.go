@@ -138,3 +138,32 @@ func TestAdoptUnsigned(t *testing.T) {
 		require.NoError(t, err)
 	}
 }
+
+// A time of another zone, later than now, isn't one of another write.
+func TestVerifyInAnotherZone(t *testing.T) {
+	data := bytesOf(100)
+	ahead := objectFrom(time.Now().Add(2*time.Hour), data[:50], "v2")
+	put := func(w http.ResponseWriter, r *http.Request) {
+		stored("v1", "Date", time.Now().UTC().Format(http.TimeFormat))(w, r)
+	}
+	s := serve(t, answers{"PUT": put, "HEAD": ahead, "GET": ahead})
+	c := s.store(t, func(c *config.Config) { c.Timeouts.Verify = 20 * time.Millisecond })
+	_, err := write(t, c, bytes.NewReader(data))
+	require.ErrorIs(t, err, ErrVerify)
+}
+
+// What a GET without an ETag shows may be late: the file isn't deleted for it.
+func TestVerifyLateWithoutETags(t *testing.T) {
+	data := bytesOf(100)
+	bare := func(data []byte) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			http.ServeContent(w, r, "", modified, bytes.NewReader(data))
+		}
+	}
+	var o owner
+	s := serve(t, answers{"PUT": o.upload(stored("")), "HEAD": o.own(bare(data)), "GET": inTurn(bare(flipped(data)), bare(data)),
+		"LIST": say(200, page("", entry(fileKey(1), 100)))})
+	_, err := write(t, s.store(t), bytes.NewReader(data))
+	require.NoError(t, err)
+	require.Empty(t, s.of("DELETE"))
+}

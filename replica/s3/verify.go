@@ -81,7 +81,7 @@ func (u *upload) check(ctx context.Context) error {
 	if unsigned != nil && !errors.Is(unsigned, errUnsigned) {
 		return unsigned
 	}
-	byBytes := unsigned != nil || refusal != nil
+	byBytes := unsigned != nil || refusal != nil || u.version.ETag == ""
 	err = u.compare(ctx, out, byBytes)
 	if !byBytes && errors.Is(err, replica.ErrReplaced) {
 		byBytes, refusal = true, err
@@ -121,7 +121,7 @@ func (u *upload) compare(ctx context.Context, out *awss3.HeadObjectOutput, byByt
 		return nil
 	case known:
 		return fmt.Errorf("%w: the store's checksum is another one", ErrVerify)
-	case byBytes:
+	case byBytes, u.adopted:
 	case mode == config.VerifyChecksum:
 		// Nothing shows that it is wrong, so that it stays.
 		return errors.New("the store has no checksum of the whole file: use --verify-writes=full")
@@ -152,7 +152,7 @@ func (u *upload) sameVersion(out *awss3.HeadObjectOutput) error {
 // isLater reports whether an object was written after this write, by the store's own
 // clock, in whole seconds.
 func (u *upload) isLater(out *awss3.HeadObjectOutput) bool {
-	return out.LastModified != nil && !u.sent.IsZero() && out.LastModified.After(u.sent.Add(time.Second))
+	return out.LastModified != nil && !u.sent.IsZero() && out.LastModified.After(u.sent.Add(time.Second)) && !u.at.isAhead(*out.LastModified)
 }
 
 // readBack reads the file and compares: the version that the store said it had made, or
@@ -160,7 +160,7 @@ func (u *upload) isLater(out *awss3.HeadObjectOutput) bool {
 func (u *upload) readBack(ctx context.Context, any bool) error {
 	at := u.at
 	f := replica.File{Name: u.name}
-	if !any && u.version.ETag != "" && !at.lacks(allETags) {
+	if !any && u.version.ETag != "" {
 		f.Version = replica.Version{ETag: u.version.ETag, Size: anySize}
 	}
 	r, err := at.open(ctx, f, 0, 0)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/superfly/ltx"
 
@@ -60,24 +59,16 @@ func quoted(etag *string) string {
 	}
 }
 
-// guard makes a request one for a version and no other, as far as the store knows
-// conditions. The answer is compared all the same.
-func (b *bucket) guard(in *awss3.GetObjectInput, shown replica.Version) {
+// condition is what a request has that is for a version and no other, as far as the store
+// knows conditions. The answer is compared all the same.
+func (b *bucket) condition(shown replica.Version) (l lack, ok bool) {
 	switch {
 	case shown.ETag != "" && !b.lacks(goodETags):
-		if !b.lacks(ifMatch) {
-			in.IfMatch = &shown.ETag
-		}
-	case shown.Modified != 0 && !b.lacks(ifUnmodifiedSince):
-		in.IfUnmodifiedSince = aws.Time(time.Unix(shown.Modified, 0).UTC())
+		return ifMatch, !b.lacks(ifMatch)
+	case shown.Modified != 0:
+		return ifUnmodifiedSince, !b.lacks(ifUnmodifiedSince)
 	}
-}
-
-// guards reports whether a request for a version has a condition.
-func (b *bucket) guards(shown replica.Version) bool {
-	in := awss3.GetObjectInput{}
-	b.guard(&in, shown)
-	return in.IfMatch != nil || in.IfUnmodifiedSince != nil
+	return 0, false
 }
 
 const (
@@ -110,8 +101,8 @@ type witnessKey struct {
 // witness is what answers have shown of a version.
 type witness struct {
 	shown      replica.Version // in their words
+	listed     replica.Version // how it is listed since it was written again with the same content
 	read       bool            // one of them gave bytes, so that others must show the same
-	again      bool            // it was written again since, with the same content
 	head, tail string          // the header and the trailer, or ""
 }
 
@@ -234,6 +225,9 @@ func (w *witnesses) noteEnds(name replica.Name, v replica.Version, off int64, p 
 	head := off == 0 && len(p) >= ltx.HeaderSize
 	tail := end == v.Size && len(p) >= ltx.TrailerSize
 	if !head && !tail {
+		return
+	}
+	if _, ok := w.of(name, v); !ok {
 		return
 	}
 	w.note(name, v, func(known *witness) {

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bytes"
 	"fmt"
 	"html"
 	"io"
@@ -152,6 +153,44 @@ func TestVersionWrittenAgain(t *testing.T) {
 			require.Equal(t, o.data, got)
 		})
 	}
+}
+
+// A file that is written again and again with the same content doesn't make its times
+// count for nothing: the listing moves with them.
+func TestVersionWrittenAgainAndAgain(t *testing.T) {
+	o := &shownObject{data: bytesOf(1000), etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: modified}
+	c := serve(t, o.answers()).store(t)
+	files, err := list(t.Context(), c, replica.ListOptions{})
+	require.NoError(t, err)
+	for range 3 {
+		got, err := readFile(t, c, files[0])
+		require.NoError(t, err)
+		require.Equal(t, o.data, got)
+		o.at = o.at.Add(100 * time.Second)
+		o.listedAt = o.at
+	}
+	o.data = bytes.Repeat([]byte{'x'}, 1000)
+	_, err = readFile(t, c, files[0])
+	require.ErrorIs(t, err, replica.ErrReplaced)
+	require.Equal(t, []string{"ETags that tell contents apart"}, c.Properties().Lacks)
+}
+
+// A HEAD that rounds a time which a GET and listings cut tells of the same file.
+func TestVersionRoundedByHead(t *testing.T) {
+	o := &shownObject{data: bytesOf(1000), etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: modified}
+	a := o.answers()
+	a["HEAD"] = objectFrom(modified.Add(time.Second), o.data, "v")
+	c := serve(t, a).store(t)
+	told, err := c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
+	require.NoError(t, err)
+	require.Equal(t, modified.Add(time.Second), told.ModTime)
+	got, err := readFile(t, c, told)
+	require.NoError(t, err)
+	require.Equal(t, o.data, got)
+	require.Equal(t, o.data, o.read(t, c))
+	again, err := c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{Known: told.Version})
+	require.NoError(t, err)
+	require.Equal(t, told, again)
 }
 
 // Two sizes with one ETag show that it isn't of the content.

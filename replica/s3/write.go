@@ -91,9 +91,10 @@ func (u *upload) send(ctx context.Context) error {
 			break
 		}
 		u.without[l] = true
-		if err = u.sendOnce(ctx); err == nil {
-			u.at.suspect(l, refusal)
+		if err = u.sendOnce(ctx); err != nil || l == ifNoneMatch && refusesForm(refusal) && !u.at.refused[l].Swap(true) {
+			continue // of a condition, a 400 must come with another write as well: without it, none is exclusive any more
 		}
+		u.at.learn(l, refusal)
 	}
 	if err == nil && u.opts.Exclusive && !u.lacks(ifNoneMatch) {
 		u.at.refused[ifNoneMatch].Store(false)

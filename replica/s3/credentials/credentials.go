@@ -87,10 +87,9 @@ func New(first Found, find func(context.Context) (Found, error), log func() *slo
 func (p *Provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	mine, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	var silent *Error // and not the one in use
 	if p.failed.Load() {
-		if _, silent := p.renew(mine, aws.Credentials{}); silent != nil && mine.Err() != nil && ctx.Err() == nil {
-			return aws.Credentials{}, silent
-		}
+		_, silent = p.renew(mine, aws.Credentials{})
 	}
 	now := p.current.Load()
 	c, err := now.Retrieve(mine)
@@ -101,6 +100,8 @@ func (p *Provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return c, err
+	case isSilence(mine, err) && silent != nil:
+		return c, silent
 	case isSilence(mine, err):
 		err = silentError{}
 	}

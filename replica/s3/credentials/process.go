@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"syscall"
@@ -68,12 +69,13 @@ func processError(ctx context.Context, err error) error {
 	const byHand = "run it by hand to see what it says"
 	exit, ended := errors.AsType[*exec.ExitError](err)
 	failure, _ := errors.AsType[*processcreds.ProviderError](err)
+	_, noShell := errors.AsType[*fs.PathError](err)
 	switch {
 	case ctx.Err() != nil:
 		return silentError{}
 	case ended:
 		return fmt.Errorf("%v: %s", exit, byHand)
-	case errors.Is(err, errPrintsTooMuch), errors.Is(err, exec.ErrWaitDelay), failure == nil:
+	case noShell, errors.Is(err, errPrintsTooMuch), errors.Is(err, exec.ErrWaitDelay), failure == nil:
 		return err
 	case errors.Unwrap(failure.Err) != nil: // of JSON or a time, with a part of it
 		return errors.New("it prints no credentials: " + byHand)

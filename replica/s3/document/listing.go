@@ -44,17 +44,24 @@ type Object struct {
 	TimeText string `xml:"LastModified"`
 }
 
+// maxTags is the most of <Contents> and </Contents> in a page, so that an answer without
+// end doesn't become many times its size in memory. S3 gives 1000 entries.
+const maxTags = 20_000
+
 // ParseListing parses the whole answer to a request for a page, and changes body.
 func ParseListing(header http.Header, body []byte) (*Listing, error) {
 	const most = 60
 	begin := bytes.Clone(body[:min(len(body), most)])
+	if bytes.Count(body, []byte("Contents")) > maxTags {
+		return nil, fmt.Errorf("the answer has more than %d entries: a page of a listing has 1000", maxTags/2)
+	}
 	mend(body)
 	d := xml.NewDecoder(bytes.NewReader(body))
 	// What is asked for is ASCII but for the replica's path, whatever the encoding.
 	d.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil }
 	l := &Listing{}
 	if err := d.Decode(l); err != nil {
-		if syntax, ok := errors.AsType[*xml.SyntaxError](err); ok && syntax.Msg == "unexpected EOF" {
+		if syntax, ok := errors.AsType[*xml.SyntaxError](err); ok && syntax.Msg == "unexpected EOF" && (l.XMLName.Local == "" || strings.HasPrefix(l.XMLName.Local, "List")) {
 			return nil, brokenOff(len(body))
 		}
 		return nil, notListing(header, begin, err)

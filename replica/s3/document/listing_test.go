@@ -85,15 +85,16 @@ func TestParseOther(t *testing.T) {
 		wide.Write([]byte{byte(unit), byte(unit >> 8)})
 	}
 	for body, text := range map[string]string{
-		"":                                  `it begins with "", Content-Type "application/xml"`,
-		packed.String():                     `it begins with "\x1f\x8b`,
-		wide.String():                       `it begins with "\xff\xfe<\x00?\x00x\x00m\x00l`,
-		`{"error":"no such method"}`:        `it begins with "{\"error\":\"no such method\"}"`,
-		"<html><body>hello":                 "the listing breaks off after 17 bytes",
-		"<html><body>hello</p></html>":      `it begins with "<html><body>hello</p></html>"`,
-		"<html><title>nginx</title></html>": "it is <html>",
-		"<ListBucketResult/>":               "it is <ListBucketResult>",
-		whole + whole:                       `goes on after the end of the listing, with "<?xml version`,
+		"":                                    `it begins with "", Content-Type "application/xml"`,
+		packed.String():                       `it begins with "\x1f\x8b`,
+		wide.String():                         `it begins with "\xff\xfe<\x00?\x00x\x00m\x00l`,
+		`{"error":"no such method"}`:          `it begins with "{\"error\":\"no such method\"}"`,
+		"<html><body>hello":                   `it begins with "<html><body>hello"`,
+		strings.Repeat("<Contents/>", 30_000): "more than 10000 entries",
+		"<html><body>hello</p></html>":        `it begins with "<html><body>hello</p></html>"`,
+		"<html><title>nginx</title></html>":   "it is <html>",
+		"<ListBucketResult/>":                 "it is <ListBucketResult>",
+		whole + whole:                         `goes on after the end of the listing, with "<?xml version`,
 		whole + strings.TrimPrefix(whole, `<?xml version="1.0" encoding="UTF-8"?>`): `goes on after the end of the listing, with "<ListBucketResult`,
 		whole + "HTTP/1.1 200 OK": `goes on after the end of the listing, with "HTTP/1.1 200 OK"`,
 	} {
