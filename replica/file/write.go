@@ -80,6 +80,10 @@ func (s *Store) write(ctx context.Context, name replica.Name, content replica.Co
 	if err := p.verify(ctx, sum, size); err != nil {
 		return f, "verify", err
 	}
+	before, err := stat(p.f)
+	if err != nil {
+		return f, op, err
+	}
 	if err := p.publish(); err != nil {
 		return f, op, err
 	}
@@ -87,11 +91,13 @@ func (s *Store) write(ctx context.Context, name replica.Name, content replica.Co
 		return f, op, fmt.Errorf("the file is there but may not survive a crash, write it again: %w", err)
 	}
 	// This comes last: to give the file its name has changed its ctime, and so
-	// its version.
-	st, err := stat(p.f)
+	// its version. Its file system isn't asked again: mergerfs no more knows the name
+	// under which the file was opened.
+	st, err := fstat(p.f)
 	if err != nil {
 		return f, op, err
 	}
+	st.fuse = before.fuse
 	return st.file(name), op, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -19,7 +20,7 @@ type compared int
 const (
 	unknown   compared = iota // one of them lacks it
 	equal                     // word for word
-	alike                     // in two zones, or rounded in two ways
+	alike                     // in two zones or spellings, or rounded in two ways
 	different                 //
 )
 
@@ -30,9 +31,14 @@ func (b *bucket) tags(v, other replica.Version) compared {
 		return unknown
 	case v.ETag == other.ETag:
 		return equal
+	case spelled(v.ETag) == spelled(other.ETag):
+		return alike
 	}
 	return different
 }
+
+// spelled is an ETag in one spelling.
+func spelled(etag string) string { return strings.ToLower(strings.Trim(etag, `W/"`)) }
 
 // times compares the times of modification of two versions.
 func times(v, other replica.Version) compared {
@@ -50,8 +56,9 @@ func times(v, other replica.Version) compared {
 }
 
 // same reports whether an answer shows a version for certain.
-func (b *bucket) same(name replica.Name, want, got replica.Version) bool {
-	known, noted := b.seen.of(name, want)
+func (b *bucket) same(key witnessKey, got replica.Version) bool {
+	known, noted := b.seen.of(key)
+	want := key.version
 	switch {
 	case noted:
 		return b.matches(got, known.shown)
@@ -76,42 +83,48 @@ func (b *bucket) matches(got, shown replica.Version) bool {
 }
 
 // recognise finds out whether an answer that shows an object in other words than a
-// version that is read shows that version all the same. It remembers what it finds.
-func (at *session) recognise(ctx context.Context, key string, name replica.Name, want, got replica.Version) (bool, error) {
+// version shows that version all the same. It remembers what it finds.
+func (at *session) recognise(ctx context.Context, key string, version witnessKey, got replica.Version) (bool, error) {
+	want := version.version
 	if got.Size != want.Size {
 		return false, nil
 	}
-	if at.same(name, want, got) {
+	if at.same(version, got) {
 		return true, nil
 	}
-	known, noted := at.seen.of(name, want)
+	known, noted := at.seen.of(version)
 	tag, modified := at.tags(got, known.shown), times(got, known.shown)
 	if tag != equal && (known.read || modified == different) {
 		return false, nil
 	}
 	// Listings may be late, where a listing alone tells, or contradicts the answer.
-	age := at.now().Sub(time.Unix(got.Modified, 0))
-	if tag != equal && -settle < age && age < settle {
-		if err := wait(ctx, settle-age); err != nil {
-			return false, err
-		}
+	var late time.Duration
+	switch age := at.now().Sub(time.Unix(got.Modified, 0)); {
+	case tag == equal || tag == alike:
+	case tag == different || modified != equal && !at.seen.inZone(got.Modified-known.shown.Modified):
+		late = settle // of one that keeps its time, nothing says when it was written
+	case -settle < age && age < settle:
+		late = settle - age
 	}
-	listed, err := at.shownNow(ctx, key, name, want)
-	contradicts := noted && tag == equal
+	if err := wait(ctx, late); err != nil {
+		return false, err
+	}
+	listed, err := at.shownNow(ctx, key, version)
+	contradicts := noted && tag == equal && !version.head
 	if err == nil && contradicts && (listed == want || listed == known.listed) {
 		if err = wait(ctx, settle); err == nil {
-			listed, err = at.shownNow(ctx, key, name, want)
+			listed, err = at.shownNow(ctx, key, version)
 		}
 	}
 	switch {
 	case err != nil:
 		return false, err
 	case contradicts:
-		return at.sameContent(ctx, key, name, want, got, listed)
+		return at.sameContent(ctx, key, version, got, listed)
 	case listed != want:
 		return false, nil
 	}
-	at.learnWords(name, want, got)
+	at.learnWords(version, got)
 	return true, nil
 }
 
@@ -125,8 +138,9 @@ func (b *bucket) sawCondition(l lack, accepted bool) {
 
 // shownNow is the version that the object is now, as far as that is told where want is
 // from: by a HEAD, or else by a listing. It is none if the object isn't listed.
-func (at *session) shownNow(ctx context.Context, key string, name replica.Name, want replica.Version) (replica.Version, error) {
-	if told, _ := at.seen.asTold(name); told == want {
+func (at *session) shownNow(ctx context.Context, key string, version witnessKey) (replica.Version, error) {
+	want := version.version
+	if told, _ := at.seen.asTold(version.name); told == want && !version.head {
 		out, err := at.head(ctx, key, false)
 		if err != nil {
 			return replica.Version{}, err
@@ -147,8 +161,9 @@ func (at *session) shownNow(ctx context.Context, key string, name replica.Name, 
 // bytes at its ends are others, no ETag of the store tells anything. Where too little was
 // read to know its ends, it is the same if it is listed as before: then no time in such
 // answers is steady.
-func (at *session) sameContent(ctx context.Context, key string, name replica.Name, want, got, listed replica.Version) (bool, error) {
-	was, _ := at.seen.of(name, want)
+func (at *session) sameContent(ctx context.Context, key string, version witnessKey, got, listed replica.Version) (bool, error) {
+	name, want := version.name, version.version
+	was, _ := at.seen.of(version)
 	now := replica.Version{ETag: got.ETag, Size: anySize} // of any time
 	head, err := at.section(ctx, key, name, now, 0, min(ltx.HeaderSize, got.Size))
 	if err != nil {
@@ -161,12 +176,12 @@ func (at *session) sameContent(ctx context.Context, key string, name replica.Nam
 	case was.head != "" && was.head != head, was.tail != "" && was.tail != tail:
 		at.learn(goodETags, fmt.Errorf("two versions of %s have the ETag %s", name.Base(), clip(want.ETag)))
 		return false, nil
-	case listed == want, listed == was.listed:
+	case listed == want, listed == was.listed && !listed.IsZero():
 		at.learn(steadyTimes, fmt.Errorf("%s is shown with %s, and then with %s", name.Base(), timeText(was.shown), timeText(got)))
 	case was.head == "" || was.tail == "":
 		return false, nil
 	}
-	at.seen.note(name, want, func(known *witness) { known.shown, known.listed = got, listed })
+	at.seen.note(version, func(known *witness) { known.shown, known.listed = got, listed })
 	return true, nil
 }
 
@@ -199,7 +214,7 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 	case got.Modified == 0:
 		at.learn(headTimes, fmt.Errorf("%s has none", f.Base()))
 	case !known.IsZero():
-		same, err := at.recognise(ctx, key, f.Name, known, got)
+		same, err := at.recognise(ctx, key, witnessKey{f.Name, known, true}, got)
 		switch {
 		case err != nil:
 			return f, false, err
@@ -249,17 +264,17 @@ func (at *session) listedFile(ctx context.Context, name replica.Name, o *documen
 		if err != nil || at.stored(out.ETag, out.LastModified, *out.ContentLength) != told {
 			return f, ctx.Err()
 		}
-		at.learnWords(f.Name, v, told)
+		at.learnWords(witnessKey{f.Name, v, true}, told)
 	}
 	f.Version, f.ModTime = told, time.Unix(told.Modified, 0).UTC()
 	return f, nil
 }
 
 // learnWords notes in which words answers show a listed version.
-func (b *bucket) learnWords(name replica.Name, listed, got replica.Version) {
-	if got.Modified != listed.Modified {
-		b.learn(oneWording, fmt.Errorf("%s is listed with %s, and read with %s", name.Base(), timeText(listed), timeText(got)))
+func (b *bucket) learnWords(version witnessKey, got replica.Version) {
+	if listed := version.version; got.Modified != listed.Modified {
+		b.learn(oneWording, fmt.Errorf("%s is listed with %s, and read with %s", version.name.Base(), timeText(listed), timeText(got)))
 		b.seen.noteZone(got.Modified - listed.Modified)
 	}
-	b.seen.noteShown(name, listed, got)
+	b.seen.noteShown(version, got)
 }
