@@ -82,7 +82,7 @@ func (r *reader) get() error {
 		if errors.Is(err, errPrecondition) || r.want.IsZero() || r.want.Size == anySize {
 			return fmt.Errorf("%w: %w", replica.ErrReplaced, err)
 		}
-		same, rerr := r.at.recognise(r.ctx, r.key, witnessKey{name: r.name, version: r.want}, got)
+		same, rerr := r.at.recognise(r.ctx, r.key, r.name, r.want, got)
 		switch cause := r.ctx.Err(); {
 		case cause != nil:
 			return cause
@@ -189,7 +189,7 @@ func (r *reader) check(got replica.Version) error {
 	if got.ETag == "" && got.Modified == 0 {
 		return strange("GetObject", 0, "the answer has neither an ETag nor a time of modification, so that nothing tells versions of the file apart: check the endpoint")
 	}
-	if r.want.IsZero() || r.at.same(witnessKey{name: r.name, version: r.want}, got) {
+	if r.want.IsZero() || r.at.same(r.name, r.want, got) {
 		return nil
 	}
 	return otherwise(got)
@@ -226,7 +226,10 @@ func (r *reader) pastEnd() (replica.Version, error) {
 	if r.at.tags(got, r.want) == different || !r.want.IsZero() && r.want.Size != anySize && r.want.Size != got.Size {
 		return got, otherwise(got)
 	}
-	if got.Size > r.off {
+	switch sure := r.want.IsZero() || r.at.tags(got, r.want) == equal; {
+	case got.Size > r.off && !sure:
+		return got, otherwise(got) // than when it was outside
+	case got.Size > r.off:
 		return got, strange("GetObject", http.StatusRequestedRangeNotSatisfiable,
 			"the store refuses a range from %d on of an object of %d bytes", r.off, got.Size)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/superfly/ltx"
@@ -20,7 +19,7 @@ type compared int
 const (
 	unknown   compared = iota // one of them lacks it
 	equal                     // word for word
-	alike                     // in two zones or spellings, or rounded in two ways
+	alike                     // in two zones, or rounded in two ways
 	different                 //
 )
 
@@ -31,14 +30,9 @@ func (b *bucket) tags(v, other replica.Version) compared {
 		return unknown
 	case v.ETag == other.ETag:
 		return equal
-	case spelled(v.ETag) == spelled(other.ETag):
-		return alike
 	}
 	return different
 }
-
-// spelled is an ETag in one spelling.
-func spelled(etag string) string { return strings.ToLower(strings.Trim(etag, `W/"`)) }
 
 // times compares the times of modification of two versions.
 func times(v, other replica.Version) compared {
@@ -55,17 +49,18 @@ func times(v, other replica.Version) compared {
 	return different
 }
 
-// same reports whether an answer shows a version for certain.
-func (b *bucket) same(key witnessKey, got replica.Version) bool {
-	known, noted := b.seen.of(key)
-	want := key.version
-	switch {
-	case noted:
+// same reports whether an answer to GET shows a version for certain.
+func (b *bucket) same(name replica.Name, want, got replica.Version) bool {
+	if known, noted := b.seen.of(name, want); noted {
 		return b.matches(got, known.shown)
-	case b.tags(got, want) != equal:
-		return false // the time alone may be that with which listings show another version
 	}
-	return b.matches(got, want) || got.Size == want.Size && b.seen.inZone(got.Modified-want.Modified)
+	return b.sameListed(want, got)
+}
+
+// sameListed reports whether an answer shows a listed version for certain. The time alone
+// may be that with which listings show another version.
+func (b *bucket) sameListed(want, got replica.Version) bool {
+	return b.tags(got, want) == equal && (b.matches(got, want) || got.Size == want.Size && b.seen.inZone(got.Modified-want.Modified))
 }
 
 // matches reports whether an answer shows a version in the words of an earlier one. What
@@ -82,50 +77,53 @@ func (b *bucket) matches(got, shown replica.Version) bool {
 	return tag <= equal && modified <= equal && (tag == equal || modified == equal)
 }
 
-// recognise finds out whether an answer that shows an object in other words than a
+// recognise finds out whether an answer to GET that shows an object in other words than a
 // version shows that version all the same. It remembers what it finds.
-func (at *session) recognise(ctx context.Context, key string, version witnessKey, got replica.Version) (bool, error) {
-	want := version.version
+func (at *session) recognise(ctx context.Context, key string, name replica.Name, want, got replica.Version) (bool, error) {
 	if got.Size != want.Size {
 		return false, nil
 	}
-	if at.same(version, got) {
+	if at.same(name, want, got) {
 		return true, nil
 	}
-	known, noted := at.seen.of(version)
+	known, noted := at.seen.of(name, want)
 	tag, modified := at.tags(got, known.shown), times(got, known.shown)
 	if tag != equal && (known.read || modified == different) {
 		return false, nil
 	}
-	// Listings may be late, where a listing alone tells, or contradicts the answer.
-	var late time.Duration
-	switch age := at.now().Sub(time.Unix(got.Modified, 0)); {
-	case tag == equal || tag == alike:
-	case tag == different || modified != equal && !at.seen.inZone(got.Modified-known.shown.Modified):
-		late = settle // of one that keeps its time, nothing says when it was written
-	case -settle < age && age < settle:
-		late = settle - age
+	if tag != equal {
+		if err := at.settled(ctx, got); err != nil {
+			return false, err
+		}
 	}
-	if err := wait(ctx, late); err != nil {
-		return false, err
-	}
-	listed, err := at.shownNow(ctx, key, version)
-	contradicts := noted && tag == equal && !version.head
+	listed, err := at.shownNow(ctx, key, name, want)
+	contradicts := noted && tag == equal
 	if err == nil && contradicts && (listed == want || listed == known.listed) {
+		// A late listing must not make the times of a store count for nothing.
 		if err = wait(ctx, settle); err == nil {
-			listed, err = at.shownNow(ctx, key, version)
+			listed, err = at.shownNow(ctx, key, name, want)
 		}
 	}
 	switch {
 	case err != nil:
 		return false, err
 	case contradicts:
-		return at.sameContent(ctx, key, version, got, listed)
+		return at.sameContent(ctx, key, name, want, got, listed)
 	case listed != want:
 		return false, nil
 	}
-	at.learnWords(version, got)
+	at.learnWords(name, want, got)
+	at.seen.noteShown(name, want, got)
 	return true, nil
+}
+
+// settled waits until listings can't be late any more to show a version that was written
+// just now.
+func (at *session) settled(ctx context.Context, got replica.Version) error {
+	if age := at.now().Sub(time.Unix(got.Modified, 0)); -settle < age && age < settle {
+		return wait(ctx, settle-age)
+	}
+	return nil
 }
 
 // sawCondition notes whether a condition that holds was accepted. A store that is late may
@@ -138,9 +136,8 @@ func (b *bucket) sawCondition(l lack, accepted bool) {
 
 // shownNow is the version that the object is now, as far as that is told where want is
 // from: by a HEAD, or else by a listing. It is none if the object isn't listed.
-func (at *session) shownNow(ctx context.Context, key string, version witnessKey) (replica.Version, error) {
-	want := version.version
-	if told, _ := at.seen.asTold(version.name); told == want && !version.head {
+func (at *session) shownNow(ctx context.Context, key string, name replica.Name, want replica.Version) (replica.Version, error) {
+	if told, _ := at.seen.asTold(name); told == want {
 		out, err := at.head(ctx, key, false)
 		if err != nil {
 			return replica.Version{}, err
@@ -149,6 +146,11 @@ func (at *session) shownNow(ctx context.Context, key string, version witnessKey)
 			return want, nil
 		}
 	}
+	return at.listed(ctx, key)
+}
+
+// listed is the version that a listing shows of a key, or none.
+func (at *session) listed(ctx context.Context, key string) (replica.Version, error) {
 	o, err := at.listOne(ctx, key)
 	if err != nil || o == nil || o.Size == nil {
 		return replica.Version{}, err
@@ -161,9 +163,8 @@ func (at *session) shownNow(ctx context.Context, key string, version witnessKey)
 // bytes at its ends are others, no ETag of the store tells anything. Where too little was
 // read to know its ends, it is the same if it is listed as before: then no time in such
 // answers is steady.
-func (at *session) sameContent(ctx context.Context, key string, version witnessKey, got, listed replica.Version) (bool, error) {
-	name, want := version.name, version.version
-	was, _ := at.seen.of(version)
+func (at *session) sameContent(ctx context.Context, key string, name replica.Name, want, got, listed replica.Version) (bool, error) {
+	was, _ := at.seen.of(name, want)
 	now := replica.Version{ETag: got.ETag, Size: anySize} // of any time
 	head, err := at.section(ctx, key, name, now, 0, min(ltx.HeaderSize, got.Size))
 	if err != nil {
@@ -181,7 +182,7 @@ func (at *session) sameContent(ctx context.Context, key string, version witnessK
 	case was.head == "" || was.tail == "":
 		return false, nil
 	}
-	at.seen.note(version, func(known *witness) { known.shown, known.listed = got, listed })
+	at.seen.note(name, want, func(known *witness) { known.shown, known.listed = got, listed })
 	return true, nil
 }
 
@@ -214,7 +215,7 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 	case got.Modified == 0:
 		at.learn(headTimes, fmt.Errorf("%s has none", f.Base()))
 	case !known.IsZero():
-		same, err := at.recognise(ctx, key, witnessKey{f.Name, known, true}, got)
+		same, err := at.isListed(ctx, key, f.Name, known, got)
 		switch {
 		case err != nil:
 			return f, false, err
@@ -264,17 +265,38 @@ func (at *session) listedFile(ctx context.Context, name replica.Name, o *documen
 		if err != nil || at.stored(out.ETag, out.LastModified, *out.ContentLength) != told {
 			return f, ctx.Err()
 		}
-		at.learnWords(witnessKey{f.Name, v, true}, told)
+		at.learnWords(f.Name, v, told)
 	}
 	f.Version, f.ModTime = told, time.Unix(told.Modified, 0).UTC()
 	return f, nil
 }
 
-// learnWords notes in which words answers show a listed version.
-func (b *bucket) learnWords(version witnessKey, got replica.Version) {
-	if listed := version.version; got.Modified != listed.Modified {
-		b.learn(oneWording, fmt.Errorf("%s is listed with %s, and read with %s", version.name.Base(), timeText(listed), timeText(got)))
+// isListed finds out whether an answer to HEAD shows a listed version, though it may do so
+// in other words. It remembers no more of those than a zone: a listing may be late, and
+// what it shows for a moment must not stay.
+func (at *session) isListed(ctx context.Context, key string, name replica.Name, want, got replica.Version) (bool, error) {
+	switch tag, modified := at.tags(got, want), times(got, want); {
+	case got.Size != want.Size, tag != equal && modified == different:
+		return false, nil
+	case at.sameListed(want, got):
+		return true, nil
+	case tag != equal:
+		if err := at.settled(ctx, got); err != nil {
+			return false, err
+		}
+	}
+	listed, err := at.listed(ctx, key)
+	if err != nil || listed != want {
+		return false, err
+	}
+	at.learnWords(name, want, got)
+	return true, nil
+}
+
+// learnWords notes that answers show a listed version with another time.
+func (b *bucket) learnWords(name replica.Name, listed, got replica.Version) {
+	if got.Modified != listed.Modified {
+		b.learn(oneWording, fmt.Errorf("%s is listed with %s, and read with %s", name.Base(), timeText(listed), timeText(got)))
 		b.seen.noteZone(got.Modified - listed.Modified)
 	}
-	b.seen.noteShown(version, got)
 }

@@ -96,10 +96,9 @@ type witnesses struct {
 type witnessKey struct {
 	name    replica.Name
 	version replica.Version // as a listing shows it, or what else it is read by
-	head    bool            // of answers to HEAD, whose words may be others than those to GET
 }
 
-// witness is what answers have shown of a version.
+// witness is what answers to GET have shown of a version.
 type witness struct {
 	shown      replica.Version // in their words
 	listed     replica.Version // how it is listed since it was written again with the same content
@@ -146,24 +145,24 @@ func (w *witnesses) otherSize(etag string, size int64) (int64, bool) {
 }
 
 // of is what is known of a version; without anything, that answers show it as it is.
-func (w *witnesses) of(key witnessKey) (_ witness, ok bool) {
+func (w *witnesses) of(name replica.Name, v replica.Version) (_ witness, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if known, ok := w.known.Get(key); ok {
+	if known, ok := w.known.Get(witnessKey{name, v}); ok {
 		return known, true
 	}
-	return witness{shown: key.version}, false
+	return witness{shown: v}, false
 }
 
 // shown is how answers to GET show a version, as far as is known.
 func (w *witnesses) shown(name replica.Name, v replica.Version) replica.Version {
-	known, _ := w.of(witnessKey{name: name, version: v})
+	known, _ := w.of(name, v)
 	return known.shown
 }
 
 // noteShown notes in which words answers show a version of which nothing was read yet.
-func (w *witnesses) noteShown(key witnessKey, shown replica.Version) {
-	w.note(key, func(known *witness) {
+func (w *witnesses) noteShown(name replica.Name, v, shown replica.Version) {
+	w.note(name, v, func(known *witness) {
 		if !known.read {
 			known.shown = shown
 		}
@@ -173,7 +172,7 @@ func (w *witnesses) noteShown(key witnessKey, shown replica.Version) {
 // noteRead notes in which words an answer shows a version whose bytes it gives. It
 // reports whether an answer has given others before.
 func (b *bucket) noteRead(name replica.Name, v, got replica.Version) (ok bool) {
-	b.seen.note(witnessKey{name: name, version: v}, func(known *witness) {
+	b.seen.note(name, v, func(known *witness) {
 		if ok = !known.read || b.matches(got, known.shown); ok && !known.read {
 			known.shown, known.read = got, true
 		}
@@ -182,15 +181,15 @@ func (b *bucket) noteRead(name replica.Name, v, got replica.Version) (ok bool) {
 }
 
 // note changes what is known of a version.
-func (w *witnesses) note(key witnessKey, change func(*witness)) {
+func (w *witnesses) note(name replica.Name, v replica.Version, change func(*witness)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	known, ok := w.known.Get(key)
+	known, ok := w.known.Get(witnessKey{name, v})
 	if !ok {
-		known = witness{shown: key.version}
+		known = witness{shown: v}
 	}
 	change(&known)
-	w.known.Add(key, known)
+	w.known.Add(witnessKey{name, v}, known)
 }
 
 const (
@@ -225,11 +224,10 @@ func (w *witnesses) noteEnds(name replica.Name, v replica.Version, off int64, p 
 	if !head && !tail {
 		return
 	}
-	key := witnessKey{name: name, version: v}
-	if _, ok := w.of(key); !ok {
+	if _, ok := w.of(name, v); !ok {
 		return // forgotten meanwhile
 	}
-	w.note(key, func(known *witness) {
+	w.note(name, v, func(known *witness) {
 		if head {
 			known.head = string(p[:ltx.HeaderSize])
 		}
