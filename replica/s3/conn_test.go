@@ -123,7 +123,7 @@ func TestDialRefused(t *testing.T) {
 
 // What is idle for too long leaves the pool, and Close ends the rest.
 func TestIdleConnectionsEnd(t *testing.T) {
-	s := serve(t, answers{"HEAD": object(nil, "v1")})
+	s := serve(t, answers{"HEAD": object(bytesOf(1), "v1")})
 	c := s.store(t, func(c *config.Config) { c.Timeouts.Stall = 50 * time.Millisecond })
 	_, err := c.StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
 	require.NoError(t, err)
@@ -140,7 +140,7 @@ func TestMaxConnections(t *testing.T) {
 	s := serve(t, answers{"HEAD": func(w http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
 		<-release
-		object(nil, "v1")(w, r)
+		object(bytesOf(1), "v1")(w, r)
 	}})
 	c := s.store(t, func(c *config.Config) { c.MaxConnections = 2 })
 	done := make(chan error, 5)

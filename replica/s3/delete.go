@@ -205,6 +205,10 @@ func (d *deletion) findEach(ctx context.Context, names []replica.Name, isOld fun
 	for i, name := range names {
 		g.Go(func() error {
 			out, err := d.at.head(ctx, d.at.key(name), false)
+			if errors.Is(err, errNoLength) {
+				there[i] = true
+				return nil
+			}
 			if err != nil {
 				// A store that finds nothing at all has not deleted anything.
 				if err = d.at.whyMissing(ctx, err); isNotFound(err) {

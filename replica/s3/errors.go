@@ -292,10 +292,10 @@ func refusesHeaders(err error) bool {
 // may hold, or which the store may not know.
 func refusesCondition(err error) bool {
 	switch answered(err).Status {
-	case http.StatusPreconditionFailed, http.StatusNotModified, http.StatusMethodNotAllowed, http.StatusConflict:
+	case http.StatusNotModified, http.StatusMethodNotAllowed, http.StatusConflict:
 		return true
 	}
-	return refusesHeaders(err)
+	return errors.Is(err, errPrecondition) || refusesHeaders(err)
 }
 
 // refusesForm reports whether a store refused a request as such: for its key or

@@ -77,17 +77,22 @@ func TestListMetadataErrors(t *testing.T) {
 		}
 	}
 	three := say(200, pageOf("", 1, 2, 3))
-	s := serve(t, answers{"LIST": three, "HEAD": headOf(fileName(2), refuse(404, ""))})
+	s := serve(t, answers{"LIST": inTurn(three, say(200, pageOf("", 1, 3))), "HEAD": headOf(fileName(2), refuse(404, ""))})
 	exact := replica.ListOptions{ExactTimes: true}
 	files, err := list(t.Context(), s.store(t), exact)
 	require.NoError(t, err)
 	require.Len(t, files, 2)
 	require.Equal(t, nths(1, 3), []replica.Name{files[0].Name, files[1].Name})
 
-	s = serve(t, answers{"LIST": three, "HEAD": refuse(404, "")})
+	s = serve(t, answers{"LIST": inTurn(three, say(200, page(""))), "HEAD": refuse(404, "")})
 	files, err = list(t.Context(), s.store(t), exact)
 	require.NoError(t, err)
 	require.Empty(t, files, "all are gone")
+
+	s = serve(t, answers{"LIST": three, "HEAD": refuse(404, "")})
+	files, err = list(t.Context(), s.store(t), exact)
+	require.NoError(t, err)
+	require.Len(t, files, 3, "they are listed, whatever a HEAD says")
 
 	s = serve(t, answers{"LIST": three, "HEAD": headOf(fileName(2), refuse(503, ""))})
 	files, err = list(t.Context(), s.store(t), exact)

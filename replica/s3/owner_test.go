@@ -30,11 +30,11 @@ func TestOwnObjectOfAnotherVersion(t *testing.T) {
 	ago := modified.Add(-5 * time.Second).Format(http.TimeFormat)
 	for name, has := range map[string][]byte{"whole": data, "half": data[:50]} {
 		var o owner
-		s := serve(t, answers{"PUT": o.upload(stored("v1", "Date", ago)), "HEAD": o.own(verified(has, "v2")), "DELETE": say(204, "")})
+		s := serve(t, answers{"PUT": o.upload(stored("v1", "Date", ago)), "HEAD": o.own(verified(has, "v2")), "GET": object(has, "v2"), "DELETE": say(204, "")})
 		f, err := write(t, s.store(t), bytes.NewReader(data))
 		if name == "half" {
 			require.ErrorIs(t, err, ErrVerify)
-			require.Equal(t, "PUT HEAD HEAD DELETE", s.ops())
+			require.Equal(t, "PUT HEAD GET HEAD DELETE", s.ops())
 			continue
 		}
 		require.NoError(t, err)

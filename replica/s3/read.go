@@ -160,6 +160,11 @@ func (r *reader) accept(out *awss3.GetObjectOutput, ranged bool) (got replica.Ve
 		if first, last, size, err = document.ContentRange(contentRange); err != nil {
 			return got, strange("GetObject", 0, "%v", err)
 		}
+		if size == document.UnknownSize {
+			if size = r.want.Size; size <= last {
+				return got, strange("GetObject", http.StatusPartialContent, "the store doesn't say how large the object is: %q", clip(contentRange))
+			}
+		}
 	}
 	got = r.at.versionOf(out.ETag, out.LastModified, size)
 	if err := r.check(got); err != nil {
@@ -263,7 +268,9 @@ func (r *reader) read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		n, err := r.body.Read(p[:min(int64(len(p)), r.left)])
-		r.at.seen.noteEnds(r.name, r.want, r.off, p[:n])
+		if r.at.seen.noteEnds(r.name, r.want, r.off, p[:n]) {
+			r.at.learn(goodETags, twoVersions(r.name, r.want))
+		}
 		r.off += int64(n)
 		r.left -= int64(n)
 		if n > 0 {

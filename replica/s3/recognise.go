@@ -174,8 +174,8 @@ func (at *session) sameContent(ctx context.Context, key string, name replica.Nam
 	switch {
 	case err != nil:
 		return false, err
-	case was.head != "" && was.head != head, was.tail != "" && was.tail != tail:
-		at.learn(goodETags, fmt.Errorf("two versions of %s have the ETag %s", name.Base(), clip(want.ETag)))
+	case was.contradicts(head, tail):
+		at.learn(goodETags, twoVersions(name, want))
 		return false, nil
 	case listed == want, listed == was.listed && !listed.IsZero():
 		at.learn(steadyTimes, fmt.Errorf("%s is shown with %s, and then with %s", name.Base(), timeText(was.shown), timeText(got)))
@@ -184,6 +184,10 @@ func (at *session) sameContent(ctx context.Context, key string, name replica.Nam
 	}
 	at.seen.note(name, want, func(known *witness) { known.shown, known.listed = got, listed })
 	return true, nil
+}
+
+func twoVersions(name replica.Name, v replica.Version) error {
+	return fmt.Errorf("two versions of %s have the ETag %s", name.Base(), clip(v.ETag))
 }
 
 // section reads some bytes of the object as it is shown now.
@@ -228,7 +232,8 @@ func (at *session) inListing(ctx context.Context, key string, f replica.File, kn
 		}
 	}
 	otherTag := got.Modified == known.Modified && got.Size == known.Size // and else the same
-	if !at.lacks(oneWording) && got.ETag != "" && got.Modified != 0 && !otherTag {
+	// No LTX file is empty, but to some HEADs they all are.
+	if !at.lacks(oneWording) && got.ETag != "" && got.Modified != 0 && !otherTag && (got.Size > 0 || !known.IsZero()) {
 		at.seen.noteTold(f.Name, got)
 		return f, true, nil
 	}

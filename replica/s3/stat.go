@@ -75,10 +75,13 @@ func (at *session) head(ctx context.Context, key string, checksum bool) (*awss3.
 	}
 	at.sawBucket()
 	if out.ContentLength == nil || *out.ContentLength < 0 {
-		return nil, strange("HeadObject", 0, "the store doesn't say how large the object is")
+		return nil, fmt.Errorf("HeadObject: %w", errNoLength)
 	}
 	return out, nil
 }
+
+// errNoLength is that of a HEAD that tells no more than that an object is there.
+var errNoLength = errors.New("the store doesn't say how large the object is")
 
 // newFile is a file as a store tells of it. The time is in whole seconds, as all
 // answers have it.
@@ -226,10 +229,11 @@ func (at *session) statOnce(ctx context.Context, name replica.Name, opts replica
 }
 
 // statKey asks for an object, with the exact time if its metadata has it. One that the
-// store refuses to show is as a listing shows it.
+// store refuses to show, or whose size it doesn't tell, is as a listing shows it; so is one
+// that is known, and not found.
 func (at *session) statKey(ctx context.Context, key string, name replica.Name, known replica.Version) (f replica.File, exact time.Time, err error) {
 	out, err := at.head(ctx, key, false)
-	if refusesFile(err) {
+	if refusesFile(err) || errors.Is(err, errNoLength) || isNotFound(err) && !known.IsZero() {
 		o, lerr := at.listOne(ctx, key)
 		if lerr != nil || o == nil || o.Size == nil || o.LastModified == nil {
 			return replica.File{}, time.Time{}, err

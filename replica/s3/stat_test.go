@@ -36,6 +36,10 @@ func TestStatStrangeAnswer(t *testing.T) {
 	}})
 	_, err := s.store(t).StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
 	require.ErrorContains(t, err, "doesn't say how large the object is")
+	s.answers["LIST"] = say(200, pageOf("", 1))
+	f, err := s.store(t).StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
+	require.NoError(t, err)
+	require.Equal(t, int64(1), f.Size)
 }
 
 // The timestamp is in the metadata, or else in the header, or else it is the

@@ -56,8 +56,9 @@ func TestVerify(t *testing.T) {
 		{name: "late, and no ETag", put: say(200, ""), head: inTurn(verified([]byte("old"), "v0"), o.own(verified(data, "v1"))), ops: "PUT HEAD HEAD"},
 
 		{name: "another checksum", head: verifiedAs(data, checksumOf(flipped(data)), "v1"), ops: "PUT HEAD HEAD DELETE", is: []error{}, text: "checksum is another"},
-		{name: "another size", head: verified(data[:999], "v1"), ops: "PUT HEAD HEAD DELETE", is: []error{}, text: "999 bytes of 1000"},
-		{name: "another size, by size", mode: config.VerifySize, head: object(data[:999], "v1"), ops: "PUT HEAD HEAD DELETE", is: []error{}, text: "999 bytes of 1000"},
+		{name: "another size", head: verified(data[:999], "v1"), get: object(data[:999], "v1"), ops: "PUT HEAD GET HEAD DELETE", is: []error{}, text: "999 of 1000"},
+		{name: "another size, by size", mode: config.VerifySize, head: object(data[:999], "v1"), get: object(data[:999], "v1"), ops: "PUT HEAD GET HEAD DELETE", is: []error{}, text: "999 of 1000"},
+		{name: "another size, by a HEAD alone", head: verified(nil, "v1"), get: object(data, "v1"), ops: "PUT HEAD GET"},
 		{name: "a flipped bit", mode: config.VerifyFull, head: object(data, "v1"), get: object(flipped(data), "v1"), ops: "PUT GET HEAD DELETE", is: []error{}, text: "other bytes"},
 		{name: "a byte less", mode: config.VerifyFull, head: object(data, "v1"), get: object(data[:999], "v1"), ops: "PUT GET HEAD DELETE", is: []error{}, text: "999 of 1000"},
 		{name: "damaged, and replaced since", head: inTurn(verifiedAs(data, "AAAAAAAAAAA=", "v1"), verified(data, "v2")), ops: "PUT HEAD HEAD", is: []error{}},

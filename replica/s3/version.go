@@ -90,6 +90,7 @@ type witnesses struct {
 		size int64
 	}
 	told  *simplelru.LRU[replica.Name, replica.Version] // by a HEAD, before a listing
+	last  *simplelru.LRU[replica.Name, replica.Version] // of which an end was read
 	zones []int64                                       // by how many seconds answers differ from listings
 }
 
@@ -109,10 +110,11 @@ type witness struct {
 func newWitnesses() *witnesses {
 	known, err := simplelru.NewLRU[witnessKey, witness](maxWitnesses, nil)
 	told, terr := simplelru.NewLRU[replica.Name, replica.Version](maxWitnesses, nil)
-	if err := cmp.Or(err, terr); err != nil {
+	last, lerr := simplelru.NewLRU[replica.Name, replica.Version](maxWitnesses, nil)
+	if err := cmp.Or(err, terr, lerr); err != nil {
 		panic(err) // its one error is a size below 1
 	}
-	return &witnesses{known: known, told: told, seed: maphash.MakeSeed()}
+	return &witnesses{known: known, told: told, last: last, seed: maphash.MakeSeed()}
 }
 
 // noteTold notes what a HEAD tells of a file.
@@ -216,16 +218,18 @@ func (w *witnesses) inZone(seconds int64) bool {
 	return slices.Contains(w.zones, seconds)
 }
 
-// noteEnds remembers the bytes of a version that a reader passes at its ends.
-func (w *witnesses) noteEnds(name replica.Name, v replica.Version, off int64, p []byte) {
+// noteEnds remembers the bytes of a version that a reader passes at its ends. It reports
+// whether an earlier version of the file, with the same ETag and size, had others.
+func (w *witnesses) noteEnds(name replica.Name, v replica.Version, off int64, p []byte) bool {
 	end := off + int64(len(p))
 	head := off == 0 && len(p) >= ltx.HeaderSize
 	tail := end == v.Size && len(p) >= ltx.TrailerSize
 	if !head && !tail {
-		return
+		return false
 	}
-	if _, ok := w.of(name, v); !ok {
-		return // forgotten meanwhile
+	now, ok := w.of(name, v)
+	if !ok {
+		return false // forgotten meanwhile
 	}
 	w.note(name, v, func(known *witness) {
 		if head {
@@ -234,5 +238,22 @@ func (w *witnesses) noteEnds(name replica.Name, v replica.Version, off int64, p 
 		if tail {
 			known.tail = string(p[len(p)-ltx.TrailerSize:])
 		}
+		now = *known
 	})
+	w.mu.Lock()
+	before, _ := w.last.Get(name)
+	w.last.Add(name, v)
+	w.mu.Unlock()
+	if before == v || before.ETag != v.ETag || before.Size != v.Size || v.ETag == "" {
+		return false
+	}
+	was, _ := w.of(name, before)
+	return was.contradicts(now.head, now.tail)
+}
+
+// contradicts reports whether a version's bytes at its ends are others, as far as they are
+// known.
+func (w witness) contradicts(head, tail string) bool {
+	other := func(a, b string) bool { return a != "" && b != "" && a != b }
+	return other(w.head, head) || other(w.tail, tail)
 }

@@ -258,3 +258,28 @@ func TestVersionUnsteadyTimes(t *testing.T) {
 	_, err = readFile(t, c, files[0])
 	require.ErrorIs(t, err, replica.ErrReplaced)
 }
+
+// A HEAD that says of every file that it is empty is not believed.
+func TestVersionEmptyByHead(t *testing.T) {
+	o := &shownObject{data: bytesOf(1000), etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: modified}
+	a := o.answers()
+	a["HEAD"] = object(nil, "v")
+	f, err := serve(t, a).store(t).StatLTXFile(t.Context(), nth(1), replica.StatOptions{})
+	require.NoError(t, err)
+	require.Equal(t, int64(1000), f.Size)
+}
+
+// Another version with the same ETag shows that ETags tell nothing, though no answer to a
+// GET has a time.
+func TestVersionsOfOneETagWithoutTimes(t *testing.T) {
+	o := &shownObject{data: bytesOf(1000), etag: `"v"`, listedETag: `"v"`, listedAt: modified}
+	c := serve(t, o.answers()).store(t)
+	require.Equal(t, o.data, o.read(t, c))
+	o.data, o.listedAt = bytes.Repeat([]byte{'x'}, 1000), modified.Add(time.Minute)
+	o.read(t, c)
+	require.Equal(t, []string{"ETags that tell contents apart"}, c.Properties().Lacks)
+	files, err := list(t.Context(), c, replica.ListOptions{})
+	require.NoError(t, err)
+	_, err = readFile(t, c, files[0])
+	require.ErrorContains(t, err, "neither an ETag nor a time of modification")
+}

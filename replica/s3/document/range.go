@@ -7,7 +7,11 @@ import (
 	"strings"
 )
 
-// ContentRange parses the header Content-Range, "bytes FIRST-LAST/TOTAL".
+// UnknownSize is the total of a range that doesn't tell it.
+const UnknownSize = -1
+
+// ContentRange parses the header Content-Range, "bytes FIRST-LAST/TOTAL", or with "*" for
+// an unknown total.
 func ContentRange(s string) (first, last, total int64, err error) {
 	spec, ok := strings.CutPrefix(s, "bytes ")
 	span, size, ok2 := strings.Cut(spec, "/")
@@ -16,8 +20,10 @@ func ContentRange(s string) (first, last, total int64, err error) {
 		var errs [3]error
 		first, errs[0] = parseNumber(from)
 		last, errs[1] = parseNumber(to)
-		total, errs[2] = parseNumber(size)
-		if errors.Join(errs[:]...) == nil && first <= last && last < total {
+		if total = UnknownSize; size != "*" {
+			total, errs[2] = parseNumber(size)
+		}
+		if errors.Join(errs[:]...) == nil && first <= last && (last < total || size == "*") {
 			return first, last, total, nil
 		}
 	}
