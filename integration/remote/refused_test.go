@@ -45,7 +45,7 @@ const (
 // it, by an exit code, and in time. No secret is told.
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	minio, gateway, tls := s3test.MinIO.Shared(t), s3test.VersityGW.Shared(t), s3test.StartMinIOTLS(t)
+	minio, gateway, secured := s3test.MinIO.Shared(t), s3test.VersityGW.Shared(t), s3test.StartMinIOTLS(t)
 	bucket, other := minio.Bucket(t), gateway.Bucket(t)
 	inUse := "?endpoint=" + minio.Endpoint
 	silent := s3test.NewProxy(t, minio.Endpoint)
@@ -118,7 +118,7 @@ func TestRefused(t *testing.T) {
 			says: []string{"endpoint", "AWS_ACCESS_KEY_ID"}},
 		{name: "no TLS there", replica: s3test.URL(strings.Replace(minio.Endpoint, "http:", "https:", 1), bucket, "db"), env: minio.Env(),
 			code: ltxfstest.ExitNoReplica, says: []string{"begin the endpoint with http://"}},
-		{name: "only TLS there", replica: s3test.URL(strings.Replace(tls.Endpoint, "https:", "http:", 1), bucket, "db"), env: tls.Env(),
+		{name: "only TLS there", replica: s3test.URL(strings.Replace(secured.Endpoint, "https:", "http:", 1), bucket, "db"), env: secured.Env(),
 			code: ltxfstest.ExitNoReplica, says: []string{"begin the endpoint with https://"}},
 		{name: "a header changed on the way", replica: changing.URL(bucket, "db"), env: minio.Env(), code: ltxfstest.ExitPermission,
 			says: []string{"SignatureDoesNotMatch", "set signAcceptEncoding=false"}},

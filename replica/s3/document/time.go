@@ -12,6 +12,7 @@ var layouts = []string{
 	time.RFC3339,
 	"Mon, 2 Jan 2006 15:04:05 GMT",
 	"Mon, 2 Jan 2006 15:04:05 UTC",
+	"Mon, 2 Jan 2006 15:04:05",
 	"Mon, 2 Jan 2006 15:04:05 -0700",
 	"Monday, 2-Jan-06 15:04:05 GMT",
 	time.ANSIC,
