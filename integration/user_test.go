@@ -32,6 +32,7 @@ var notAsUser = map[string]string{
 	"TestSmallCache":           "it mounts as a user",
 	"TestAutomount":            "it arms a trigger, and mounts as both",
 	"TestReplicaOnFUSE":        "it mounts as both",
+	"TestReplicaNoMoreOnFUSE":  "it mounts as root",
 	"TestContainer":            "it makes a mount namespace",
 	"TestContextRefused":       "fusermount3 takes no contexts",
 	"TestReplicate":            "it takes more than a minute, and is about Litestream",
