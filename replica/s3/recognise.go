@@ -57,10 +57,14 @@ func (b *bucket) same(name replica.Name, want, got replica.Version) bool {
 	return b.sameListed(want, got)
 }
 
-// sameListed reports whether an answer shows a listed version for certain. The time alone
-// may be that with which listings show another version.
+// sameListed reports whether an answer shows a listed version for certain. A time that is
+// the same may be that with which listings show another version, where they have others.
 func (b *bucket) sameListed(want, got replica.Version) bool {
-	return b.tags(got, want) == equal && (b.matches(got, want) || got.Size == want.Size && b.seen.inZone(got.Modified-want.Modified))
+	if b.tags(got, want) != equal {
+		return false
+	}
+	sure := want.Size == anySize || !b.lacks(oneWording) || b.lacks(steadyTimes)
+	return sure && b.matches(got, want) || got.Size == want.Size && b.seen.inZone(got.Modified-want.Modified)
 }
 
 // matches reports whether an answer shows a version in the words of an earlier one. What
@@ -213,9 +217,10 @@ func timeText(v replica.Version) string {
 // than the HEAD, one of the two is late; certain is false then.
 func (at *session) inListing(ctx context.Context, key string, f replica.File, known replica.Version) (_ replica.File, certain bool, err error) {
 	got := f.Version
+	told, _ := at.seen.asTold(f.Name)
 	switch {
-	case got == known:
-		return f, true, nil
+	case got == known && got == told:
+		return f, true, nil // in the words of a HEAD both times
 	case got.Modified == 0:
 		at.learn(headTimes, fmt.Errorf("%s has none", f.Base()))
 	case !known.IsZero():
