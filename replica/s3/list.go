@@ -244,12 +244,12 @@ func (l *listing) files(page *document.Listing) ([]replica.File, error) {
 		files = append(files, f)
 	}
 	slices.SortStableFunc(files, func(a, b replica.File) int { return a.Compare(b.Name) })
-	return l.whole(files)
+	return l.statIncomplete(files)
 }
 
-// whole asks for the files that a page doesn't tell the versions of. One that has vanished
+// statIncomplete asks for the files that a page doesn't tell the versions of. One that has vanished
 // meanwhile is left out.
-func (l *listing) whole(files []replica.File) ([]replica.File, error) {
+func (l *listing) statIncomplete(files []replica.File) ([]replica.File, error) {
 	g, ctx := errgroup.WithContext(l.ctx)
 	g.SetLimit(l.at.cfg.MetadataConcurrency)
 	for i, f := range files {

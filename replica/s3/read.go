@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -37,7 +36,6 @@ type reader struct {
 	key  string
 	name replica.Name
 	want replica.Version // that is read; without one, what the first answer shows
-	bare bool            // the store may refuse the condition on it
 
 	body    io.ReadCloser // of the last answer
 	off     int64         // of the next byte
@@ -65,16 +63,20 @@ func (at *session) open(ctx context.Context, f replica.File, offset, size int64)
 // of the same one in other words. A store may refuse a condition that it doesn't know, or
 // that holds: what it answers without shows that.
 func (r *reader) get() error {
+	bare := false // without the condition, which the store may refuse
 	for range maxWords {
-		condition, guarded := r.at.condition(r.at.seen.shown(r.name, r.want))
-		got, err := r.ask()
+		in := &awss3.GetObjectInput{Bucket: &r.at.cfg.Bucket, Key: &r.key}
+		condition, guarded := r.at.guard(in, r.at.seen.shown(r.name, r.want))
+		if bare {
+			in.IfMatch, in.IfUnmodifiedSince = nil, nil
+		}
+		got, err := r.ask(in)
 		switch {
-		case guarded && !r.bare && refusesCondition(err):
-			r.bare = true
+		case guarded && !bare && refusesCondition(err):
+			bare = true
 			continue
 		case guarded && err == nil:
-			r.at.sawCondition(condition, !r.bare)
-			r.bare = false
+			r.at.sawCondition(condition, !bare)
 		}
 		if !errors.Is(err, errPrecondition) && !errors.Is(err, errOtherwise) {
 			return err
@@ -94,7 +96,7 @@ func (r *reader) get() error {
 			return fmt.Errorf("%w: %w", replica.ErrReplaced, err)
 		}
 	}
-	return strange("GetObject", http.StatusPreconditionFailed, "the store shows one version of the file in ever other words")
+	return strange("GetObject", 0, "the store shows one version of the file in ever other words")
 }
 
 // maxWords is how often an answer may show the same version in words that are news.
@@ -106,16 +108,7 @@ var errOtherwise = errors.New("the answer shows another version")
 
 // ask makes one request, and takes its answer, if that shows the version that is read.
 // It returns what else the answer shows.
-func (r *reader) ask() (replica.Version, error) {
-	in := &awss3.GetObjectInput{Bucket: &r.at.cfg.Bucket, Key: &r.key}
-	shown := r.at.seen.shown(r.name, r.want)
-	switch condition, guarded := r.at.condition(shown); {
-	case !guarded || r.bare:
-	case condition == ifMatch:
-		in.IfMatch = &shown.ETag
-	default:
-		in.IfUnmodifiedSince = aws.Time(time.Unix(shown.Modified, 0).UTC())
-	}
+func (r *reader) ask(in *awss3.GetObjectInput) (replica.Version, error) {
 	// The whole file is asked for without a range: of an empty one, there is
 	// none that a store would give.
 	ranged := r.off > 0 || !r.toEnd

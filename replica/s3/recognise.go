@@ -130,14 +130,6 @@ func (at *session) settled(ctx context.Context, got replica.Version) error {
 	return nil
 }
 
-// sawCondition notes whether a condition that holds was accepted. A store that is late may
-// refuse one, but not twice in a row.
-func (b *bucket) sawCondition(l lack, accepted bool) {
-	if b.refused[l].Swap(!accepted) && !accepted {
-		b.learn(l, nil)
-	}
-}
-
 // shownNow is the version that the object is now, as far as that is told where want is
 // from: by a HEAD, or else by a listing. It is none if the object isn't listed.
 func (at *session) shownNow(ctx context.Context, key string, name replica.Name, want replica.Version) (replica.Version, error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/superfly/ltx"
 
@@ -59,16 +60,28 @@ func quoted(etag *string) string {
 	}
 }
 
-// condition is what a request has that is for a version and no other, as far as the store
-// knows conditions. The answer is compared all the same.
-func (b *bucket) condition(shown replica.Version) (l lack, ok bool) {
+// guard makes a request one for a version and no other, as far as the store knows
+// conditions. The answer is compared all the same.
+func (b *bucket) guard(in *awss3.GetObjectInput, shown replica.Version) (condition lack, guarded bool) {
 	switch {
 	case shown.ETag != "" && !b.lacks(goodETags):
-		return ifMatch, !b.lacks(ifMatch)
+		if condition = ifMatch; !b.lacks(ifMatch) {
+			in.IfMatch = &shown.ETag
+		}
 	case shown.Modified != 0:
-		return ifUnmodifiedSince, !b.lacks(ifUnmodifiedSince)
+		if condition = ifUnmodifiedSince; !b.lacks(ifUnmodifiedSince) {
+			in.IfUnmodifiedSince = aws.Time(time.Unix(shown.Modified, 0).UTC())
+		}
 	}
-	return 0, false
+	return condition, in.IfMatch != nil || in.IfUnmodifiedSince != nil
+}
+
+// sawCondition notes whether a condition that holds was accepted. A store that is late may
+// refuse one, but not twice in a row.
+func (b *bucket) sawCondition(l lack, accepted bool) {
+	if b.refused[l].Swap(!accepted) && !accepted {
+		b.learn(l, nil)
+	}
 }
 
 const (
@@ -221,33 +234,30 @@ func (w *witnesses) inZone(seconds int64) bool {
 // noteEnds remembers the bytes of a version that a reader passes at its ends. It reports
 // whether an earlier version of the file, with the same ETag and size, had others.
 func (w *witnesses) noteEnds(name replica.Name, v replica.Version, off int64, p []byte) bool {
-	end := off + int64(len(p))
 	head := off == 0 && len(p) >= ltx.HeaderSize
-	tail := end == v.Size && len(p) >= ltx.TrailerSize
+	tail := off+int64(len(p)) == v.Size && len(p) >= ltx.TrailerSize
 	if !head && !tail {
 		return false
 	}
-	now, ok := w.of(name, v)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now, ok := w.known.Get(witnessKey{name, v})
 	if !ok {
 		return false // forgotten meanwhile
 	}
-	w.note(name, v, func(known *witness) {
-		if head {
-			known.head = string(p[:ltx.HeaderSize])
-		}
-		if tail {
-			known.tail = string(p[len(p)-ltx.TrailerSize:])
-		}
-		now = *known
-	})
-	w.mu.Lock()
-	before, _ := w.last.Get(name)
+	if head {
+		now.head = string(p[:ltx.HeaderSize])
+	}
+	if tail {
+		now.tail = string(p[len(p)-ltx.TrailerSize:])
+	}
+	w.known.Add(witnessKey{name, v}, now)
+	last, _ := w.last.Get(name)
 	w.last.Add(name, v)
-	w.mu.Unlock()
-	if before == v || before.ETag != v.ETag || before.Size != v.Size || v.ETag == "" {
+	if last == v || last.ETag != v.ETag || last.Size != v.Size || v.ETag == "" {
 		return false
 	}
-	was, _ := w.of(name, before)
+	was, _ := w.known.Get(witnessKey{name, last})
 	return was.contradicts(now.head, now.tail)
 }
 

@@ -38,30 +38,19 @@ func (at *session) write(ctx context.Context, name replica.Name, content replica
 	}
 	at.log().Debug("wrote", "key", u.key, "size", content.Size(), "took", time.Since(began))
 	f := replica.File{Name: name, Size: content.Size(), Version: u.version}
-	ask := at.inListing
+	shown := f
 	if u.reworded {
-		ask = at.asListed
+		shown.Version.ETag = "" // a listing tells which it is
 	}
-	listed, certain, err := ask(ctx, at.key(name), f, replica.Version{})
+	listed, certain, err := at.inListing(ctx, at.key(name), shown, replica.Version{})
 	if err != nil {
 		// It is written. Under another version than listings show, it is found anew.
 		at.log().Debug("can't tell how the file is listed", "key", u.key, "error", err)
-	} else if certain {
+	} else if certain && listed.Version != shown.Version {
 		f = listed
 	}
 	f.ModTime = u.time
 	return f, nil
-}
-
-// asListed is a file of which other answers show different ETags, as listings show it. A
-// listing that is late, and shows another of the same size and time, is soon corrected.
-func (at *session) asListed(ctx context.Context, key string, f replica.File, _ replica.Version) (_ replica.File, certain bool, err error) {
-	o, err := at.listOne(ctx, key)
-	if err != nil || o == nil || o.LastModified == nil || o.Size == nil {
-		return f, false, err
-	}
-	listed := at.newFile(f.Name, o.ETag, o.LastModified, *o.Size)
-	return listed, listed.Size == f.Size && times(listed.Version, f.Version) != different, nil
 }
 
 func newWriteID() string {
