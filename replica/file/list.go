@@ -102,8 +102,8 @@ func (s *Store) look(ctx context.Context, dir *os.File, of attributes, name repl
 		return replica.File{Name: name}, nil
 	}
 	st, err := statIn(dir, of, name.Base())
-	if err == nil && !st.isRegular() {
-		err = errNotRegular(name.Base())
+	if err == nil {
+		err = st.checkRegular(name.Base())
 	}
 	if err != nil {
 		return replica.File{}, err

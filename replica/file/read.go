@@ -35,8 +35,8 @@ func (s *Store) stat(ctx context.Context, name replica.Name) (replica.File, erro
 		return replica.File{}, err
 	}
 	st, err := statPath(path)
-	if err == nil && !st.isRegular() {
-		err = errNotRegular(path)
+	if err == nil {
+		err = st.checkRegular(path)
 	}
 	if isMissing(err) {
 		err = s.whyMissing(os.ErrNotExist)
@@ -64,6 +64,14 @@ func (s *Store) exact(ctx context.Context, name replica.Name) (replica.File, err
 		f.ModTime = t
 	}
 	return f, nil
+}
+
+// checkRegular returns an error unless what is at a path is a file.
+func (a attributes) checkRegular(path string) error {
+	if a.isRegular() {
+		return nil
+	}
+	return errNotRegular(path)
 }
 
 func errNotRegular(path string) error {
@@ -126,8 +134,8 @@ func checkOpened(r *os.File, want replica.Version) (attributes, error) {
 	if err != nil {
 		return st, err
 	}
-	if !st.isRegular() {
-		return st, errNotRegular(r.Name())
+	if err := st.checkRegular(r.Name()); err != nil {
+		return st, err
 	}
 	if !want.IsZero() && st.version() != want {
 		return st, replica.ErrReplaced

@@ -3,12 +3,12 @@ package s3
 import (
 	"bytes"
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -149,7 +149,7 @@ var errNoStore = errors.New("the answer is no S3 answer: check the endpoint")
 // failure, which the SDK knows only of some requests.
 func readSuccess(operation string, answer *smithyhttp.Response) error {
 	body, err := io.ReadAll(answer.Body)
-	if err != nil {
+	if err != nil || len(body) == 0 {
 		return err
 	}
 	answer.Body = struct {
@@ -157,29 +157,13 @@ func readSuccess(operation string, answer *smithyhttp.Response) error {
 		io.Closer
 	}{bytes.NewReader(body), answer.Body}
 	puts := operation == "PutObject" || operation == "UploadPart"
-	switch root := rootElement(body); {
+	switch root := document.Root(body); {
 	case root == "error":
 		answer.StatusCode = http.StatusInternalServerError // as the SDK has it; Status still tells
 	case root == "html", puts && len(bytes.TrimSpace(body)) > 0 && answer.Header.Get("ETag") == "":
 		return errNoStore
 	}
 	return nil
-}
-
-// rootElement is the name of a document's outermost element, in lower case, or "".
-func rootElement(document []byte) string {
-	d := xml.NewDecoder(bytes.NewReader(document))
-	d.Strict = false
-	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
-	for {
-		token, err := d.RawToken()
-		if err != nil {
-			return ""
-		}
-		if start, ok := token.(xml.StartElement); ok {
-			return strings.ToLower(start.Name.Local)
-		}
-	}
 }
 
 // maxAnswer is the most of an answer that isn't an object, in bytes. A page of a
@@ -244,6 +228,9 @@ func readListing(answer *smithyhttp.Response) (*document.Listing, error) {
 // mendDate puts the time of modification in an answer into the form that HTTP has, or
 // leaves it out: the SDK would fail the request for it.
 func mendDate(header http.Header) {
+	if t, err := time.Parse(http.TimeFormat, header.Get("Last-Modified")); err == nil && t.Unix() > 0 {
+		return
+	}
 	t, ok := document.Time(header.Get("Last-Modified"))
 	header.Del("Last-Modified")
 	if ok {

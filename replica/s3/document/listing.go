@@ -153,3 +153,20 @@ func (n brokenOff) Error() string {
 }
 
 func (n brokenOff) Is(target error) bool { return target == io.ErrUnexpectedEOF }
+
+// Root is the name of the outermost element of what a store answers, in lower case, or ""
+// if it is nothing like XML.
+func Root(body []byte) string {
+	d := xml.NewDecoder(bytes.NewReader(body))
+	d.Strict = false
+	d.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil }
+	for {
+		token, err := d.RawToken()
+		if err != nil {
+			return ""
+		}
+		if start, ok := token.(xml.StartElement); ok {
+			return strings.ToLower(start.Name.Local)
+		}
+	}
+}
