@@ -36,6 +36,7 @@ type reader struct {
 	key  string
 	name replica.Name
 	want replica.Version // that is read; without one, what the first answer shows
+	own  bool            // that it is, which says nothing to others
 
 	body    io.ReadCloser // of the last answer
 	off     int64         // of the next byte
@@ -63,10 +64,15 @@ func (at *session) open(ctx context.Context, f replica.File, offset, size int64)
 // of the same one in other words. A store may refuse a condition that it doesn't know, or
 // that holds: what it answers without shows that.
 func (r *reader) get() error {
-	bare := false // without the condition, which the store may refuse
+	bare := false   // without the condition, which the store may refuse
+	inside := false // it has refused a range that the object has
 	for range maxWords {
 		in := &awss3.GetObjectInput{Bucket: &r.at.cfg.Bucket, Key: &r.key}
-		condition, guarded := r.at.guard(in, r.at.seen.shown(r.name, r.want))
+		shown := r.want
+		if !r.own {
+			shown = r.at.seen.shown(r.name, r.want)
+		}
+		condition, guarded := r.at.guard(in, shown)
 		if bare {
 			in.IfMatch, in.IfUnmodifiedSince = nil, nil
 		}
@@ -75,13 +81,16 @@ func (r *reader) get() error {
 		case guarded && !bare && refusesCondition(err):
 			bare = true
 			continue
+		case errors.Is(err, errInside) && !inside:
+			inside = true
+			continue // it may have been replaced meanwhile
 		case guarded && err == nil:
 			r.at.sawCondition(condition, !bare)
 		}
 		if !errors.Is(err, errPrecondition) && !errors.Is(err, errOtherwise) {
 			return err
 		}
-		if errors.Is(err, errPrecondition) || r.want.IsZero() || r.want.Size == anySize {
+		if errors.Is(err, errPrecondition) || r.own || r.want.IsZero() || r.want.Size == anySize {
 			return fmt.Errorf("%w: %w", replica.ErrReplaced, err)
 		}
 		same, rerr := r.at.recognise(r.ctx, r.key, r.name, r.want, got)
@@ -187,7 +196,7 @@ func (r *reader) check(got replica.Version) error {
 	if got.ETag == "" && got.Modified == 0 {
 		return strange("GetObject", 0, "the answer has neither an ETag nor a time of modification, so that nothing tells versions of the file apart: check the endpoint")
 	}
-	if r.want.IsZero() || r.at.same(r.name, r.want, got) {
+	if r.want.IsZero() || r.own && r.at.matches(got, r.want) || !r.own && r.at.same(r.name, r.want, got) {
 		return nil
 	}
 	return otherwise(got)
@@ -199,19 +208,22 @@ func otherwise(got replica.Version) error {
 
 // take goes on with the body of an answer, whose words all later ones must show.
 func (r *reader) take(got replica.Version, body io.ReadCloser, length int64) error {
-	want := r.want
-	if want.IsZero() || want.Size == anySize {
-		want = got
-	}
 	if got.ETag == "" {
 		r.at.learn(allETags, fmt.Errorf("%s was read without one", r.name.Base()))
 	}
-	if !r.at.noteRead(r.name, want, got) {
+	switch {
+	case r.want.IsZero() || r.want.Size == anySize:
+		r.want, r.own = got, true
+	case !r.own && !r.at.noteRead(r.name, r.want, got):
 		return otherwise(got) // than one that came meanwhile
 	}
-	r.want, r.body, r.left, r.toEnd = want, body, length, false
+	r.body, r.left, r.toEnd = body, length, false
 	return nil
 }
+
+// errInside means that the store refused a range for being outside of the object, which a
+// HEAD shows to be inside.
+var errInside = errors.New("the store contradicts itself")
 
 // pastEnd is for a range that the store says is outside of the object. That is an
 // empty answer if it is, and else a mistake of the store.
@@ -224,12 +236,9 @@ func (r *reader) pastEnd() (replica.Version, error) {
 	if r.at.tags(got, r.want) == different || !r.want.IsZero() && r.want.Size != anySize && r.want.Size != got.Size {
 		return got, otherwise(got)
 	}
-	switch sure := r.want.IsZero() || r.at.tags(got, r.want) == equal; {
-	case got.Size > r.off && !sure:
-		return got, otherwise(got) // than when it was outside
-	case got.Size > r.off:
-		return got, strange("GetObject", http.StatusRequestedRangeNotSatisfiable,
-			"the store refuses a range from %d on of an object of %d bytes", r.off, got.Size)
+	if got.Size > r.off {
+		return got, fmt.Errorf("%w: %w", errInside, strange("GetObject", http.StatusRequestedRangeNotSatisfiable,
+			"the store refuses a range from %d on of an object of %d bytes", r.off, got.Size))
 	}
 	r.body, r.left, r.toEnd = io.NopCloser(bytes.NewReader(nil)), 0, false
 	return got, nil
@@ -261,7 +270,7 @@ func (r *reader) read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		n, err := r.body.Read(p[:min(int64(len(p)), r.left)])
-		if r.at.seen.noteEnds(r.name, r.want, r.off, p[:n]) {
+		if !r.own && r.at.seen.noteEnds(r.name, r.want, r.off, p[:n]) {
 			r.at.learn(goodETags, twoVersions(r.name, r.want))
 		}
 		r.off += int64(n)
