@@ -157,8 +157,8 @@ func (at *session) listed(ctx context.Context, key string) (replica.Version, err
 // sameContent decides whether an object has the content of a version, though an answer
 // shows the ETag and size of that one with another time than an earlier answer did. If the
 // bytes at its ends are others, no ETag of the store tells anything. Where too little was
-// read to know its ends, it is the same if it is listed as before: then no time in such
-// answers is steady.
+// read to know its ends, it isn't. If it is listed as before, and shown with a third time,
+// no time in such answers is steady: a store that is late has two to show.
 func (at *session) sameContent(ctx context.Context, key string, name replica.Name, want, got, listed replica.Version) (bool, error) {
 	was, _ := at.seen.of(name, want)
 	now := replica.Version{ETag: got.ETag, Size: anySize} // of any time
@@ -173,13 +173,19 @@ func (at *session) sameContent(ctx context.Context, key string, name replica.Nam
 	case was.contradicts(head, tail):
 		at.learn(goodETags, twoVersions(name, want))
 		return false, nil
-	case listed == want, listed == was.listed && !listed.IsZero():
-		at.learn(steadyTimes, fmt.Errorf("%s is shown with %s, and then with %s", name.Base(), timeText(was.shown), timeText(got)))
-	case was.head == "" || was.tail == "":
-		return false, nil
 	}
-	at.seen.note(name, want, func(known *witness) { known.shown, known.listed = got, listed })
-	return true, nil
+	unmoved := listed == want || listed == was.listed && !listed.IsZero()
+	same := !was.read && unmoved || was.head != "" && was.tail != ""
+	if unmoved && was.other != 0 && got.Modified != was.other {
+		at.learn(steadyTimes, fmt.Errorf("%s is shown with %s, and then with %s", name.Base(), timeText(was.shown), timeText(got)))
+		same = true
+	}
+	at.seen.note(name, want, func(known *witness) {
+		if known.other = got.Modified; same {
+			known.shown, known.listed, known.other = got, listed, was.shown.Modified
+		}
+	})
+	return same, nil
 }
 
 func twoVersions(name replica.Name, v replica.Version) error {

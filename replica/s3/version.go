@@ -116,6 +116,7 @@ type witnessKey struct {
 type witness struct {
 	shown      replica.Version // in their words
 	listed     replica.Version // how it is listed since it was written again with the same content
+	other      int64           // the time that another of them showed
 	read       bool            // one of them gave bytes, so that others must show the same
 	head, tail string          // the header and the trailer, or ""
 }

@@ -304,3 +304,26 @@ func TestVersionInWordsOfAnOlder(t *testing.T) {
 		require.Equal(t, o.data, got)
 	}
 }
+
+// A store that shows the version before and the one after in turn, and lists the one before
+// for longer than it should, isn't one whose times tell nothing: it has two to show.
+func TestVersionsInTurn(t *testing.T) {
+	t.Parallel()
+	o := &shownObject{data: bytesOf(1000), etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: modified}
+	c := serve(t, o.answers()).store(t)
+	files, err := list(t.Context(), c, replica.ListOptions{})
+	require.NoError(t, err)
+	middle := func() error {
+		r, err := c.OpenLTXFile(t.Context(), files[0], 300, 100)
+		if err == nil {
+			require.NoError(t, r.Close())
+		}
+		return err
+	}
+	require.NoError(t, middle())
+	o.at = modified.Add(7 * time.Second)
+	for range 2 {
+		require.ErrorIs(t, middle(), replica.ErrReplaced)
+	}
+	require.NotContains(t, c.Properties().Lacks, "steady times of modification")
+}
