@@ -308,7 +308,6 @@ func TestVersionInWordsOfAnOlder(t *testing.T) {
 // A store that shows the version before and the one after in turn, and lists the one before
 // for longer than it should, isn't one whose times tell nothing: it has two to show.
 func TestVersionsInTurn(t *testing.T) {
-	t.Parallel()
 	o := &shownObject{data: bytesOf(1000), etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: modified}
 	c := serve(t, o.answers()).store(t)
 	files, err := list(t.Context(), c, replica.ListOptions{})
