@@ -76,11 +76,11 @@ tools: ## Install the programs of integration/tools.txt into .tools/bin
 deps: ## Install the Debian packages that the tests need
 	@.ci/deps fusermount3:fuse3 rsync:rsync sqlite3:sqlite3 xxd:xxd gcc:gcc gcc:libc6-dev sshfs:sshfs /usr/lib/openssh/sftp-server:openssh-sftp-server mergerfs:mergerfs
 
-bench: tools ## Compare mounts with the directories behind them, and measure the parts
-	LTXFS_TOOLS=$(CURDIR)/.tools/bin LTXFS_COVERDIR=$(CURDIR)/$(COVER)/bench \
-		$(GO) test ./bench -run '^$$' -bench . -benchtime 7x -timeout 60m
-	$(GO) test ./cache/... ./replica/... -run '^$$' -bench . -benchmem -timeout 60m | tee bench.out
-	.tools/bin/benchstat bench.out
+bench: tools ## Measure ltxfs beside its peers and limits; with QUICK=1 in less than 5 minutes, ROWS=… in part, BASELINE=… beside another ltxfs
+	@.ci/deps fusermount3:fuse3 s3fs:s3fs
+	LTXFS_TOOLS=$(CURDIR)/.tools/bin $(GO) test ./bench -run '^$$' -bench . -benchtime 1x -timeout 0 -args \
+		$(if $(QUICK),-quick) $(if $(ROWS),-rows=$(ROWS)) $(if $(PEERS),-peers=$(PEERS)) \
+		$(if $(ROUNDS),-rounds=$(ROUNDS)) $(if $(BASELINE),-baseline=$(abspath $(BASELINE)))
 
 lint: tools ## Check the format of the code, and look for mistakes
 	@unformatted=$$(gofmt -l .); \

@@ -1,104 +1,123 @@
-// Package bench compares ltxfs with the directory behind it, as `make bench` runs
-// it: reading, listing and the tools, through a mount of the built binary.
+// Package bench measures ltxfs beside its peers and its limits, as `make bench`
+// runs it. The peers are other programs that mount a bucket. The limits are what
+// no mount can pass: the SDK alone, the plain file, a file that go-fuse serves from
+// memory, Litestream or rclone without a mount.
 //
-// The two are measured in turns in one run, so that what else the machine does
-// meets both, and what counts is the median of their ratios:
-//
-//	go test ./bench -run '^$' -bench . -benchtime 7x -timeout 30m
+// All of them do the same work in turn, in several rounds. In each round another
+// one comes first. What counts are the ratios within a round, and of these the
+// median: what else the machine does then meets all of them alike.
 package bench
 
 import (
+	"context"
+	"flag"
+	"fmt"
 	"os"
-	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/ltxfs/ltxfs/integration/ltxfstest"
+	"github.com/ltxfs/ltxfs/integration/s3test"
+)
+
+var (
+	rowsFlag     = flag.String("rows", "", "`groups` of rows to measure, with commas between them; all without it")
+	roundsFlag   = flag.Int("rounds", 0, "`rounds`: 7 without it, or 2 with -quick")
+	quickFlag    = flag.Bool("quick", false, "measure with less data and fewer rows")
+	baselineFlag = flag.String("baseline", "", "`path` of another ltxfs to measure beside this one")
+	peersFlag    = flag.String("peers", "", "`contestants` to measure beside ltxfs, with commas between them; all without it")
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(readerEnv) != "" {
-		serveReader(os.Args[1:])
-		return
+	switch {
+	case os.Getenv(childEnv) != "":
+		os.Exit(serveChild(os.Stdin, os.Stdout))
+	case os.Getenv(memoryEnv) != "":
+		os.Exit(serveMemory(os.Args[1]))
 	}
-	ltxfstest.Main(m)
-}
-
-// plainBinary puts in the place of the binary that counts its coverage one that
-// doesn't. The counters cost time.
-var plainBinary = sync.OnceValue(func() error {
-	build := exec.Command("go", "build", "-o", ltxfstest.Binary(), "./cmd/ltxfs")
-	build.Dir = ltxfstest.Root()
-	build.Stderr = os.Stderr
-	return build.Run()
-})
-
-// mounting is a way to mount, and to read what is mounted.
-type mounting struct {
-	name string
-	cred *syscall.Credential // whom the daemon and its readers run as
-}
-
-// mountings are root's, with passthrough, and another user's, through the
-// cache. Who isn't root can only measure the latter.
-func mountings(b *testing.B) []mounting {
-	b.Helper()
-	cached := mounting{name: "cache", cred: ltxfstest.User(b)}
-	if os.Geteuid() != 0 {
-		return []mounting{cached}
+	const toolsEnv = "LTXFS_TOOLS"
+	if os.Getenv(toolsEnv) == "" {
+		tools, err := filepath.Abs("../.tools/bin")
+		if err == nil {
+			err = os.Setenv(toolsEnv, tools)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
 	}
-	return []mounting{{name: "passthrough"}, cached}
+	code := m.Run()
+	if err := s3test.StopAll(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
-func (m mounting) mount(b *testing.B, replica string, flags ...string) *ltxfstest.Mounted {
-	b.Helper()
-	if err := plainBinary(); err != nil {
+// BenchmarkAll is the whole bench: its rounds are its own, so that it runs once.
+func BenchmarkAll(b *testing.B) {
+	b.ReportMetric(0, "ns/op") // it says nothing
+	// What this thread starts ends with it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	w := newWorld(ctx, b)
+	groups := chosenGroups(b, w)
+	for _, g := range groups {
+		progress("prepare %s", g.name)
+		if err := g.prepare(w); err != nil {
+			b.Fatalf("prepare %s: %v", g.name, err)
+		}
+	}
+	results := newResults(w, groups)
+	for round := range w.rounds {
+		for _, g := range groups {
+			for _, p := range g.places {
+				contestants := results.contestants(g, p)
+				for i := range contestants {
+					c := contestants[(i+round)%len(contestants)]
+					progress("round %d of %d: %s, %s: %s", round+1, w.rounds, g.name, p.name, c.name)
+					results.measure(g, p, c, round)
+					if ctx.Err() != nil {
+						b.Fatal("interrupted")
+					}
+				}
+			}
+		}
+	}
+	if err := results.write(); err != nil {
 		b.Fatal(err)
 	}
-	return ltxfstest.MountWith(b, replica, ltxfstest.MountOptions{Flags: flags, Credential: m.cred})
-}
-
-// timed is how many seconds a program takes, which must succeed.
-func (m mounting) timed(b *testing.B, name string, args ...string) float64 {
-	b.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: m.cred}
-	began := time.Now()
-	result := ltxfstest.RunCmd(b, 5*time.Minute, cmd)
-	took := time.Since(began)
-	if result.Code != 0 {
-		b.Fatal(result)
+	for _, fault := range results.faults() {
+		b.Error(fault)
 	}
-	return took.Seconds()
 }
 
-// dir is an empty directory that the mounting's user can write to.
-func (m mounting) dir(b *testing.B) string {
+// chosenGroups are the groups of rows that -rows names.
+func chosenGroups(b *testing.B, w *world) []*group {
 	b.Helper()
-	dir := b.TempDir()
-	ltxfstest.Give(b, m.cred, dir)
-	return dir
+	groups := allGroups(w)
+	if *rowsFlag == "" {
+		return groups
+	}
+	var chosen []*group
+	for name := range strings.SplitSeq(*rowsFlag, ",") {
+		i := slices.IndexFunc(groups, func(g *group) bool { return g.name == name })
+		if i < 0 {
+			b.Fatalf("-rows: there is no %q", name)
+		}
+		chosen = append(chosen, groups[i])
+	}
+	return chosen
 }
 
-// benchName is a title as the name of a benchmark.
-func benchName(title string) string {
-	return strings.NewReplacer(", ", "/", " ", "-").Replace(title)
-}
-
-// replicaDir is an empty replica with a level, which every user can read.
-func replicaDir(b *testing.B, level string) (root, dir string) {
-	b.Helper()
-	root = b.TempDir()
-	if err := os.Chmod(filepath.Dir(root), 0o755); err != nil {
-		b.Fatal(err)
-	}
-	dir = filepath.Join(root, "ltx", level)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		b.Fatal(err)
-	}
-	return root, dir
+// progress tells who waits what is being done.
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
 }

@@ -1,89 +1,141 @@
 package bench
 
 import (
+	"errors"
+	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
-	"testing"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
 
-	"github.com/superfly/ltx"
-
-	"github.com/ltxfs/ltxfs/integration/ltxfstest"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
-const (
-	readSize    = 1 << 30
-	randomReads = 4096
-)
-
-// BenchmarkRead reads a large file, in sequence and at random, the first time
-// and again. The aims are those with passthrough.
-func BenchmarkRead(b *testing.B) {
-	root, dir := replicaDir(b, "9")
-	name := ltx.FormatFilename(1, 1)
-	source := filepath.Join(dir, name)
-	writeNoise(b, source, readSize)
-
-	t := newTable("Reading a file of 1 GiB", "speed")
-	for _, how := range mountings(b) {
-		m := how.mount(b, root)
-		for _, c := range []struct {
-			name    string
-			reading reading
-			scale   scale
-		}{
-			{name: "sequential 1 MiB", reading: reading{block: 1 << 20, count: readSize >> 20}, scale: scale{work: readSize / 1e6, unit: "MB/s", aim: "≥ 0.9"}},
-			{name: "sequential 128 KiB", reading: reading{block: 128 << 10, count: readSize >> 17}, scale: scale{work: readSize / 1e6, unit: "MB/s", aim: "≥ 0.9"}},
-			{name: "random 4 KiB", reading: reading{block: 4 << 10, count: randomReads, random: true}, scale: scale{work: randomReads, unit: "reads/s", aim: "≥ 0.7"}},
-		} {
-			for _, warm := range []bool{false, true} {
-				title, scale := how.name+", "+c.name, c.scale
-				if warm {
-					title, scale.aim = title+", again", "≥ 0.9"
-				} else if how.name != "passthrough" {
-					scale.aim = "-"
-				}
-				b.Run(benchName(title), func(b *testing.B) {
-					direct := c.reading
-					direct.path, direct.source, direct.warm = source, source, warm
-					if warm && direct.random {
-						direct.count, scale.work = direct.count*16, scale.work*16 // each takes no time
-					}
-					mounted := direct
-					mounted.path = m.Path(ltxfstest.LevelPath(9, name))
-					cmp := comparison{scale: scale}
-					for b.Loop() {
-						direct.seed++
-						mounted.seed++
-						cmp.add(
-							func() float64 { return direct.seconds(b, how.cred) },
-							func() float64 { return mounted.seconds(b, how.cred) })
-					}
-					cmp.report(b, t, title)
-				})
-			}
-		}
+// read reads a file once, by several readers, each its own part of it.
+func (j job) read() (o outcome, err error) {
+	if j.Object != nil {
+		return j.Object.read()
 	}
-	t.print(b)
+	info, err := os.Stat(j.Path)
+	if err != nil {
+		return o, err
+	}
+	part := info.Size() / int64(j.Readers)
+	var readers errgroup.Group
+	began := time.Now()
+	for i := range int64(j.Readers) {
+		readers.Go(func() error {
+			f, err := os.Open(j.Path)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			buf := make([]byte, j.Block)
+			for off := i * part; off < (i+1)*part; off += int64(len(buf)) {
+				if _, err := f.ReadAt(buf[:min(int64(len(buf)), (i+1)*part-off)], off); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err = readers.Wait()
+	o.Seconds = time.Since(began).Seconds()
+	o.Bytes = part * int64(j.Readers)
+	return o, err
+}
+
+// random reads blocks of a file from anywhere.
+func (j job) random() (outcome, error) {
+	if j.Object != nil {
+		size, err := j.Object.size()
+		if err != nil {
+			return outcome{}, err
+		}
+		return j.scattered(size, j.Object.blockReader())
+	}
+	f, err := os.Open(j.Path)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return outcome{}, err
+	}
+	if !j.Mmap {
+		return j.scattered(info.Size(), func(buf []byte, off int64) error {
+			_, err := f.ReadAt(buf, off)
+			return err
+		})
+	}
+	// Go lets no other goroutine run in the place of one that waits for a page.
+	runtime.GOMAXPROCS(j.Readers + 1)
+	data, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return outcome{}, err
+	}
+	o, err := j.scattered(info.Size(), func(buf []byte, off int64) error {
+		copy(buf, data[off:])
+		return nil
+	})
+	return o, errors.Join(err, unix.Munmap(data))
+}
+
+// scattered makes j.Count reads by j.Readers threads, at offsets that are the same
+// for each contestant in a round, and others in the next.
+func (j job) scattered(size int64, read func(buf []byte, off int64) error) (o outcome, err error) {
+	rnd := rand.New(rand.NewPCG(j.Seed, 0))
+	offsets := make([]int64, j.Count)
+	for i := range offsets {
+		offsets[i] = rnd.Int64N(size/int64(j.Block)) * int64(j.Block)
+	}
+	took := make([]time.Duration, j.Count)
+	var next atomic.Int64
+	var readers errgroup.Group
+	began := time.Now()
+	for range j.Readers {
+		readers.Go(func() error {
+			buf := make([]byte, j.Block)
+			for i := next.Add(1) - 1; i < int64(j.Count); i = next.Add(1) - 1 {
+				began := time.Now()
+				if err := read(buf, offsets[i]); err != nil {
+					return err
+				}
+				took[i] = time.Since(began)
+			}
+			return nil
+		})
+	}
+	err = readers.Wait()
+	o.Seconds = time.Since(began).Seconds()
+	o.Bytes = int64(j.Count * j.Block)
+	slices.Sort(took)
+	o.P50 = took[len(took)/2].Seconds() * 1000
+	o.P99 = took[len(took)*99/100].Seconds() * 1000
+	return o, err
+}
+
+// evict makes the kernel drop what it has cached of a file, and of no other.
+func evict(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
 // writeNoise writes a file that neither a disk nor a file system can compress.
-func writeNoise(b *testing.B, path string, size int) {
-	b.Helper()
+func writeNoise(path string, size int64) error {
 	f, err := os.Create(path)
 	if err != nil {
-		b.Fatal(err)
+		return err
 	}
-	defer f.Close()
-	rnd, buf := rand.NewChaCha8([32]byte{1}), make([]byte, 1<<20)
-	for range size / len(buf) {
-		_, _ = rnd.Read(buf) // never fails
-		if _, err := f.Write(buf); err != nil {
-			b.Fatal(err)
-		}
-	}
+	_, err = io.CopyN(f, rand.NewChaCha8([32]byte{1}), size)
 	// What isn't on disk yet can't be dropped from the cache.
-	if err := f.Sync(); err != nil {
-		b.Fatal(err)
-	}
+	return errors.Join(err, f.Sync(), f.Close())
 }

@@ -25,6 +25,7 @@ func minioCommand(s *Server, program string) (*exec.Cmd, error) {
 	cmd.Env = s.environ(
 		"MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey,
 		"MINIO_DOMAIN="+VirtualHosts, "MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_CALLHOME_ENABLE=off",
+		"MINIO_PROMETHEUS_AUTH_TYPE=public", // for Traffic
 	)
 	return cmd, nil
 }

@@ -1,0 +1,104 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/integration/ltxfstest"
+	"github.com/ltxfs/ltxfs/integration/s3test"
+)
+
+// delay is what the store behind Toxiproxy takes longer to answer.
+const delay = 20 * time.Millisecond
+
+// world is what the contestants have in common.
+type world struct {
+	b      *testing.B
+	ctx    context.Context // ends when the bench is interrupted
+	rounds int
+	quick  bool
+
+	dir    string              // holds all files of the run
+	self   string              // the path of the bench, where every user can run it
+	user   *syscall.Credential // who isn't root
+	ltxfs  string              // its path
+	server *s3test.Server
+	bucket string
+	client *s3.Client
+
+	near, far, disk place
+
+	tuned map[string]transfer // how the SDK alone is fastest, by place
+}
+
+// place is where a replica is.
+type place struct {
+	name     string
+	endpoint string // "" for the disk
+}
+
+func newWorld(ctx context.Context, b *testing.B) *world {
+	b.Helper()
+	w := &world{b: b, ctx: ctx, quick: *quickFlag, rounds: *roundsFlag, dir: b.TempDir(), tuned: map[string]transfer{}}
+	if w.rounds == 0 {
+		w.rounds = 7
+		if w.quick {
+			w.rounds = 2
+		}
+	}
+	// Other users must come in.
+	require.NoError(b, os.Chmod(filepath.Dir(w.dir), 0o755))
+	w.ltxfs = filepath.Join(w.dir, "ltxfs")
+	build := exec.Command("go", "build", "-o", w.ltxfs, "../cmd/ltxfs")
+	build.Stderr = os.Stderr
+	require.NoError(b, build.Run(), "build ltxfs")
+
+	w.self = filepath.Join(w.dir, "bench")
+	self, err := os.ReadFile("/proc/self/exe")
+	require.NoError(b, err)
+	require.NoError(b, os.WriteFile(w.self, self, 0o755))
+	w.user = ltxfstest.User(b)
+
+	w.server = s3test.StartMinIO(b)
+	w.bucket = w.server.Bucket(b)
+	w.client = w.server.Client(b)
+	toxi := s3test.Toxi(b, w.server.Endpoint)
+	toxi.Latency(b, delay, 0)
+	w.near = place{name: "MinIO", endpoint: w.server.Endpoint}
+	w.far = place{name: fmt.Sprintf("MinIO, %v away", delay), endpoint: toxi.Endpoint}
+	w.disk = place{name: "disk"}
+	return w
+}
+
+// size is the size of the large file.
+func (w *world) size() int64 {
+	if w.quick {
+		return 256 << 20
+	}
+	return 1 << 30
+}
+
+// deadline is how long one piece of work may take.
+func (w *world) deadline() time.Duration {
+	if w.quick {
+		return time.Minute
+	}
+	return 10 * time.Minute
+}
+
+// pick is the one value in a full run, the other in a quick one.
+func pick[T any](w *world, full, quick T) T {
+	if w.quick {
+		return quick
+	}
+	return full
+}
