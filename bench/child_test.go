@@ -28,14 +28,15 @@ type job struct {
 	Path   string
 	Object *object
 
-	Evict   []string // files that the kernel's cache shall have nothing of
-	Source  string   // of what is written
-	Readers int      // or threads
-	Block   int      // bytes of a read
-	Count   int      // reads
-	Mmap    bool     // read by page faults
+	Evict   string // a file that the kernel's cache shall have nothing of, or ""
+	Source  string // the file that is written, or a directory of files
+	Readers int    // or threads
+	Block   int    // bytes of a read
+	Reads   int
+	Mmap    bool // read by page faults
 	Seed    uint64
 	Command []string // gets the path as its last argument
+	Env     []string // added to the command's environment
 }
 
 // outcome is what a child tells of its job.
@@ -43,7 +44,8 @@ type outcome struct {
 	Seconds  float64
 	P50, P99 float64 // of a read, in milliseconds
 	Bytes    int64   // read or written
-	Entries  int     // listed
+	Reads    int
+	Entries  int // listed
 
 	CPU    float64 // seconds of the child itself
 	Memory int64   // the most that it had resident, in bytes
@@ -52,6 +54,9 @@ type outcome struct {
 var jobs = map[string]func(j job) (outcome, error){
 	"read":    job.read,
 	"random":  job.random,
+	"list":    job.list,
+	"write":   job.write,
+	"restore": job.restore,
 	"command": job.command,
 }
 
@@ -61,19 +66,16 @@ func serveChild(in io.Reader, out io.Writer) (code int) {
 	debug.SetMemoryLimit(512 << 20)
 	var j job
 	err := json.NewDecoder(in).Decode(&j)
-	for _, path := range j.Evict {
-		err = errors.Join(err, evict(path))
+	if err == nil && j.Evict != "" {
+		err = evict(j.Evict)
 	}
 	var o outcome
+	before, _ := used()
 	if err == nil {
 		o, err = jobs[j.Kind](j)
 	}
-	if err == nil {
-		var used syscall.Rusage
-		err = syscall.Getrusage(syscall.RUSAGE_SELF, &used)
-		o.CPU = time.Duration(used.Utime.Nano() + used.Stime.Nano()).Seconds()
-		o.Memory = used.Maxrss << 10
-	}
+	after, memory := used()
+	o.CPU, o.Memory = (after - before).Seconds(), memory
 	if err == nil {
 		err = json.NewEncoder(out).Encode(o)
 	}
@@ -82,6 +84,18 @@ func serveChild(in io.Reader, out io.Writer) (code int) {
 		return 1
 	}
 	return 0
+}
+
+// used is the CPU time of this process and its children, and the most memory that
+// one of them had resident, in bytes.
+func used() (cpu time.Duration, memory int64) {
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		_ = syscall.Getrusage(who, &u) // it has nothing to refuse
+		cpu += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		memory = max(memory, u.Maxrss<<10)
+	}
+	return cpu, memory
 }
 
 // do has a child do a job, on the mount of d, if that isn't nil.
@@ -126,21 +140,18 @@ func (w *world) do(j job, d *daemon, cred *syscall.Credential) (o outcome, err e
 	return o, err
 }
 
-// command runs a program and tells how long it took. The SDK alone lists instead.
+// command runs a program and tells how long it took.
 func (j job) command() (o outcome, err error) {
-	if j.Object != nil {
-		return j.Object.list()
-	}
-	args := append(j.Command[1:], j.Path)
-	cmd := exec.Command(j.Command[0], args...)
-	cmd.Stderr = os.Stderr
-	lines := new(lineCounter)
-	cmd.Stdout = lines
+	cmd := exec.Command(j.Command[0], append(j.Command[1:], j.Path)...)
+	cmd.Env = append(os.Environ(), j.Env...)
+	var stderr bytes.Buffer
+	var lines lineCounter
+	cmd.Stdout, cmd.Stderr = &lines, &stderr
 	began := time.Now()
-	err = cmd.Run()
-	o.Seconds = time.Since(began).Seconds()
-	o.Entries = lines.n
-	return o, err
+	if err := cmd.Run(); err != nil {
+		return o, fmt.Errorf("%w: %s", err, &stderr)
+	}
+	return outcome{Seconds: time.Since(began).Seconds(), Entries: lines.n}, nil
 }
 
 type lineCounter struct{ n int }

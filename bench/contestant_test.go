@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,13 +43,12 @@ type replicaAt struct {
 
 // session is a contestant at work.
 type session struct {
-	daemon *daemon
-	cred   *syscall.Credential // whom the children run as
-	// level is the directory of a level.
-	level func(level int) string
-	// object is the object of a key below the replica, in the place of level.
-	object *object
-	source string // the directory whose files have the content, on the same machine
+	daemon  *daemon             // nil if there is no mount
+	cred    *syscall.Credential // whom the children run as
+	source  string              // the replica's directory, if the content is on disk
+	opening s3test.Traffic      // what the store was asked until it was ready
+	// target has a job work on a file of a level, or on the level itself if name is "".
+	target func(j job, level int, name string) job
 }
 
 func (s *session) close() error {
@@ -58,17 +58,22 @@ func (s *session) close() error {
 	return s.daemon.close()
 }
 
-// target has a job work on a file of a level, or on the level itself if name is "".
-func (s *session) target(j job, level int, name string) job {
-	if s.object != nil {
-		o := *s.object
-		o.Key += fmt.Sprintf("/%04d/%s", level, name)
-		j.Object = &o
+// inTree has jobs work on a tree with a replica at root.
+func inTree(root, levels string) func(j job, level int, name string) job {
+	return func(j job, level int, name string) job {
+		if j.Path = filepath.Join(root, fmt.Sprintf(levels, level), name); j.Kind == "restore" {
+			j.Path = "file://" + root
+		}
 		return j
 	}
-	j.Path = filepath.Join(s.level(level), name)
-	return j
 }
+
+// How levels are called.
+const (
+	inMount  = "ltx/%04d"
+	inBucket = "%04d"
+	onDisk   = "ltx/%d"
+)
 
 // ltxfsOf is an ltxfs, as the user who runs the bench.
 func ltxfsOf(name string, kind kind, path func(w *world) string) *contestant {
@@ -97,9 +102,7 @@ func (w *world) mountLtxfs(path string, r replicaAt, cred *syscall.Credential) (
 	if err != nil {
 		return nil, err
 	}
-	s := &session{daemon: d, cred: cred, level: func(level int) string {
-		return filepath.Join(d.dir, "ltx", fmt.Sprintf("%04d", level))
-	}}
+	s := &session{daemon: d, cred: cred, target: inTree(d.dir, inMount)}
 	if r.endpoint == "" {
 		s.source = source
 	}
@@ -122,9 +125,7 @@ func peerOf(name, program string, command func(w *world, r replicaAt) (*exec.Cmd
 		if err != nil {
 			return nil, err
 		}
-		return &session{daemon: d, level: func(level int) string {
-			return filepath.Join(d.dir, r.name, fmt.Sprintf("%04d", level))
-		}}, nil
+		return &session{daemon: d, target: inTree(filepath.Join(d.dir, r.name), inBucket)}, nil
 	}
 	return c
 }
@@ -184,49 +185,100 @@ var (
 	}}
 
 	sdk = &contestant{name: "SDK", kind: limit, open: func(w *world, r replicaAt) (*session, error) {
-		return &session{object: &object{
-			Endpoint: r.endpoint, Region: w.server.Region, AccessKey: w.server.AccessKey, SecretKey: w.server.SecretKey,
-			Bucket: w.bucket, Key: r.name,
+		return &session{target: func(j job, level int, name string) job {
+			j.Object = &object{
+				Endpoint: r.endpoint, Region: w.server.Region, AccessKey: w.server.AccessKey, SecretKey: w.server.SecretKey,
+				Bucket: w.bucket, Key: r.key(level, name),
+			}
+			return j
 		}}, nil
 	}}
 
 	plain = &contestant{name: "file", kind: limit, open: func(w *world, r replicaAt) (*session, error) {
 		root := filepath.Join(w.dir, r.name)
-		return &session{source: root, level: func(level int) string { return levelDir(root, level) }}, nil
+		return &session{source: root, target: inTree(root, onDisk)}, nil
 	}}
 
-	memory = &contestant{name: "go-fuse", kind: limit, open: func(w *world, r replicaAt) (*session, error) {
+	memory = &contestant{name: "go-fuse", kind: limit, open: func(w *world, _ replicaAt) (*session, error) {
 		cmd := exec.Command(w.self, "MOUNTPOINT")
 		cmd.Env = []string{memoryEnv + "=" + strconv.FormatInt(w.size(), 10)}
 		d, err := w.startDaemon(cmd)
 		if err != nil {
 			return nil, err
 		}
-		return &session{daemon: d, level: func(int) string { return d.dir }}, nil
+		return &session{daemon: d, target: func(j job, _ int, name string) job {
+			j.Path = filepath.Join(d.dir, name)
+			return j
+		}}, nil
+	}}
+
+	// copied is rclone without a mount, and without comparing what has arrived.
+	copied = &contestant{name: "rclone copy", kind: limit, open: func(w *world, r replicaAt) (*session, error) {
+		path, err := find("rclone")
+		if err != nil {
+			return nil, err
+		}
+		command := append([]string{path}, rcloneFlags(w, r.endpoint)...)
+		command = append(command, "--ignore-checksum", "--no-check-dest", "--s3-disable-checksum", "--s3-no-head", "--s3-no-check-bucket")
+		return &session{target: func(j job, level int, name string) job {
+			verb := "copyto"
+			if name == "" {
+				verb = "copy"
+			}
+			j.Kind, j.Command, j.Env = "command", append(command, verb, j.Source), w.server.Env()
+			j.Path = ":s3:" + w.bucket + "/" + r.key(level, name)
+			return j
+		}}, nil
+	}}
+
+	// straight is Litestream without a mount.
+	straight = &contestant{name: "Litestream", kind: limit, open: func(w *world, r replicaAt) (*session, error) {
+		return &session{target: func(j job, _ int, _ string) job {
+			if j.Path = "file://" + filepath.Join(w.dir, r.name); r.endpoint != "" {
+				j.Path, j.Env = s3test.URL(r.endpoint, w.bucket, r.name), w.server.Env()
+			}
+			return j
+		}}, nil
 	}}
 )
 
-// levelDir is the directory of a level in a replica on disk.
-func levelDir(root string, level int) string { return filepath.Join(root, "ltx", strconv.Itoa(level)) }
-
-// contestants are those of mounting who take part, in the order of the tables.
-func mounting(p place) []*contestant {
-	if p.endpoint == "" {
-		return present(ltxfs, cached, previous)
-	}
-	return present(ltxfs, previous, geesefs, s3fs, rclone)
+// key is the key of a file of a level, or what those of all its files begin with.
+func (r replicaAt) key(level int, name string) string {
+	return r.name + "/" + fmt.Sprintf(inBucket, level) + "/" + name
 }
 
-// present leaves out a baseline that nobody gave, and what -peers doesn't name.
-func present(all ...*contestant) []*contestant {
-	var some []*contestant
-	for _, c := range all {
-		named := *peersFlag == "" || strings.Contains(","+*peersFlag+",", ","+c.name+",")
-		if c.kind == subject || c == previous && *baselineFlag != "" || c != previous && named {
-			some = append(some, c)
-		}
+// mounting are the contestants that mount, in the order of the tables.
+func mounting(p place) []*contestant {
+	if p.endpoint == "" {
+		return []*contestant{ltxfs, cached, previous}
 	}
-	return some
+	return []*contestant{ltxfs, previous, geesefs, s3fs, rclone}
+}
+
+// with are the contestants that mount, and others.
+func with(near, far, disk []*contestant) func(w *world, p place) []*contestant {
+	return func(w *world, p place) []*contestant {
+		others := disk
+		switch p {
+		case w.near:
+			others = near
+		case w.far:
+			others = far
+		}
+		return append(mounting(p), others...)
+	}
+}
+
+// chosen reports whether a contestant was asked for.
+func (c *contestant) chosen() bool {
+	switch c {
+	case ltxfs, cached:
+		return true
+	case previous:
+		return *baselineFlag != ""
+	default:
+		return *peersFlag == "" || slices.Contains(strings.Split(*peersFlag, ","), c.name)
+	}
 }
 
 // versions are what the programs call themselves.

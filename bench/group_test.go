@@ -2,14 +2,16 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/superfly/ltx"
 
-	"github.com/ltxfs/ltxfs/integration/s3test"
+	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
 // group is rows that are measured one after the other, on one replica.
@@ -17,19 +19,22 @@ type group struct {
 	name        string // for -rows
 	title       string
 	replica     string
+	write       bool // to a replica of its own each time
 	places      []place
-	contestants func(p place) []*contestant
+	contestants func(w *world, p place) []*contestant
 	prepare     func(w *world) error
 	rows        []row
 }
 
-// row is one piece of work.
+// row is one piece of work. Without a job it is mounting.
 type row struct {
 	name    string
-	fresh   bool // on a new mount, with nothing cached
+	fresh   bool // on a new mount, which has nothing cached
+	evict   bool // with nothing cached of the file that is on disk
 	level   int
 	file    string // in the level, or "" for all of it
 	job     job
+	entries int // that at least are listed
 	metrics []*metric
 }
 
@@ -37,20 +42,20 @@ type row struct {
 type metric struct {
 	unit   string
 	more   bool // is better
-	remote bool // is of what the store sent
-	of     func(o outcome, t s3test.Traffic) float64
+	remote bool // says nothing of a replica on disk
+	of     func(s sample) float64
 }
 
 var (
-	speed = &metric{unit: "MB/s", more: true, of: func(o outcome, _ s3test.Traffic) float64 {
-		return float64(o.Bytes) / 1e6 / o.Seconds
+	speed    = &metric{unit: "MB/s", more: true, of: func(s sample) float64 { return float64(s.Bytes) / 1e6 / s.Seconds }}
+	rate     = &metric{unit: "reads/s", more: true, of: func(s sample) float64 { return float64(s.Reads) / s.Seconds }}
+	p50      = &metric{unit: "p50, ms", of: func(s sample) float64 { return s.P50 }}
+	p99      = &metric{unit: "p99, ms", of: func(s sample) float64 { return s.P99 }}
+	seconds  = &metric{unit: "s", of: func(s sample) float64 { return s.Seconds }}
+	requests = &metric{unit: "requests", remote: true, of: func(s sample) float64 { return float64(s.traffic.Requests) }}
+	fetched  = &metric{unit: "bytes fetched for one", remote: true, of: func(s sample) float64 {
+		return float64(s.traffic.Sent) / float64(s.Bytes)
 	}}
-	p50     = &metric{unit: "p50, ms", of: func(o outcome, _ s3test.Traffic) float64 { return o.P50 }}
-	p99     = &metric{unit: "p99, ms", of: func(o outcome, _ s3test.Traffic) float64 { return o.P99 }}
-	fetched = &metric{unit: "bytes fetched for one", remote: true, of: func(o outcome, t s3test.Traffic) float64 {
-		return float64(t.Sent) / float64(o.Bytes)
-	}}
-	seconds = &metric{unit: "s", of: func(o outcome, _ s3test.Traffic) float64 { return o.Seconds }}
 )
 
 // metricsOn are the metrics that say something in a place.
@@ -58,89 +63,56 @@ func (r row) metricsOn(p place) []*metric {
 	return slices.DeleteFunc(slices.Clone(r.metrics), func(m *metric) bool { return m.remote && p.endpoint == "" })
 }
 
-// largeName is the name of the large file, in level 9.
-const largeName = "0000000000000001-0000000000000001.ltx"
-
 func allGroups(w *world) []*group {
-	return []*group{sequentialGroup(w), randomGroup(w)}
+	groups := []*group{
+		sequentialGroup(w), readersGroup(w), randomGroup(w), startGroup(w), writeGroup(w), restoreGroup(w),
+		listGroup(w, "list", pick(w, 20_000, 2_000), w.near, w.far),
+		listGroup(w, "list-disk", pick(w, 200_000, 50_000), w.disk),
+	}
+	if !w.quick {
+		groups = append(groups, listGroup(w, "list-million", 1_000_000, w.disk))
+	}
+	return groups
 }
 
-// readers are who can read a large file.
-func readers(w *world) func(p place) []*contestant {
-	return func(p place) []*contestant {
-		switch all := mounting(p); p {
-		case w.near:
-			return append(all, present(sdk, plain, memory)...)
-		case w.far:
-			return append(all, present(sdk)...)
-		default:
-			return append(all, present(plain)...)
-		}
-	}
-}
-
-func sequentialGroup(w *world) *group {
-	read := func(name string, fresh bool, readers int) row {
-		return row{
-			name: name, fresh: fresh, level: 9, file: largeName,
-			job: job{Kind: "read", Block: 1 << 20, Readers: readers}, metrics: []*metric{speed},
-		}
-	}
-	return &group{
-		name: "sequential", title: fmt.Sprintf("Reading a file of %d MiB in sequence", w.size()>>20), replica: "read",
-		places: []place{w.near, w.far, w.disk}, contestants: readers(w), prepare: prepareLarge,
-		rows: []row{
-			read("one reader, cold", true, 1),
-			read("one reader, again", false, 1),
-			read("four readers, cold", true, 4),
-			read("four readers, again", false, 4),
-		},
-	}
-}
-
-func randomGroup(w *world) *group {
-	read := func(name string, readers int, mmap bool) row {
-		return row{
-			name: name, fresh: true, level: 9, file: largeName,
-			job: job{
-				Kind: "random", Block: 4 << 10, Readers: readers, Mmap: mmap,
-				Count: pick(w, 500, 200) * min(readers, 4),
-			},
-			metrics: []*metric{p50, p99, fetched},
-		}
-	}
-	return &group{
-		name: "random", title: fmt.Sprintf("Reading 4 KiB at random in a file of %d MiB, cold", w.size()>>20), replica: "read",
-		places: []place{w.near, w.far, w.disk}, contestants: readers(w), prepare: prepareLarge,
-		rows: []row{
-			read("one thread", 1, false),
-			read("32 threads", 32, false),
-			read("one thread, mmap", 1, true),
-			read("32 threads, mmap", 32, true),
-		},
-	}
-}
+// The large file: in level 9 of a replica of its own, valid, and a little larger
+// than the database that it is a snapshot of, since nothing compresses that.
+const (
+	largeReplica = "large"
+	largeName    = "0000000000000001-0000000000000001.ltx"
+)
 
 // prepareLarge makes the large file, on disk and in the store.
 func prepareLarge(w *world) error {
-	const replica = "read"
-	dir := levelDir(filepath.Join(w.dir, replica), 9)
-	path := filepath.Join(dir, largeName)
+	path := filepath.Join(w.dir, largeReplica, fmt.Sprintf(onDisk, 9), largeName)
 	if _, err := os.Stat(path); err == nil {
 		return nil // another group has made it
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if err := writeNoise(path, w.size()); err != nil {
-		return err
-	}
-	f, err := os.Open(path)
+	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	key := fmt.Sprintf("%s/%04d/%s", replica, 9, largeName)
-	_, err = w.client.PutObject(context.Background(), &s3.PutObjectInput{Bucket: &w.bucket, Key: &key, Body: f})
-	return err
+	storetest.WriteLTX(w.b, f, 1, 1, storetest.Noise(), storetest.Commit(uint32(w.size()/storetest.DefaultPageSize)))
+	// What isn't on disk yet can't be dropped from the kernel's cache.
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return w.put(replicaAt{name: largeReplica}.key(9, largeName), path)
 }
+
+// put copies a file into the store.
+func (w *world) put(key, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	_, err = w.client.PutObject(context.Background(), &s3.PutObjectInput{Bucket: &w.bucket, Key: &key, Body: f})
+	return errors.Join(err, f.Close())
+}
+
+// smallName is the name of a file of one transaction.
+func smallName(txID int) string { return ltx.FormatFilename(ltx.TXID(txID), ltx.TXID(txID)) }

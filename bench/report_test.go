@@ -41,7 +41,7 @@ func number(v float64) string {
 // values are a metric of all rounds.
 func (c *cell) values(m *metric) (values []float64) {
 	for _, s := range c.samples {
-		values = append(values, m.of(s.outcome, s.traffic))
+		values = append(values, m.of(s))
 	}
 	return values
 }
@@ -50,7 +50,7 @@ func (c *cell) values(m *metric) (values []float64) {
 func (c *cell) ratios(m *metric, other *cell) (ratios []float64) {
 	for round, s := range c.samples {
 		if o, ok := other.samples[round]; ok {
-			ratios = append(ratios, m.of(s.outcome, s.traffic)/m.of(o.outcome, o.traffic))
+			ratios = append(ratios, m.of(s)/m.of(o))
 		}
 	}
 	return ratios
@@ -162,7 +162,7 @@ func (r *results) resources(b *strings.Builder, g *group, p place) {
 				}
 				return spreadOf(values)
 			}
-			memory, _ := of(func(s sample) float64 { return float64(s.Memory) / (1 << 20) })
+			memory, _ := of(func(s sample) float64 { return s.MiB() })
 			cpu, _ := of(func(s sample) float64 { return s.CPU })
 			collecting := "–"
 			if gc, ok := of(func(s sample) float64 { return s.gc * 100 }); ok {
@@ -183,7 +183,10 @@ func (r *results) resources(b *strings.Builder, g *group, p place) {
 // absent says who can't run, and what has failed.
 func (r *results) absent(b *strings.Builder, g *group, p place) {
 	var lines []string
-	for _, c := range g.contestants(p) {
+	for _, c := range g.contestants(r.w, p) {
+		if !c.chosen() {
+			continue
+		}
 		if err := c.absent(); err != nil {
 			lines = append(lines, fmt.Sprintf("%s is absent: %v", c.name, err))
 		}
@@ -204,7 +207,7 @@ func (r *results) write() error {
 	if *rowsFlag == "" && *peersFlag == "" && !r.w.quick && r.w.rounds >= 7 {
 		path = "RESULTS.md"
 	}
-	text := r.head() + r.tables()
+	text := r.head() + r.goals() + r.tables()
 	fmt.Print(text)
 	return os.WriteFile(path, []byte(text), 0o644)
 }

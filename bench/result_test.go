@@ -1,15 +1,15 @@
 package bench
 
 import (
+	"crypto/rand"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 
+	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
 )
-
-// memoryBound is the most that ltxfs may have resident: its default budget, and
-// 64 MiB.
-const memoryBound = (128 + 64) << 20
 
 // results are what was measured.
 type results struct {
@@ -51,63 +51,92 @@ func (r *results) cell(g *group, p place, row row, c *contestant) *cell {
 }
 
 // contestants are who take part, those that can't run left out.
-func (r *results) contestants(g *group, p place) (able []*contestant) {
-	for _, c := range g.contestants(p) {
-		if c.absent() == nil {
-			able = append(able, c)
-		}
-	}
-	return able
+func (r *results) contestants(g *group, p place) []*contestant {
+	return slices.DeleteFunc(g.contestants(r.w, p), func(c *contestant) bool { return !c.chosen() || c.absent() != nil })
 }
 
 // measure has a contestant do all rows of a group once. What fails isn't tried
-// again in later rounds.
+// again in later rounds, and what would go on with it is left out.
 func (r *results) measure(g *group, p place, c *contestant, round int) {
-	var s *session
-	end := func() error {
-		if s == nil {
-			return nil
-		}
-		err := s.close()
-		s = nil
-		return err
+	replica := replicaAt{place: p, name: g.replica, write: g.write}
+	if g.write {
+		replica.name += "-" + rand.Text() // one of its own
+		defer func() {
+			if err := r.w.discard(replica); err != nil {
+				r.w.b.Error(err)
+			}
+		}()
 	}
+	var s *session
+	var last *cell // that s worked for
+	end := func() {
+		if s == nil {
+			return
+		}
+		if err := s.close(); err != nil && last.err == nil {
+			last.err = err
+		}
+		s = nil
+	}
+	defer end()
 	usable := false
-	var last *cell
 	for _, row := range g.rows {
 		cell := r.cell(g, p, row, c)
 		if row.fresh {
-			if err := end(); err != nil && last.err == nil {
-				last.err = err
-			}
+			end()
 			usable = true
 		}
-		last = cell
-		usable = usable && cell.err == nil
-		if !usable {
+		if usable = usable && cell.err == nil; !usable {
 			continue
 		}
+		last = cell
+		var measured sample
+		err := error(nil)
 		if s == nil {
-			if s, cell.err = c.open(r.w, replicaAt{place: p, name: g.replica}); cell.err != nil {
-				usable = false
-				continue
-			}
+			s, err = r.w.open(c, replica)
 		}
-		measured, err := r.w.measure(s, row, round)
+		if err == nil {
+			measured, err = r.w.measure(s, row, round)
+		}
+		if err == nil && g.write {
+			err = r.w.stored(replica, row.level, row.job.Source)
+		}
 		if err != nil {
-			progress("%s, %s: %s: %v", row.name, p.name, c.name, err)
+			progress("%s: %v", row.name, err)
 			cell.err, usable = err, false
 			continue
 		}
 		cell.samples[round] = measured
 	}
-	if err := end(); err != nil && last.err == nil {
-		last.err = err
+}
+
+// open makes a contestant ready.
+func (w *world) open(c *contestant, r replicaAt) (*session, error) {
+	if r.write && r.endpoint == "" {
+		if err := os.MkdirAll(filepath.Join(w.dir, r.name), 0o777); err != nil {
+			return nil, err
+		}
+		if c == cached {
+			ltxfstest.Give(w.b, w.user, filepath.Join(w.dir, r.name))
+		}
 	}
+	before := w.server.Traffic(w.b)
+	s, err := c.open(w, r)
+	if err == nil {
+		s.opening = w.server.Traffic(w.b).Sub(before)
+	}
+	return s, err
 }
 
 // measure does a row once.
 func (w *world) measure(s *session, row row, round int) (m sample, err error) {
+	if row.job.Kind == "" {
+		used, err := s.daemon.usage()
+		return sample{
+			outcome: outcome{Seconds: s.daemon.took.Seconds(), CPU: used.cpu.Seconds(), Memory: used.memory},
+			traffic: s.opening, gc: -1,
+		}, err
+	}
 	j := s.target(row.job, row.level, row.file)
 	j.Seed = uint64(round)
 	if j.Object != nil && j.Kind == "read" {
@@ -115,8 +144,8 @@ func (w *world) measure(s *session, row row, round int) (m sample, err error) {
 			return m, err
 		}
 	}
-	if s.source != "" && row.fresh && row.file != "" {
-		j.Evict = []string{filepath.Join(levelDir(s.source, row.level), row.file)}
+	if s.source != "" && row.evict {
+		j.Evict = inTree(s.source, onDisk)(job{}, row.level, row.file).Path
 	}
 	var before usage
 	if s.daemon != nil {
@@ -130,6 +159,9 @@ func (w *world) measure(s *session, row row, round int) (m sample, err error) {
 	counted := w.server.Traffic(w.b)
 	if m.outcome, err = w.do(j, s.daemon, s.cred); err != nil {
 		return m, err
+	}
+	if m.Entries < row.entries {
+		return m, fmt.Errorf("%d entries listed, not %d", m.Entries, row.entries)
 	}
 	m.traffic = w.server.Traffic(w.b).Sub(counted)
 	if m.gc = -1; s.daemon == nil {
@@ -148,26 +180,15 @@ func (w *world) measure(s *session, row row, round int) (m sample, err error) {
 
 // faults are what must not be.
 func (r *results) faults() (faults []string) {
-	for _, g := range r.groups {
-		for _, p := range g.places {
-			for _, row := range g.rows {
-				for _, c := range r.contestants(g, p) {
-					cell := r.cell(g, p, row, c)
-					if c.kind != subject {
-						continue
-					}
-					if cell.err != nil {
-						faults = append(faults, fmt.Sprintf("%s, %s, %s: %s: %v", g.name, p.name, row.name, c.name, cell.err))
-					}
-					for round, s := range cell.samples {
-						if s.Memory > memoryBound {
-							faults = append(faults, fmt.Sprintf("%s, %s, %s: round %d: %s had %d MiB resident, more than %d",
-								g.name, p.name, row.name, round+1, c.name, s.Memory>>20, memoryBound>>20))
-						}
-					}
-				}
-			}
+	for key, cell := range r.cells {
+		if key.who.kind == subject && cell.err != nil {
+			faults = append(faults, fmt.Sprintf("%s, %s, %s, %s: %v", key.who.name, key.group, key.row, key.place, cell.err))
 		}
 	}
+	r.each(func(at string, c *contestant, s sample) {
+		if c.kind == subject && s.MiB() > memoryBound {
+			faults = append(faults, fmt.Sprintf("%s: %.0f MiB resident, more than the budget + 64 MiB, which is %d", at, s.MiB(), memoryBound))
+		}
+	})
 	return faults
 }

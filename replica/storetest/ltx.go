@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -67,6 +68,14 @@ func Noise() Option { return func(s *spec) { s.noise = true } }
 // Checksums says so.
 func LTX(tb testing.TB, minTXID, maxTXID ltx.TXID, opts ...Option) []byte {
 	tb.Helper()
+	var buf bytes.Buffer
+	WriteLTX(tb, &buf, minTXID, maxTXID, opts...)
+	return buf.Bytes()
+}
+
+// WriteLTX writes what LTX makes, be it larger than memory.
+func WriteLTX(tb testing.TB, w io.Writer, minTXID, maxTXID ltx.TXID, opts ...Option) {
+	tb.Helper()
 	s := spec{pageSize: DefaultPageSize, commit: DefaultCommit, timestamp: DefaultTime}
 	for _, opt := range opts {
 		opt(&s)
@@ -89,8 +98,7 @@ func LTX(tb testing.TB, minTXID, maxTXID ltx.TXID, opts ...Option) []byte {
 		h.PreApplyChecksum = ltx.ChecksumFlag | ltx.Checksum(s.seed)
 	}
 
-	var buf bytes.Buffer
-	enc, err := ltx.NewEncoder(&buf)
+	enc, err := ltx.NewEncoder(w)
 	require.NoError(tb, err)
 	require.NoError(tb, enc.EncodeHeader(h))
 	checksum := ltx.ChecksumFlag
@@ -104,7 +112,6 @@ func LTX(tb testing.TB, minTXID, maxTXID ltx.TXID, opts ...Option) []byte {
 		enc.SetPostApplyChecksum(checksum)
 	}
 	require.NoError(tb, enc.Close())
-	return buf.Bytes()
 }
 
 // fillPage fills a page with bytes that depend on nothing but the arguments.

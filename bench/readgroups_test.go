@@ -1,0 +1,69 @@
+package bench
+
+import "fmt"
+
+// others are who reads without a mount of the replica.
+var others = with([]*contestant{sdk, plain, memory}, []*contestant{sdk}, []*contestant{plain})
+
+// readBy is reading the large file by several readers.
+func readBy(name string, fresh bool, readers int) row {
+	return row{
+		name: name, fresh: fresh, evict: fresh, level: 9, file: largeName,
+		job: job{Kind: "read", Block: 1 << 20, Readers: readers}, metrics: []*metric{speed},
+	}
+}
+
+func sequentialGroup(w *world) *group {
+	return &group{
+		name: "sequential", title: fmt.Sprintf("Reading a file of %d MiB in sequence", w.size()>>20), replica: largeReplica,
+		places: []place{w.near, w.far, w.disk}, contestants: others, prepare: prepareLarge,
+		rows: []row{
+			readBy("one reader, cold", true, 1),
+			readBy("one reader, again", false, 1),
+			readBy("four readers, cold", true, 4),
+			readBy("four readers, again", false, 4),
+		},
+	}
+}
+
+func readersGroup(w *world) *group {
+	g := &group{
+		name: "readers", title: fmt.Sprintf("Reading a file of %d MiB by many at once, each a part", w.size()>>20), replica: largeReplica,
+		places: []place{w.near, w.far}, contestants: others, prepare: prepareLarge,
+	}
+	for _, n := range pick(w, []int{2, 8, 16, 32, 64}, []int{16, 64}) {
+		g.rows = append(g.rows, readBy(fmt.Sprintf("%d readers, cold", n), true, n))
+	}
+	return g
+}
+
+func randomGroup(w *world) *group {
+	read := func(name string, readers int, mmap bool) row {
+		return row{
+			name: name, fresh: true, evict: true, level: 9, file: largeName,
+			job: job{
+				Kind: "random", Block: 4 << 10, Readers: readers, Mmap: mmap,
+				Reads: pick(w, 500, 100) * min(readers, 4),
+			},
+			metrics: []*metric{p50, p99, rate, fetched},
+		}
+	}
+	return &group{
+		name: "random", title: fmt.Sprintf("Reading 4 KiB at random in a file of %d MiB, cold", w.size()>>20), replica: largeReplica,
+		places: []place{w.near, w.far, w.disk}, contestants: others, prepare: prepareLarge,
+		rows: []row{
+			read("one thread", 1, false),
+			read("32 threads", 32, false),
+			read("one thread, mmap", 1, true),
+			read("32 threads, mmap", 32, true),
+		},
+	}
+}
+
+func startGroup(w *world) *group {
+	return &group{
+		name: "start", title: "From the start of the program to the mount", replica: largeReplica,
+		places: []place{w.near, w.far, w.disk}, contestants: with(nil, nil, nil), prepare: prepareLarge,
+		rows: []row{{name: "start", fresh: true, metrics: []*metric{seconds, requests}}},
+	}
+}
