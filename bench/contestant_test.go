@@ -6,12 +6,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 
-	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/integration/s3test"
 )
 
@@ -39,6 +36,11 @@ type replicaAt struct {
 	place
 	name  string // of its directory, or of its prefix in the bucket
 	write bool
+}
+
+// key is the key of a file of a level, or what those of all its files begin with.
+func (r replicaAt) key(level int, name string) string {
+	return r.name + "/" + fmt.Sprintf(inBucket, level) + "/" + name
 }
 
 // session is a contestant at work.
@@ -109,36 +111,6 @@ func (w *world) mountLtxfs(path string, r replicaAt, cred *syscall.Credential) (
 	return s, nil
 }
 
-// peerOf is a peer, which mounts the whole bucket.
-func peerOf(name, program string, command func(w *world, r replicaAt) (*exec.Cmd, error)) *contestant {
-	c := &contestant{name: name, kind: peer, program: sync.OnceValues(func() (string, error) { return find(program) })}
-	c.open = func(w *world, r replicaAt) (*session, error) {
-		cmd, err := command(w, r)
-		if err != nil {
-			return nil, err
-		}
-		if cmd.Path, cmd.Err = c.program(); cmd.Err != nil {
-			return nil, cmd.Err
-		}
-		cmd.Env = append(cmd.Env, w.server.Env()...)
-		d, err := w.startDaemon(cmd)
-		if err != nil {
-			return nil, err
-		}
-		return &session{daemon: d, target: inTree(filepath.Join(d.dir, r.name), inBucket)}, nil
-	}
-	return c
-}
-
-// find finds a program among the tools, or in PATH.
-func find(program string) (string, error) {
-	tool := filepath.Join(os.Getenv("LTXFS_TOOLS"), program)
-	if _, err := os.Stat(tool); err == nil {
-		return tool, nil
-	}
-	return exec.LookPath(program)
-}
-
 // absent is why it can't run here, or nil.
 func (c *contestant) absent() error {
 	if c.program == nil {
@@ -148,109 +120,25 @@ func (c *contestant) absent() error {
 	return err
 }
 
-func s3fsCommand(w *world, r replicaAt) (*exec.Cmd, error) {
-	passwd := filepath.Join(w.dir, "s3fs-passwd")
-	err := os.WriteFile(passwd, []byte(w.server.AccessKey+":"+w.server.SecretKey), 0o600)
-	return exec.Command("s3fs", w.bucket, "MOUNTPOINT", "-f", "-o",
-		"passwd_file="+passwd+",use_path_request_style,url="+r.endpoint+",endpoint="+w.server.Region), err
-}
-
-func rcloneCommand(w *world, r replicaAt) (*exec.Cmd, error) {
-	return exec.Command("rclone", append(rcloneFlags(w, r.endpoint), "mount", ":s3:"+w.bucket, "MOUNTPOINT")...), nil
-}
-
-func rcloneFlags(w *world, endpoint string) []string {
-	return []string{
-		"--config", os.DevNull, "--cache-dir", filepath.Join(w.dir, "rclone-cache"), "--s3-provider", "Minio", "--s3-env-auth",
-		"--s3-endpoint", endpoint, "--s3-region", w.server.Region,
-	}
-}
-
-func geesefsCommand(w *world, r replicaAt) (*exec.Cmd, error) {
-	return exec.Command("geesefs", "-f", "--endpoint", r.endpoint, "--region", w.server.Region, w.bucket, "MOUNTPOINT"), nil
-}
-
-// The contestants.
+// The contestants that mount.
 var (
 	ltxfs    = ltxfsOf("ltxfs", subject, func(w *world) string { return w.ltxfs })
 	previous = ltxfsOf("baseline", baseline, func(*world) string { return *baselineFlag })
-	geesefs  = peerOf("geesefs", "geesefs", geesefsCommand)
-	s3fs     = peerOf("s3fs", "s3fs", s3fsCommand)
-	rclone   = peerOf("rclone", "rclone", rcloneCommand)
+	geesefs  = peerOf("geesefs", geesefsCommand)
+	s3fs     = peerOf("s3fs", s3fsCommand)
+	rclone   = peerOf("rclone", rcloneCommand)
 
 	// cached is ltxfs on disk where the kernel can't pass reads through: as a user
 	// who isn't root.
 	cached = &contestant{name: "ltxfs, cached", kind: subject, open: func(w *world, r replicaAt) (*session, error) {
 		return w.mountLtxfs(w.ltxfs, r, w.user)
 	}}
-
-	sdk = &contestant{name: "SDK", kind: limit, open: func(w *world, r replicaAt) (*session, error) {
-		return &session{target: func(j job, level int, name string) job {
-			j.Object = &object{
-				Endpoint: r.endpoint, Region: w.server.Region, AccessKey: w.server.AccessKey, SecretKey: w.server.SecretKey,
-				Bucket: w.bucket, Key: r.key(level, name),
-			}
-			return j
-		}}, nil
-	}}
-
-	plain = &contestant{name: "file", kind: limit, open: func(w *world, r replicaAt) (*session, error) {
-		root := filepath.Join(w.dir, r.name)
-		return &session{source: root, target: inTree(root, onDisk)}, nil
-	}}
-
-	memory = &contestant{name: "go-fuse", kind: limit, open: func(w *world, _ replicaAt) (*session, error) {
-		cmd := exec.Command(w.self, "MOUNTPOINT")
-		cmd.Env = []string{memoryEnv + "=" + strconv.FormatInt(w.size(), 10)}
-		d, err := w.startDaemon(cmd)
-		if err != nil {
-			return nil, err
-		}
-		return &session{daemon: d, target: func(j job, _ int, name string) job {
-			j.Path = filepath.Join(d.dir, name)
-			return j
-		}}, nil
-	}}
-
-	// copied is rclone without a mount, and without comparing what has arrived.
-	copied = &contestant{name: "rclone copy", kind: limit, open: func(w *world, r replicaAt) (*session, error) {
-		path, err := find("rclone")
-		if err != nil {
-			return nil, err
-		}
-		command := append([]string{path}, rcloneFlags(w, r.endpoint)...)
-		command = append(command, "--ignore-checksum", "--no-check-dest", "--s3-disable-checksum", "--s3-no-head", "--s3-no-check-bucket")
-		return &session{target: func(j job, level int, name string) job {
-			verb := "copyto"
-			if name == "" {
-				verb = "copy"
-			}
-			j.Kind, j.Command, j.Env = "command", append(command, verb, j.Source), w.server.Env()
-			j.Path = ":s3:" + w.bucket + "/" + r.key(level, name)
-			return j
-		}}, nil
-	}}
-
-	// straight is Litestream without a mount.
-	straight = &contestant{name: "Litestream", kind: limit, open: func(w *world, r replicaAt) (*session, error) {
-		return &session{target: func(j job, _ int, _ string) job {
-			if j.Path = "file://" + filepath.Join(w.dir, r.name); r.endpoint != "" {
-				j.Path, j.Env = s3test.URL(r.endpoint, w.bucket, r.name), w.server.Env()
-			}
-			return j
-		}}, nil
-	}}
 )
-
-// key is the key of a file of a level, or what those of all its files begin with.
-func (r replicaAt) key(level int, name string) string {
-	return r.name + "/" + fmt.Sprintf(inBucket, level) + "/" + name
-}
 
 // mounting are the contestants that mount, in the order of the tables.
 func mounting(p place) []*contestant {
 	if p.endpoint == "" {
-		return []*contestant{ltxfs, cached, previous}
+		return []*contestant{ltxfs, previous}
 	}
 	return []*contestant{ltxfs, previous, geesefs, s3fs, rclone}
 }
@@ -279,37 +167,4 @@ func (c *contestant) chosen() bool {
 	default:
 		return *peersFlag == "" || slices.Contains(strings.Split(*peersFlag, ","), c.name)
 	}
-}
-
-// versions are what the programs call themselves.
-func versions(w *world) []string {
-	var lines []string
-	for _, command := range [][]string{
-		{w.ltxfs, "version"},
-		{*baselineFlag, "version"},
-		{"geesefs", "--version"},
-		{"s3fs", "--version"},
-		{"rclone", "version"},
-		{"minio", "--version"},
-		{"litestream", "version"},
-	} {
-		name := command[0]
-		if name == "" {
-			continue
-		}
-		path, err := find(name)
-		if err != nil {
-			lines = append(lines, fmt.Sprintf("%s is absent: %v", name, err))
-			continue
-		}
-		cmd := exec.Command(path, command[1:]...)
-		cmd.Env = ltxfstest.Env()
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			out = []byte(err.Error())
-		}
-		first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-		lines = append(lines, fmt.Sprintf("%s: %s", filepath.Base(path), first))
-	}
-	return lines
 }

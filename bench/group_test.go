@@ -66,8 +66,8 @@ func (r row) metricsOn(p place) []*metric {
 func allGroups(w *world) []*group {
 	groups := []*group{
 		sequentialGroup(w), readersGroup(w), randomGroup(w), startGroup(w), writeGroup(w), restoreGroup(w),
-		listGroup(w, "list", pick(w, 20_000, 2_000), w.near, w.far),
-		listGroup(w, "list-disk", pick(w, 200_000, 50_000), w.disk),
+		listGroup(w, "list", pick(w, 20_000, 500), w.near, w.far),
+		listGroup(w, "list-disk", pick(w, 200_000, 20_000), w.disk),
 	}
 	if !w.quick {
 		groups = append(groups, listGroup(w, "list-million", 1_000_000, w.disk))

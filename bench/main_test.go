@@ -20,6 +20,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ltxfs/ltxfs/integration/s3test"
 )
@@ -70,7 +71,7 @@ func BenchmarkAll(b *testing.B) {
 	w := newWorld(ctx, b)
 	groups := chosenGroups(b, w)
 	for _, g := range groups {
-		progress("prepare %s", g.name)
+		w.progress("prepare %s", g.name)
 		if err := g.prepare(w); err != nil {
 			b.Fatalf("prepare %s: %v", g.name, err)
 		}
@@ -82,7 +83,7 @@ func BenchmarkAll(b *testing.B) {
 				contestants := results.contestants(g, p)
 				for i := range contestants {
 					c := contestants[(i+round)%len(contestants)]
-					progress("round %d of %d: %s, %s: %s", round+1, w.rounds, g.name, p.name, c.name)
+					w.progress("round %d of %d: %s, %s: %s", round+1, w.rounds, g.name, p.name, c.name)
 					results.measure(g, p, c, round)
 					if ctx.Err() != nil {
 						b.Fatal("interrupted")
@@ -118,6 +119,6 @@ func chosenGroups(b *testing.B, w *world) []*group {
 }
 
 // progress tells who waits what is being done.
-func progress(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, format+"\n", args...)
+func (w *world) progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%6v "+format+"\n", append([]any{time.Since(w.began).Round(time.Second)}, args...)...)
 }

@@ -49,7 +49,7 @@ func (c *cell) values(m *metric) (values []float64) {
 // ratios are those of a metric within each round.
 func (c *cell) ratios(m *metric, other *cell) (ratios []float64) {
 	for round, s := range c.samples {
-		if o, ok := other.samples[round]; ok {
+		if o, ok := other.samples[round]; ok && m.of(o) > 0 {
 			ratios = append(ratios, m.of(s)/m.of(o))
 		}
 	}
@@ -117,6 +117,9 @@ func (r *results) ratios(b *strings.Builder, g *group, p place) {
 			others = append(others, c)
 		}
 	}
+	if len(others) == 0 {
+		return
+	}
 	header(b, "ltxfs, as a ratio to", names(others))
 	for _, row := range g.rows {
 		for _, m := range row.metricsOn(p) {
@@ -142,7 +145,7 @@ func (r *results) ratios(b *strings.Builder, g *group, p place) {
 
 // resources are what the work took: the greatest memory, and medians of the rest.
 func (r *results) resources(b *strings.Builder, g *group, p place) {
-	columns := []string{"who", "peak memory, MiB", "CPU, s", "of it collecting, %"}
+	columns := []string{"who", "peak memory, MiB", "CPU, s", "collector, % of it at most"}
 	if p.endpoint != "" {
 		columns = append(columns, "requests", "MB to the store", "MB from it")
 	}
@@ -192,7 +195,8 @@ func (r *results) absent(b *strings.Builder, g *group, p place) {
 		}
 		for _, row := range g.rows {
 			if err := r.cell(g, p, row, c).err; err != nil {
-				lines = append(lines, fmt.Sprintf("%s failed at %s: %s", c.name, row.name, strings.Join(strings.Fields(err.Error()), " ")))
+				why := strings.ReplaceAll(err.Error(), r.w.dir+"/", "")
+				lines = append(lines, fmt.Sprintf("%s failed at %s: %s", c.name, row.name, strings.Join(strings.Fields(why), " ")))
 			}
 		}
 	}
@@ -215,16 +219,21 @@ func (r *results) write() error {
 // head says where and when this was measured, and how to read it.
 func (r *results) head() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# What make bench measured\n\n%s. Medians of %d rounds; 1 MB is 1,000,000 bytes.\n\n", time.Now().UTC().Format(time.DateOnly), r.w.rounds)
+	fmt.Fprintf(&b, "# What make bench measured\n\n%s, in %v. Medians of %d rounds; 1 MB is 1,000,000 bytes.\n\n",
+		time.Now().UTC().Format(time.DateOnly), time.Since(r.w.began).Round(time.Minute), r.w.rounds)
 	for _, line := range append(machine(), versions(r.w)...) {
 		fmt.Fprintf(&b, "- %s\n", line)
 	}
-	for endpoint, best := range r.w.tuned {
-		where := r.w.near.name
-		if endpoint == r.w.far.endpoint {
-			where = r.w.far.name
+	for _, p := range []place{r.w.near, r.w.far} {
+		if best, ok := r.w.tuned[p.endpoint]; ok {
+			fmt.Fprintf(&b, "- the SDK alone, on %s: fastest with %v\n", p.name, best)
 		}
-		fmt.Fprintf(&b, "- The SDK alone reads fastest with %v at a time: on %s\n", best, where)
 	}
+	b.WriteString(`
+The peers run with their defaults. The SDK alone gets ranges into memory, lists, or gets a block of 128 KiB where others
+read 4 KiB. "file" is the same file on disk, "go-fuse" a file that go-fuse serves from memory, "rclone copy" is without
+verification, and "ltxfs, cached" a mount by a user who isn't root. Cold is a new mount; of a replica on disk the kernel has
+nothing cached. The collector's share is by its own account, which counts as CPU time what it waits for a core.
+`)
 	return b.String()
 }

@@ -102,7 +102,7 @@ func (r *results) measure(g *group, p place, c *contestant, round int) {
 			err = r.w.stored(replica, row.level, row.job.Source)
 		}
 		if err != nil {
-			progress("%s: %v", row.name, err)
+			r.w.progress("%s failed at %s: %v", c.name, row.name, err)
 			cell.err, usable = err, false
 			continue
 		}

@@ -28,7 +28,9 @@ type transfer struct {
 	AtOnce int
 }
 
-func (t transfer) String() string { return fmt.Sprintf("%d × %d MiB", t.AtOnce, t.Part>>20) }
+func (t transfer) String() string {
+	return fmt.Sprintf("%d parts of %d MiB at a time", t.AtOnce, t.Part>>20)
+}
 
 // randomBlock is what the SDK alone gets where others read 4 KiB at random.
 const randomBlock = 128 << 10

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/dustin/go-humanize"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
@@ -24,6 +25,7 @@ const delay = 20 * time.Millisecond
 type world struct {
 	b      *testing.B
 	ctx    context.Context // ends when the bench is interrupted
+	began  time.Time
 	rounds int
 	quick  bool
 
@@ -48,7 +50,7 @@ type place struct {
 
 func newWorld(ctx context.Context, b *testing.B) *world {
 	b.Helper()
-	w := &world{b: b, ctx: ctx, quick: *quickFlag, rounds: *roundsFlag, dir: b.TempDir(), tuned: map[string]transfer{}}
+	w := &world{b: b, began: time.Now(), ctx: ctx, quick: *quickFlag, rounds: *roundsFlag, dir: b.TempDir(), tuned: map[string]transfer{}}
 	if w.rounds == 0 {
 		w.rounds = 7
 		if w.quick {
@@ -81,18 +83,15 @@ func newWorld(ctx context.Context, b *testing.B) *world {
 
 // size is the size of the large file.
 func (w *world) size() int64 {
-	if w.quick {
-		return 256 << 20
-	}
-	return 1 << 30
+	return pick(w, int64(1<<30), 128<<20)
 }
+
+// large is the size of the large file, in words.
+func (w *world) large() string { return humanize.IBytes(uint64(w.size())) }
 
 // deadline is how long one piece of work may take.
 func (w *world) deadline() time.Duration {
-	if w.quick {
-		return time.Minute
-	}
-	return 10 * time.Minute
+	return pick(w, 5*time.Minute, 30*time.Second)
 }
 
 // pick is the one value in a full run, the other in a quick one.

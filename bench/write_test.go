@@ -14,14 +14,11 @@ import (
 	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
-// smallFiles is how many small files are written.
-const smallFiles = 1000
-
 func writeGroup(w *world) *group {
-	small := pick(w, smallFiles, smallFiles/10)
+	small := pick(w, 1000, 20)
 	smallDir := filepath.Join(w.dir, "small")
 	return &group{
-		name: "write", title: "Writing, to the end of fsync and close", replica: "write", write: true,
+		name: "write", title: fmt.Sprintf("Writing a large file of %s, and %d of 4 KiB, to the end of fsync and close", w.large(), small), replica: "write", write: true,
 		places:      []place{w.near, w.far, w.disk},
 		contestants: with([]*contestant{copied}, []*contestant{copied}, []*contestant{plain}),
 		prepare: func(w *world) error {
@@ -36,12 +33,12 @@ func writeGroup(w *world) *group {
 		},
 		rows: []row{
 			{
-				name: fmt.Sprintf("a file of %d MiB", w.size()>>20), fresh: true, level: 9, file: largeName,
+				name: "large file", fresh: true, level: 9, file: largeName,
 				job:     job{Kind: "write", Source: filepath.Join(w.dir, largeReplica, fmt.Sprintf(onDisk, 9), largeName)},
 				metrics: []*metric{seconds},
 			},
 			{
-				name: fmt.Sprintf("%d files of 4 KiB", small), fresh: true, level: 0,
+				name: "small files", fresh: true, level: 0,
 				job:     job{Kind: "write", Source: smallDir},
 				metrics: []*metric{seconds},
 			},
@@ -139,14 +136,9 @@ func (w *world) discard(r replicaAt) error {
 
 func restoreGroup(w *world) *group {
 	return &group{
-		name: "restore", title: fmt.Sprintf("litestream restore of %d MiB", w.size()>>20), replica: largeReplica,
+		name: "restore", title: "litestream restore of " + w.large(), replica: largeReplica,
 		places: []place{w.near, w.far, w.disk}, prepare: prepareLarge,
-		contestants: func(_ *world, p place) []*contestant {
-			if p.endpoint == "" {
-				return []*contestant{ltxfs, cached, previous, straight}
-			}
-			return []*contestant{ltxfs, previous, straight}
-		},
+		contestants: func(*world, place) []*contestant { return []*contestant{ltxfs, previous, straight} },
 		rows: []row{{
 			name: "restore, cold", fresh: true, evict: true, level: 9, file: largeName,
 			job: job{Kind: "restore"}, metrics: []*metric{seconds},
