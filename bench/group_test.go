@@ -63,10 +63,18 @@ func (r row) metricsOn(p place) []*metric {
 	return slices.DeleteFunc(slices.Clone(r.metrics), func(m *metric) bool { return m.remote && p.endpoint == "" })
 }
 
+// allPlaces are all places, in a quick run those that don't take long.
+func allPlaces(w *world) []place {
+	return pick(w, []place{w.near, w.far, w.disk}, []place{w.near, w.disk})
+}
+
+// stores are the stores, in a quick run the one that doesn't take long.
+func stores(w *world) []place { return pick(w, []place{w.near, w.far}, []place{w.near}) }
+
 func allGroups(w *world) []*group {
 	groups := []*group{
 		sequentialGroup(w), readersGroup(w), randomGroup(w), startGroup(w), writeGroup(w), restoreGroup(w),
-		listGroup(w, "list", pick(w, 20_000, 500), w.near, w.far),
+		listGroup(w, "list", pick(w, 20_000, 2_000), stores(w)...),
 		listGroup(w, "list-disk", pick(w, 200_000, 20_000), w.disk),
 	}
 	if !w.quick {

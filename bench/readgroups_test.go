@@ -29,7 +29,7 @@ func sequentialGroup(w *world) *group {
 func readersGroup(w *world) *group {
 	g := &group{
 		name: "readers", title: "Reading a file of " + w.large() + " by many at once, each a part", replica: largeReplica,
-		places: []place{w.near, w.far}, contestants: others, prepare: prepareLarge,
+		places: stores(w), contestants: others, prepare: prepareLarge,
 	}
 	for _, n := range pick(w, []int{2, 8, 16, 32, 64}, []int{16}) {
 		g.rows = append(g.rows, readBy(fmt.Sprintf("%d readers, cold", n), true, n))
@@ -63,7 +63,7 @@ func randomGroup(w *world) *group {
 func startGroup(w *world) *group {
 	return &group{
 		name: "start", title: "From the start of the program to the mount", replica: largeReplica,
-		places: []place{w.near, w.far, w.disk}, contestants: with(nil, nil, nil), prepare: prepareLarge,
+		places: allPlaces(w), contestants: with(nil, nil, nil), prepare: prepareLarge,
 		rows: []row{{name: "start", fresh: true, metrics: []*metric{seconds, requests}}},
 	}
 }

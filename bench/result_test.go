@@ -3,12 +3,10 @@ package bench
 import (
 	"crypto/rand"
 	"fmt"
+	"github.com/ltxfs/ltxfs/integration/s3test"
 	"os"
 	"path/filepath"
 	"slices"
-
-	"github.com/ltxfs/ltxfs/integration/ltxfstest"
-	"github.com/ltxfs/ltxfs/integration/s3test"
 )
 
 // results are what was measured.
@@ -113,11 +111,8 @@ func (r *results) measure(g *group, p place, c *contestant, round int) {
 // open makes a contestant ready.
 func (w *world) open(c *contestant, r replicaAt) (*session, error) {
 	if r.write && r.endpoint == "" {
-		if err := os.MkdirAll(filepath.Join(w.dir, r.name), 0o777); err != nil {
+		if err := os.MkdirAll(filepath.Join(w.dir, r.name), 0o755); err != nil {
 			return nil, err
-		}
-		if c == cached {
-			ltxfstest.Give(w.b, w.user, filepath.Join(w.dir, r.name))
 		}
 	}
 	before := w.server.Traffic(w.b)

@@ -15,11 +15,11 @@ import (
 )
 
 func writeGroup(w *world) *group {
-	small := pick(w, 1000, 20)
+	small := pick(w, 1000, 100)
 	smallDir := filepath.Join(w.dir, "small")
 	return &group{
 		name: "write", title: fmt.Sprintf("Writing a large file of %s, and %d of 4 KiB, to the end of fsync and close", w.large(), small), replica: "write", write: true,
-		places:      []place{w.near, w.far, w.disk},
+		places:      allPlaces(w),
 		contestants: with([]*contestant{copied}, []*contestant{copied}, []*contestant{plain}),
 		prepare: func(w *world) error {
 			for i := range small {
@@ -137,7 +137,7 @@ func (w *world) discard(r replicaAt) error {
 func restoreGroup(w *world) *group {
 	return &group{
 		name: "restore", title: "litestream restore of " + w.large(), replica: largeReplica,
-		places: []place{w.near, w.far, w.disk}, prepare: prepareLarge,
+		places: allPlaces(w), prepare: prepareLarge,
 		contestants: func(*world, place) []*contestant { return []*contestant{ltxfs, previous, straight} },
 		rows: []row{{
 			name: "restore, cold", fresh: true, evict: true, level: 9, file: largeName,
