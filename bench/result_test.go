@@ -3,10 +3,11 @@ package bench
 import (
 	"crypto/rand"
 	"fmt"
-	"github.com/ltxfs/ltxfs/integration/s3test"
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/ltxfs/ltxfs/integration/s3test"
 )
 
 // results are what was measured.
