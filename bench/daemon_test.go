@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -115,6 +116,7 @@ func (d *daemon) output(from int64) string {
 // usage is what a daemon has used up.
 type usage struct {
 	cpu    time.Duration
+	ready  time.Duration // in which its threads ran, or waited for a core
 	log    int64 // bytes that it has written to its log
 	memory int64 // the most that it had resident, in bytes
 }
@@ -138,6 +140,21 @@ func (d *daemon) usage() (u usage, err error) {
 			return u, err
 		}
 		u.cpu += time.Duration(n) * time.Second / 100
+	}
+	tasks, err := filepath.Glob(proc + "task/*/schedstat")
+	if err != nil {
+		return u, err
+	}
+	for _, task := range tasks {
+		data, err := os.ReadFile(task)
+		if err != nil {
+			continue // the thread has ended
+		}
+		var ran, waited, slices int64
+		if _, err := fmt.Sscan(string(data), &ran, &waited, &slices); err != nil {
+			return u, fmt.Errorf("%s: %w", task, err)
+		}
+		u.ready += time.Duration(ran + waited)
 	}
 	if u.memory, err = highWater(proc + "status"); err != nil {
 		return u, err
@@ -171,14 +188,15 @@ func highWater(status string) (int64, error) {
 // the mark's end.
 var gcCPU = regexp.MustCompile(`(?m)^gc \d+ @.* ([\d.]+)\+([\d.]+)/([\d.]+)/([\d.]+)\+([\d.]+) ms cpu,`)
 
-// collected is the CPU time that a Go program's collector took, by its log from an
-// offset on. It is no program in Go if ok is false.
-func (d *daemon) collected(from int64) (cpu time.Duration, ok bool) {
+// collected is the time that a Go program's collector took, by its log from an
+// offset on. What it waited for a core is in it. It is no program in Go if ok is
+// false.
+func (d *daemon) collected(from int64) (took time.Duration, ok bool) {
 	for _, match := range gcCPU.FindAllStringSubmatch(d.output(from), -1) {
 		for _, text := range match[1:] {
 			ms, _ := strconv.ParseFloat(text, 64) // as the pattern has it
-			cpu += time.Duration(ms * float64(time.Millisecond))
+			took += time.Duration(ms * float64(time.Millisecond))
 		}
 	}
-	return cpu, gcCPU.MatchString(d.output(0))
+	return took, gcCPU.MatchString(d.output(0))
 }

@@ -145,7 +145,7 @@ func (r *results) ratios(b *strings.Builder, g *group, p place) {
 
 // resources are what the work took: the greatest memory, and medians of the rest.
 func (r *results) resources(b *strings.Builder, g *group, p place) {
-	columns := []string{"who", "peak memory, MiB", "CPU, s", "collector, % of it at most"}
+	columns := []string{"who", "peak memory, MiB", "CPU, s", "of it the collector, %"}
 	if p.endpoint != "" {
 		columns = append(columns, "requests", "MB to the store", "MB from it")
 	}
@@ -233,7 +233,8 @@ func (r *results) head() string {
 The peers run with their defaults. The SDK alone gets ranges into memory, lists, or gets a block of 128 KiB where others
 read 4 KiB. "file" is the same file on disk, "go-fuse" a file that go-fuse serves from memory, "rclone copy" is without
 verification, and "ltxfs, cached" a mount by a user who isn't root. Cold is a new mount; of a replica on disk the kernel has
-nothing cached. The collector's share is by its own account, which counts as CPU time what it waits for a core.
+nothing cached. The collector's share is of the time in which the program's threads ran or waited for a core, since that is how
+the collector counts.
 `)
 	return b.String()
 }

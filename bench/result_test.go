@@ -168,8 +168,8 @@ func (w *world) measure(s *session, row row, round int) (m sample, err error) {
 		return m, err
 	}
 	m.CPU, m.Memory = (after.cpu - before.cpu).Seconds(), after.memory
-	if collected, ok := s.daemon.collected(before.log); ok && m.CPU > 0 {
-		m.gc = collected.Seconds() / m.CPU
+	if collected, ok := s.daemon.collected(before.log); ok && after.ready > before.ready {
+		m.gc = float64(collected) / float64(after.ready-before.ready)
 	}
 	return m, nil
 }
