@@ -117,8 +117,8 @@ func (d *daemon) output(from int64) string {
 type usage struct {
 	cpu    time.Duration
 	ready  time.Duration // in which its threads ran, or waited for a core
-	log    int64 // bytes that it has written to its log
-	memory int64 // the most that it had resident, in bytes
+	log    int64         // bytes that it has written to its log
+	memory int64         // the most that it had resident, in bytes
 }
 
 // resetMemory makes the memory that is resident now the most that ever was.

@@ -74,7 +74,7 @@ func stores(w *world) []place { return pick(w, []place{w.near, w.far}, []place{w
 func allGroups(w *world) []*group {
 	groups := []*group{
 		sequentialGroup(w), readersGroup(w), randomGroup(w), startGroup(w), writeGroup(w), restoreGroup(w),
-		listGroup(w, "list", pick(w, 20_000, 2_000), stores(w)...),
+		listGroup(w, "list", pick(w, 20_000, 1_000), stores(w)...),
 		listGroup(w, "list-disk", pick(w, 200_000, 20_000), w.disk),
 	}
 	if !w.quick {
