@@ -10,7 +10,7 @@ import (
 type goal struct {
 	work    string
 	group   string
-	rows    []string // of the group, by the beginnings of their names
+	rows    []string // of the group
 	place   func(w *world) place
 	metric  *metric
 	against string // a contestant, "best peer", or "" for the figure itself
@@ -27,7 +27,7 @@ var goals = []goal{
 	{"sequential, cold", "sequential", []string{"one reader, cold", "four readers, cold"}, far, speed, bestPeer, 1.5},
 	{"4 KiB random, cold", "random", []string{"one thread"}, near, p50, "SDK", 1.3},
 	{"4 KiB random, cold", "random", []string{"one thread"}, far, p50, "SDK", 1.1},
-	{"4 KiB random, cold", "random", []string{"one thread", "32 threads"}, near, fetched, "SDK", 1},
+	{"4 KiB random, cold", "random", []string{"one thread", "32 threads"}, near, fetched, "SDK", 1.01}, // a hundredth for looking the file up
 	{"re-read from the kernel's cache", "sequential", []string{"one reader, again", "four readers, again"}, near, speed, "file", 0.9},
 	{"file replica, sequential", "sequential", []string{"one reader, cold", "four readers, cold"}, disk, speed, "file", 0.9},
 	{"file replica, random", "random", []string{"one thread", "32 threads"}, disk, rate, "file", 0.75},
