@@ -172,6 +172,7 @@ func (s *source) partLater(ctx context.Context, c *Cache, off int64, n int) <-ch
 func newCache(t *testing.T, blocks, blockSize int) (*Cache, *Budget) {
 	budget := NewBudget(int64(blocks * blockSize))
 	c := New(budget, Options{BlockSize: blockSize})
+	c.window = 0 // nothing is fetched but what is read
 	t.Cleanup(func() {
 		c.Close()
 		// Of a fetch that has failed, the memory is given back once nothing writes to it.
