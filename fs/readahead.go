@@ -8,8 +8,8 @@ import (
 	"github.com/ltxfs/ltxfs/internal/mounts"
 )
 
-// readAheadKB is how far the kernel reads ahead, in KiB. More than that it would also read
-// around each page fault of a program that maps a file.
+// readAheadKB is how far the kernel reads ahead, in KiB. It reads as much around each page
+// fault of a program that maps a file.
 const readAheadKB = 256
 
 // setReadAhead lets the kernel read further ahead than the 128 KiB that a FUSE
@@ -22,6 +22,6 @@ func setReadAhead(mountpoint string, log *slog.Logger) {
 		err = os.WriteFile("/sys/class/bdi/"+device+"/read_ahead_kb", fmt.Appendf(nil, "%d\n", readAheadKB), 0)
 	}
 	if err != nil {
-		log.Info("the kernel's read-ahead stays at its default", "error", err)
+		log.Info("the kernel reads no more than 128 KiB ahead: only root may raise that", "error", err)
 	}
 }
