@@ -169,7 +169,10 @@ func (n *file) readFailed(err error) syscall.Errno {
 // Fsync has nothing to write.
 func (h *fileHandle) Fsync(context.Context, uint32) syscall.Errno { return 0 }
 
-func (h *fileHandle) Release(context.Context) syscall.Errno { return 0 }
+func (h *fileHandle) Release(context.Context) syscall.Errno {
+	h.blocks.Close()
+	return 0
+}
 
 // localHandle is a handle on a file on local disk, which the kernel reads
 // itself. Should it not, what it inherits reads through the cache.
@@ -180,9 +183,9 @@ type localHandle struct {
 
 func (h *localHandle) PassthroughFd() (int, bool) { return int(h.f.Fd()), true }
 
-func (h *localHandle) Release(context.Context) syscall.Errno {
+func (h *localHandle) Release(ctx context.Context) syscall.Errno {
 	_ = h.f.Close() // opened for reading only: nothing can be lost
-	return 0
+	return h.fileHandle.Release(ctx)
 }
 
 // cachedRead answers a read with cached blocks, without copying them.

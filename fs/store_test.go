@@ -211,7 +211,7 @@ func TestUnlinkWhileRenamed(t *testing.T) {
 // TestReplacedUnderReader: a reader gets its version's bytes or ESTALE.
 func TestReplacedUnderReader(t *testing.T) {
 	m := mock.New()
-	old := m.Put(0, 1, 1, storetest.LTX(t, 1, 1, storetest.Seed(1), storetest.Commit(200), storetest.Noise()))
+	old := m.Put(0, 1, 1, storetest.LTX(t, 1, 1, storetest.Seed(1), storetest.Commit(2000), storetest.Noise()))
 	tr := newDriver(t, m, false)
 	node := tr.walk("ltx", "0000", old.Base()).NodeId
 	fh, e := tr.open(node, syscall.O_RDONLY)
@@ -219,17 +219,17 @@ func TestReplacedUnderReader(t *testing.T) {
 	first, e := tr.read(node, fh, 0, 4096)
 	require.Zero(t, e)
 
-	changed := m.Put(0, 1, 1, storetest.LTX(t, 1, 1, storetest.Seed(2), storetest.Commit(200), storetest.Noise()))
+	changed := m.Put(0, 1, 1, storetest.LTX(t, 1, 1, storetest.Seed(2), storetest.Commit(2000), storetest.Noise()))
 	again, e := tr.read(node, fh, 0, 4096)
 	require.Zero(t, e, "what is cached stays readable")
 	assert.Equal(t, first, again)
-	_, e = tr.read(node, fh, 400_000, 4096)
+	_, e = tr.read(node, fh, 4_000_000, 4096)
 	assert.Equal(t, syscall.ESTALE, e)
 
 	entry := tr.walk("ltx", "0000", changed.Base())
 	assert.NotEqual(t, node, entry.NodeId, "another version is another inode")
 	m.Remove(0, 1, 1)
-	_, e = tr.read(node, fh, 600_000, 4096)
+	_, e = tr.read(node, fh, 6_000_000, 4096)
 	assert.Equal(t, syscall.ESTALE, e)
 	tr.release(node, fh)
 }

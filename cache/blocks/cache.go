@@ -42,7 +42,7 @@ type Options struct {
 type Stats struct {
 	Hits         int64 // blocks asked for that were in memory or on their way
 	Misses       int64 // blocks that had to be fetched
-	FetchedBytes int64 // bytes of all fetches that succeeded
+	FetchedBytes int64 // bytes that have arrived
 	Evictions    int64 // blocks dropped to make room
 	CachedBytes  int64 // memory of the blocks that are cached now
 }
@@ -71,6 +71,9 @@ type Cache struct {
 	idle   int // blocks in recent that nobody pins
 	late   []lateFailure
 	stats  Stats
+
+	window  int64     // with which a stream begins
+	streams list.List // of all handles that were read within idleAfter, the latest last
 }
 
 // key is a file's identity: blocks of one version never answer for another.
@@ -86,13 +89,16 @@ func keyOf(replicaID string, f replica.File) key { return key{replicaID, f.Name,
 // block is one block of a file. Cache.mu guards it, but what is pinned and cached
 // keeps its memory as it is.
 type block struct {
-	fetch *fetch // that brings or brought it
-	n     int64  // in the file, from 0 on
-	slot  int    // in the arena
-	mem   []byte // in that slot, as much as there is of the file; nil once it is given up
-	pins  int
-	found bool          // is in Cache.files
-	elem  *list.Element // in Cache.recent, while it is cached
+	fetch  *fetch // that brings or brought it
+	n      int64  // in the file, from 0 on
+	slot   int    // in the arena
+	mem    []byte // in that slot, as much as there is of the file; nil once it is given up
+	pins   int
+	ahead  bool          // nobody has asked for it
+	landed bool          // its bytes are here
+	done   chan struct{} // closed once it has landed, or its fetch has failed
+	found  bool          // is in Cache.files
+	elem   *list.Element // in Cache.recent, while it is cached
 }
 
 // New returns an empty cache that takes its memory from budget, which has one Cache at
@@ -113,6 +119,7 @@ func New(budget *Budget, opts Options) *Cache {
 		fetches:   flight.NewGroup(),
 		arena:     newArena(int(size), int(budget.Size()/size)),
 		files:     map[key]map[int64]*block{},
+		window:    firstWindow,
 	}
 	if slots := int64(c.arena.slots); slots < budget.Size()/size {
 		budget.resize(slots * size)
@@ -136,6 +143,7 @@ func (c *Cache) Close() {
 	c.mu.Lock()
 	c.close(errClosed)
 	for k := range c.files {
+		c.abandon(k, nil)
 		c.drop(k)
 	}
 	c.arena.retire()
@@ -251,7 +259,7 @@ func (c *Cache) drop(k key) {
 // freeUnused frees a block that no read can find and nobody pins. While it is being
 // fetched, or where that has failed, its fetch does so.
 func (c *Cache) freeUnused(blk *block) {
-	if blk.pins == 0 && blk.fetch.landed && blk.fetch.err == nil {
+	if blk.pins == 0 && blk.landed {
 		c.free(blk)
 	}
 }

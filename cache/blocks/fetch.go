@@ -13,20 +13,19 @@ import (
 )
 
 // fetch is one request: for adjacent blocks of a file, which lie in memory wherever
-// slots were free.
+// slots were free. Each can be read as soon as it is there.
 type fetch struct {
 	h      *Handle
 	blocks []*block
-
-	done   chan struct{} // closed when it lands; the rest is set before
-	landed bool
-	err    error
+	cancel func(cause error)
+	ended  bool
+	err    error // why those that aren't there by then won't come
 }
 
 // pin returns a slice that pins the blocks of [off, end) that are in memory or on
-// their way, having begun to fetch those that are missing. Where the memory ends, it
-// ends; it may have none. It has its bytes already if cached is true. The memory of
-// granted blocks, one at most, was acquired for it before.
+// their way, having begun to fetch those that are missing, and what its stream reads
+// ahead. Where the memory ends, it ends; it may have none. It has its bytes already if
+// cached is true. The memory of granted blocks, one at most, was acquired for it before.
 func (h *Handle) pin(ctx context.Context, off, end int64, granted int) (s *Slice, cached bool, err error) {
 	c := h.cache
 	c.mu.Lock()
@@ -61,7 +60,8 @@ func (h *Handle) pin(ctx context.Context, off, end int64, granted int) (s *Slice
 		c.unpin(s.blocks)
 		return nil, false, err
 	}
-	asked := c.stats.Misses
+	ahead := h.advance(off, end, missing > 0, missing > 0 || !s.ready())
+	missed := 0
 	for i := 0; missing > 0 && i < len(s.blocks); i++ {
 		if s.blocks[i] != nil {
 			continue
@@ -76,10 +76,17 @@ func (h *Handle) pin(ctx context.Context, off, end int64, granted int) (s *Slice
 			c.unpin(s.blocks[i+got:])
 			s.blocks = s.blocks[:i+got]
 		}
-		c.start(ctx, h, s.blocks[i:i+got], first+int64(i))
+		more := 0
+		if i+got == count {
+			more = c.reserveAhead(h, ahead)
+		}
+		c.start(ctx, h, s.blocks[i:i+got], first+int64(i), more)
+		missed += got
 		i += got
 	}
-	c.stats.Hits += int64(len(s.blocks)) - (c.stats.Misses - asked)
+	c.stats.Hits += int64(len(s.blocks) - missed)
+	c.stats.Misses += int64(missed)
+	c.fetchAhead(ctx, h, ahead)
 	if !s.ready() {
 		return s, false, nil
 	}
@@ -87,10 +94,10 @@ func (h *Handle) pin(ctx context.Context, off, end int64, granted int) (s *Slice
 	return s, int64(s.n) == end-off, nil
 }
 
-// start begins to fetch the blocks from number first on, for which memory is
-// reserved, and fills them in, pinned.
-func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int64) {
-	if len(blocks) == 0 {
+// start begins to fetch adjacent blocks from number first on, for which memory is
+// reserved: those of a read, which it fills in, pinned, and some more ahead of it.
+func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int64, ahead int) {
+	if len(blocks)+ahead == 0 {
 		return
 	}
 	file := c.files[h.key]
@@ -98,15 +105,16 @@ func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int
 		file = map[int64]*block{}
 		c.files[h.key] = file
 	}
-	f := &fetch{h: h, done: make(chan struct{})}
-	for i := range blocks {
-		blk := &block{fetch: f, n: first + int64(i), slot: c.arena.take(), pins: 1, found: true}
+	f := &fetch{h: h, blocks: make([]*block, len(blocks)+ahead)}
+	for i := range f.blocks {
+		blk := &block{fetch: f, n: first + int64(i), slot: c.arena.take(), ahead: i >= len(blocks), done: make(chan struct{}), found: true}
 		blk.mem = c.arena.mem(blk.slot, int(min(c.blockSize, h.file.Size-blk.n*c.blockSize)))
-		blocks[i], file[blk.n] = blk, blk
+		if !blk.ahead {
+			blk.pins, blocks[i] = 1, blk
+		}
+		f.blocks[i], file[blk.n] = blk, blk
 	}
-	f.blocks = append(f.blocks, blocks...)
-	c.stats.Misses += int64(len(blocks))
-	flight.Go(ctx, c.fetches, c.timeout, flight.Work[struct{}]{
+	f.cancel = flight.Go(ctx, c.fetches, c.timeout, flight.Work[struct{}]{
 		Run:  func(ctx context.Context) (struct{}, error) { return struct{}{}, f.run(ctx) },
 		Land: func(_ struct{}, err error) { c.land(f, err) },
 		Over: func() { c.over(f) },
@@ -122,14 +130,18 @@ func (f *fetch) size() (n int64) {
 	return n
 }
 
+// run fetches. The last block has arrived once it returns without an error.
 func (f *fetch) run(ctx context.Context) error {
 	body, err := f.h.store.OpenLTXFile(ctx, f.h.file, f.off(), f.size())
 	if err != nil {
 		return err
 	}
-	for _, blk := range f.blocks {
+	for i, blk := range f.blocks {
 		if _, err = io.ReadFull(body, blk.mem); err != nil {
 			break
+		}
+		if i < len(f.blocks)-1 && !f.h.cache.arrived(blk) {
+			break // nobody waits any more
 		}
 	}
 	if err == io.EOF {
@@ -141,46 +153,65 @@ func (f *fetch) run(ctx context.Context) error {
 	return err
 }
 
-// land caches what was fetched, or not, and wakes those who wait.
+// arrived caches a block whose bytes are there, unless its fetch has ended before.
+func (c *Cache) arrived(blk *block) (ok bool) {
+	c.mu.Lock()
+	if ok = !blk.fetch.ended; ok {
+		c.arrive(blk)
+	}
+	c.mu.Unlock()
+	c.budget.reclaim()
+	return ok
+}
+
+func (c *Cache) arrive(blk *block) {
+	blk.landed = true
+	c.stats.FetchedBytes += int64(len(blk.mem))
+	if blk.found {
+		blk.elem = c.recent.PushBack(blk)
+		if blk.pins == 0 {
+			c.idle++
+		}
+	} else { // dropped on the way
+		c.freeUnused(blk)
+	}
+	close(blk.done)
+}
+
+// land ends a fetch: what has not arrived until then is there now, or won't come.
 func (c *Cache) land(f *fetch, err error) {
 	c.mu.Lock()
-	f.landed = true
+	f.ended = true
 	if err != nil {
 		f.err = f.h.failed(f.off(), err)
-	} else {
-		c.stats.FetchedBytes += f.size()
+		f.h.fallBack(f.off())
 	}
 	for _, blk := range f.blocks {
 		switch {
-		case err != nil:
+		case blk.landed:
+		case err == nil:
+			c.arrive(blk)
+		default:
 			c.lose(blk)
-		case blk.found:
-			blk.elem = c.recent.PushBack(blk)
-			if blk.pins == 0 {
-				c.idle++
-			}
-		default: // dropped on the way
-			c.freeUnused(blk)
+			close(blk.done)
 		}
 	}
 	if isGone(err) {
 		c.drop(f.h.key)
 	}
-	close(f.done)
 	c.mu.Unlock()
 	c.budget.reclaim()
 }
 
-// over frees the memory of a fetch that has failed, now that nothing writes to it any
-// more. After a timeout, that can be long after it has landed.
+// over frees the memory of what a fetch has failed to bring, now that nothing writes to
+// it any more. After a timeout, that can be long after it has landed.
 func (c *Cache) over(f *fetch) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f.err == nil {
-		return
-	}
 	for _, blk := range f.blocks {
-		c.free(blk)
+		if !blk.landed {
+			c.free(blk)
+		}
 	}
 }
 

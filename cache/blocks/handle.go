@@ -2,6 +2,7 @@ package blocks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,8 +14,7 @@ import (
 
 var _ io.ReaderAt = (*Handle)(nil)
 
-// Handle reads one version of a file. It may be used by many goroutines at once. It
-// holds nothing that must be closed.
+// Handle reads one version of a file. It may be used by many goroutines at once.
 type Handle struct {
 	// Direct is set, before the first read, if each read is one that a program
 	// asked for: no kernel repeats it. See lateFailure.
@@ -24,10 +24,12 @@ type Handle struct {
 	store replica.Store
 	file  replica.File
 	key   key
+
+	streams [maxStreams]stream // guarded by Cache.mu
 }
 
 // Open returns a handle on a version of a file of a replica. All handles on it share
-// its blocks.
+// its blocks. It is to be closed.
 func (c *Cache) Open(replicaID string, store replica.Store, f replica.File) *Handle {
 	return &Handle{cache: c, store: store, file: f, key: keyOf(replicaID, f)}
 }
@@ -39,6 +41,8 @@ func (c *Cache) Open(replicaID string, store replica.Store, f replica.File) *Han
 // It fetches what is missing, and waits for that or for memory until FetchTimeout has
 // passed or ctx is done. A fetch goes on meanwhile, for others. One that fails
 // fails every read that waits for it, and nothing of it is cached.
+//
+// Reads that follow each other have what comes next fetched ahead of them.
 //
 // The caller must Release the slice, and should before it reads again: memory it pins
 // is memory that others wait for.
@@ -87,19 +91,27 @@ func (h *Handle) ReadAt(p []byte, off int64) (int, error) {
 func (h *Handle) whole(ctx context.Context, s *Slice, dest []byte, off, end int64) (*Slice, error) {
 	for at := off; ; {
 		var err error
-		if s, err = h.part(ctx, s, at, end); err != nil || int64(s.n) == end-off {
+		s, err = h.part(ctx, s, at, end)
+		switch {
+		case err == errNotAhead && ctx.Err() == nil:
+			// It is asked for, now that somebody waits for it.
+		case err != nil || int64(s.n) == end-off:
 			return s, err
-		}
-		at += int64(s.CopyTo(dest[at-off:]))
-		s.Release()
-		if at == end {
-			return &Slice{parts: [][]byte{dest[: end-off : end-off]}, n: int(end - off)}, nil
+		default:
+			at += int64(s.CopyTo(dest[at-off:]))
+			s.Release()
+			if at == end {
+				return &Slice{parts: [][]byte{dest[: end-off : end-off]}, n: int(end - off)}, nil
+			}
 		}
 		if s, _, err = h.pin(ctx, at, end, 0); err != nil {
 			return nil, err
 		}
 	}
 }
+
+// errNotAhead means that a block that was to be fetched ahead has not come.
+var errNotAhead = errors.New("it could not be fetched ahead")
 
 // part waits for the bytes of s, which pin has left. If there was no memory for any,
 // it waits for that first: so of many large reads in a small budget, none waits for
@@ -117,8 +129,14 @@ func (h *Handle) part(ctx context.Context, s *Slice, off, end int64) (*Slice, er
 	for _, blk := range s.blocks {
 		var err error
 		select {
-		case <-blk.fetch.done:
-			err = blk.fetch.err
+		case <-blk.done:
+			switch {
+			case blk.landed:
+			case blk.ahead:
+				err = errNotAhead
+			default:
+				err = blk.fetch.err
+			}
 		case <-ctx.Done():
 			err = h.failed(off, context.Cause(ctx))
 		}
@@ -193,7 +211,7 @@ func (s *Slice) Release() {
 // ready tells whether all blocks have their bytes. Cache.mu is held.
 func (s *Slice) ready() bool {
 	for _, blk := range s.blocks {
-		if !blk.fetch.landed {
+		if !blk.landed {
 			return false
 		}
 	}

@@ -133,25 +133,28 @@ func (b bodies) OpenLTXFile(ctx context.Context, f replica.File, off, n int64) (
 	return rc, err
 }
 
-// What isn't whole is an error, and nothing of it is cached.
+// What isn't whole is an error. The blocks that were there before it are cached.
 func TestBodiesThatFail(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*body)
 		want   error
+		cached int64 // blocks
 	}{
-		"short":      {func(b *body) { b.end-- }, io.ErrUnexpectedEOF},
-		"a block":    {func(b *body) { b.end -= 16 }, io.ErrUnexpectedEOF},
-		"empty":      {func(b *body) { b.end = b.off }, io.ErrUnexpectedEOF},
-		"close":      {func(b *body) { b.closeErr = replica.ErrReplaced }, replica.ErrReplaced},
-		"both":       {func(b *body) { b.end--; b.closeErr = replica.ErrReplaced }, replica.ErrReplaced},
-		"both count": {func(b *body) { b.end--; b.closeErr = replica.ErrReplaced }, io.ErrUnexpectedEOF},
+		"short":      {func(b *body) { b.end-- }, io.ErrUnexpectedEOF, 3},
+		"a block":    {func(b *body) { b.end -= 16 }, io.ErrUnexpectedEOF, 3},
+		"two blocks": {func(b *body) { b.end -= 17 }, io.ErrUnexpectedEOF, 2},
+		"empty":      {func(b *body) { b.end = b.off }, io.ErrUnexpectedEOF, 0},
+		"close":      {func(b *body) { b.closeErr = replica.ErrReplaced }, replica.ErrReplaced, 0},
+		"both":       {func(b *body) { b.end--; b.closeErr = replica.ErrReplaced }, replica.ErrReplaced, 0},
+		"both count": {func(b *body) { b.end--; b.closeErr = replica.ErrReplaced }, io.ErrUnexpectedEOF, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, budget := newCache(t, 4, 16)
 			src := newSource(1, 64)
 			_, err := c.Open("replica", bodies{src, tt.change}, src.file).ReadAt(make([]byte, 64), 0)
 			require.ErrorIs(t, err, tt.want)
-			require.Eventually(t, func() bool { return budget.Used() == 0 }, time.Minute, time.Millisecond)
+			require.Eventually(t, func() bool { return budget.Used() == tt.cached*16 }, time.Minute, time.Millisecond)
+			require.Equal(t, tt.cached*16, c.Stats().CachedBytes)
 			require.Equal(t, 64, src.read(t, c, 0, 64))
 		})
 	}

@@ -103,7 +103,7 @@ func TestBlocksProperty(t *testing.T) {
 			h.src.check(t, h.slice, h.off)
 			h.slice.Release()
 		}
-		require.Zero(t, budget.Used())
+		requireUnused(t, budget)
 	})
 }
 
@@ -148,6 +148,6 @@ func TestBlocksHammer(t *testing.T) {
 	}
 	wg.Wait()
 	c.Close()
-	require.Zero(t, budget.Used())
+	requireUnused(t, budget)
 	require.Zero(t, c.arena.used())
 }

@@ -167,17 +167,24 @@ func (s *source) partLater(ctx context.Context, c *Cache, off int64, n int) <-ch
 	return later(func() (*Slice, error) { return s.part(ctx, c, off, n) })
 }
 
+// requireUnused checks that a budget is free again. Of a fetch that has failed, the memory is
+// given back once nothing writes to it.
+func requireUnused(t tester, budget *Budget) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); budget.Used() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	require.Zero(t, budget.Used())
+}
+
 // newCache returns a cache of that many blocks, and checks at the end that
 // nothing is left of it.
 func newCache(t *testing.T, blocks, blockSize int) (*Cache, *Budget) {
 	budget := NewBudget(int64(blocks * blockSize))
 	c := New(budget, Options{BlockSize: blockSize})
+	c.window = 0 // nothing is fetched but what is read
 	t.Cleanup(func() {
 		c.Close()
-		// Of a fetch that has failed, the memory is given back once nothing writes to it.
-		for end := time.Now().Add(10 * time.Second); budget.Used() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		}
-		require.Zero(t, budget.Used())
+		requireUnused(t, budget)
 		require.Nil(t, c.arena.bytes)
 		require.Empty(t, c.files)
 		require.Zero(t, c.recent.Len())

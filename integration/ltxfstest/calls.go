@@ -67,10 +67,10 @@ func (p *Process) ReadFile(path string) ([]byte, error) {
 	return resp.Data, err
 }
 
-// Mmap reads a whole file through a mapping.
-func (p *Process) Mmap(path string) ([]byte, error) {
+// Mmap reads n bytes of a file from off on through a mapping, or to its end if n < 0.
+func (p *Process) Mmap(path string, n int, off int64) ([]byte, error) {
 	p.t.Helper()
-	resp, err := p.do(request{Call: "mmap", Path: p.abs(path)})
+	resp, err := p.do(request{Call: "mmap", Path: p.abs(path), N: n, Off: off})
 	return resp.Data, err
 }
 

@@ -134,7 +134,7 @@ func ReadOrders(t *testing.T, m *Mounted, root string) {
 	t.Run("mmap", func(t *testing.T) {
 		p := m.Process(t)
 		for _, f := range OrdersFiles(t) {
-			data, err := p.Mmap(f.Path())
+			data, err := p.Mmap(f.Path(), -1, 0)
 			require.NoError(t, err)
 			require.Equal(t, SHA256(OrdersData(t, f)), SHA256(data), f.Path())
 		}

@@ -154,7 +154,11 @@ var calls = map[string]func(*request, *response) error{
 		if err != nil {
 			return err
 		}
-		r.Data = bytes.Clone(data)
+		end := len(data)
+		if q.N >= 0 {
+			end = min(end, int(q.Off)+q.N)
+		}
+		r.Data = bytes.Clone(data[q.Off:end])
 		return unix.Munmap(data)
 	},
 	"readdir": func(q *request, r *response) error {

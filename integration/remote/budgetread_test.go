@@ -3,9 +3,11 @@ package remote
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -81,8 +83,56 @@ func TestHugeFileBudget(t *testing.T) {
 			require.LessOrEqual(t, requests[0].Down, int64(maxBlock))
 			require.NotEmpty(t, requests[0].Header.Get("If-Match"), "it would read any version")
 		}
+		// Around a page fault, the kernel reads as much as it reads ahead.
+		for _, off := range []int64{60_001 * page, 150_003 * page, 250_007 * page} {
+			requests := c.requireCosts(t, fmt.Sprintf("a page fault at %d", off), costs{s3test.GetObject: 1}, func() {
+				data, err := p.Mmap(path, page, off)
+				require.NoError(t, err)
+				at := off % hugePart
+				require.True(t, bytes.Equal(part[at:at+page], data), "other bytes at %d", off)
+			})
+			require.LessOrEqual(t, requests[0].Down, int64(3*maxBlock))
+		}
 		p.Close()
 		c.requireEndForFree(t, m)
+	})
+}
+
+// A file that is read from the beginning to the end, by one reader or by several, is
+// fetched once, in few requests, and then comes from the kernel's cache.
+func TestSequentialBudget(t *testing.T) {
+	forEachCounted(t, func(t *testing.T, c *counted) {
+		const size = 48 << 20
+		for i, readers := range []int{1, 4} {
+			txid := ltx.TXID(i + 1)
+			data := storetest.Bytes(uint64(txid), size)
+			c.server.Put(t, c.bucket, c.key(9, txid, txid), data)
+			m := c.mount(t)
+			file := m.Path(ltxfstest.LevelPath(9, ltx.FormatFilename(txid, txid)))
+			read := func() {
+				var g errgroup.Group
+				for range readers {
+					g.Go(func() error {
+						result := ltxfstest.Run(t, ltxfstest.Timeout, "sha256sum", file)
+						if result.Code != 0 || !strings.HasPrefix(result.Stdout, ltxfstest.SHA256(data)) {
+							return errors.New(result.String())
+						}
+						return nil
+					})
+				}
+				require.NoError(t, g.Wait())
+			}
+			c.proxy.Reset()
+			read()
+			_, down := c.proxy.Bytes()
+			gets := c.proxy.Counts()[s3test.GetObject]
+			t.Logf("%d readers of %d MiB: %d requests, %d KiB", readers, size>>20, gets, down>>10)
+			require.LessOrEqual(t, gets, 64, describe(c.proxy.Requests()))
+			require.GreaterOrEqual(t, down, int64(size))
+			require.LessOrEqual(t, down, int64(size+64<<10), "bytes that nobody asked for, or twice")
+			c.requireCosts(t, "reading again", costs{}, read)
+			require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+		}
 	})
 }
 

@@ -1,0 +1,232 @@
+package blocks
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+const (
+	// firstWindow is how far is fetched ahead of a stream that begins, in bytes.
+	firstWindow = 1<<20 + 128<<10
+
+	// minPart and maxPart bound what one request fetches ahead, in bytes.
+	minPart, maxPart = 1 << 20, 8 << 20
+
+	// keepBehind is how far behind a stream its blocks are kept like any, and skipAhead how
+	// far beyond what was fetched ahead it may go on, in bytes.
+	keepBehind, skipAhead = 1 << 20, 1 << 20
+
+	// keepTail is how much of a file's end is kept behind a stream as well, in bytes: readers
+	// of LTX files look for the trailer and the page index there.
+	keepTail = 64 << 10
+
+	// maxStreams is how many streams of one handle are told apart.
+	maxStreams = 4
+
+	// growWithin is how long a stream may take for its window and still have it doubled: one
+	// that takes longer waits for bandwidth, of which a larger window gives it no more.
+	growWithin = time.Second
+
+	// idleAfter is how long a stream keeps its share of the budget without being read.
+	idleAfter = time.Second
+)
+
+// stream is reads of one handle that follow each other. Cache.mu guards it.
+type stream struct {
+	next   int64     // where its next read begins
+	read   time.Time // when it was last read
+	window int64     // how far it is fetched ahead of next; 0 as long as it is a single read
+	ahead  int64     // up to where it was fetched, or is on its way: whole blocks
+	behind int64     // up to where its blocks were given up
+
+	mark   int64 // where next must come to before the window is doubled again
+	marked time.Time
+	elem   *list.Element // in Cache.streams
+}
+
+// advance returns the stream that a read of [off, end) begins or goes on with, or nil for a
+// read at random. A stream begins at the beginning of a file, or with the second of two
+// reads that follow each other, once a block is missing. Its window doubles when it has to wait.
+func (h *Handle) advance(off, end int64, missing, waits bool) *stream {
+	c, now := h.cache, time.Now()
+	s := h.streamAt(off)
+	switch {
+	case s == nil:
+		s = h.newStream()
+		*s = stream{}
+		if off == 0 {
+			s.begin(off, c.window, now)
+		}
+	case s.window == 0 && missing:
+		s.begin(off, c.window, now)
+	case s.window > 0 && waits && s.next >= s.mark:
+		if now.Sub(s.marked) < growWithin {
+			s.window *= 2
+		}
+		s.mark, s.marked = s.ahead, now
+	}
+	s.next, s.read = max(s.next, end), now
+	if s.window == 0 {
+		return nil
+	}
+	s.ahead = max(s.ahead, c.roundUp(s.next))
+	s.window = min(s.window, c.share(s))
+	h.giveUp(s)
+	return s
+}
+
+func (s *stream) begin(off, window int64, now time.Time) {
+	s.window, s.ahead, s.behind = window, off, off
+	s.mark, s.marked = off+window, now
+}
+
+// streamAt is the stream that a read goes on with, or nil.
+func (h *Handle) streamAt(off int64) *stream {
+	for i := range h.streams {
+		s := &h.streams[i]
+		if s.read.IsZero() {
+			continue
+		}
+		if off == s.next || s.window > 0 && off >= s.next-keepBehind && off <= s.ahead+skipAhead {
+			return s
+		}
+	}
+	return nil
+}
+
+// newStream is the place for another stream, of the one that was read longest ago.
+func (h *Handle) newStream() *stream {
+	oldest := &h.streams[0]
+	for i := range h.streams {
+		if h.streams[i].read.Before(oldest.read) {
+			oldest = &h.streams[i]
+		}
+	}
+	if oldest.elem != nil {
+		h.cache.streams.Remove(oldest.elem)
+	}
+	return oldest
+}
+
+// share is how much may be fetched ahead of a stream that is read now: half of the budget
+// is for all of them.
+func (c *Cache) share(s *stream) int64 {
+	if s.elem == nil {
+		s.elem = c.streams.PushBack(s)
+	} else {
+		c.streams.MoveToBack(s.elem)
+	}
+	for {
+		front := c.streams.Front().Value.(*stream)
+		if s.read.Sub(front.read) < idleAfter {
+			return c.budget.Size() / 2 / int64(c.streams.Len())
+		}
+		c.streams.Remove(front.elem)
+		front.elem = nil
+	}
+}
+
+// giveUp makes the blocks that a stream has left behind the first to be evicted.
+func (h *Handle) giveUp(s *stream) {
+	c := h.cache
+	until := min(s.next-keepBehind, h.file.Size-keepTail)
+	for ; s.behind+c.blockSize <= until; s.behind += c.blockSize {
+		if blk := c.files[h.key][s.behind/c.blockSize]; blk != nil && blk.elem != nil {
+			c.recent.MoveToFront(blk.elem)
+		}
+	}
+}
+
+// part is how much one request is to fetch ahead of a stream.
+func (s *stream) part() int64 { return min(max(s.window/4, minPart), maxPart, s.window) }
+
+// fetchAhead fetches what is missing in a stream's window, as soon as that is worth a
+// request. Without memory for it, the window shrinks.
+func (c *Cache) fetchAhead(ctx context.Context, h *Handle, s *stream) {
+	for s != nil && s.ahead < h.file.Size {
+		end := min(s.next+s.window, h.file.Size)
+		if end-s.ahead < min(s.part(), s.window/2) && end < h.file.Size {
+			return
+		}
+		first := s.ahead / c.blockSize
+		if c.files[h.key][first] != nil {
+			s.ahead = (first + 1) * c.blockSize
+			continue
+		}
+		n := c.reserveAhead(h, s)
+		c.start(ctx, h, nil, first, n)
+		if n == 0 {
+			return
+		}
+	}
+}
+
+// reserveAhead reserves memory for the missing blocks that come next ahead of a stream, for
+// one request, and returns for how many.
+func (c *Cache) reserveAhead(h *Handle, s *stream) int {
+	if s == nil {
+		return 0
+	}
+	file, first := c.files[h.key], s.ahead/c.blockSize
+	end := min(s.ahead+s.part(), s.next+s.window, h.file.Size)
+	want := 0
+	for n := first; n*c.blockSize < end && file[n] == nil; n++ {
+		want++
+	}
+	got := c.reserve(want, 0)
+	if got < want {
+		s.window = max(s.window/2, c.window)
+	}
+	s.ahead = (first + int64(got)) * c.blockSize
+	return got
+}
+
+// fallBack has the streams that reach beyond an offset begin anew there, since what was
+// fetched from it on has not come.
+func (h *Handle) fallBack(off int64) {
+	for i := range h.streams {
+		if s := &h.streams[i]; s.window > 0 && s.ahead > off {
+			s.ahead = h.cache.roundUp(max(s.next, off))
+			s.window = min(s.window, h.cache.window)
+			s.mark = s.next + s.window
+		}
+	}
+}
+
+// roundUp is where the block of the byte before an offset ends.
+func (c *Cache) roundUp(off int64) int64 { return (off + c.blockSize - 1) / c.blockSize * c.blockSize }
+
+// Close ends what is fetched ahead for the handle and nobody waits for.
+func (h *Handle) Close() {
+	c := h.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range h.streams {
+		if s := &h.streams[i]; s.elem != nil {
+			c.streams.Remove(s.elem)
+			s.elem = nil
+		}
+	}
+	c.abandon(h.key, h)
+}
+
+// errUnwanted ends a fetch that nobody waits for.
+var errUnwanted = errors.New("nobody waits for it any more")
+
+// abandon ends what is fetched ahead of a file, for one handle or for all, and nobody waits
+// for. Cache.mu is held.
+func (c *Cache) abandon(k key, h *Handle) {
+	for _, blk := range c.files[k] {
+		if f := blk.fetch; !f.ended && (h == nil || f.h == h) && !f.wanted() {
+			f.cancel(errUnwanted)
+		}
+	}
+}
+
+// wanted reports whether somebody waits for a block.
+func (f *fetch) wanted() bool {
+	return slices.ContainsFunc(f.blocks, func(blk *block) bool { return !blk.landed && (blk.pins > 0 || !blk.ahead) })
+}
