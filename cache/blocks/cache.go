@@ -94,7 +94,8 @@ type block struct {
 	slot   int    // in the arena
 	mem    []byte // in that slot, as much as there is of the file; nil once it is given up
 	pins   int
-	ahead  bool          // nobody has asked for it
+	ahead  bool          // nobody had asked for it when its fetch began
+	unread bool          // nor has since
 	landed bool          // its bytes are here
 	done   chan struct{} // closed once it has landed, or its fetch has failed
 	found  bool          // is in Cache.files
@@ -167,14 +168,14 @@ func (c *Cache) Stats() Stats {
 // reserve acquires memory for up to n blocks, beside what it has got already, and
 // returns for how many it has by then, without waiting. What the budget hasn't got,
 // it takes from the least recently used blocks, unless others wait for memory: they
-// come first.
-func (c *Cache) reserve(n, got int) int {
+// come first. Nothing that was fetched ahead for a handle makes way for more of that.
+func (c *Cache) reserve(n, got int, ahead *Handle) int {
 	for ; got < n && !c.budget.contended(); got++ {
 		if c.budget.tryAcquire(c.blockSize) {
 			continue
 		}
 		blk := c.oldest()
-		if blk == nil {
+		if blk == nil || blk.unread && blk.fetch.h == ahead {
 			break
 		}
 		// The slot's charge passes to the block that is to come.
@@ -273,6 +274,7 @@ func (c *Cache) hold(blk *block) {
 		}
 	}
 	blk.pins++
+	blk.unread = false
 }
 
 // unpin takes a pin off each of the blocks but the nil ones. Where memory may have become

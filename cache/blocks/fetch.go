@@ -70,7 +70,7 @@ func (h *Handle) pin(ctx context.Context, off, end int64, granted int) (s *Slice
 		for i+want < len(s.blocks) && s.blocks[i+want] == nil {
 			want++
 		}
-		got := c.reserve(want, granted)
+		got := c.reserve(want, granted, nil)
 		granted = 0
 		if got < want {
 			c.unpin(s.blocks[i+got:])
@@ -112,6 +112,7 @@ func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int
 		if !blk.ahead {
 			blk.pins, blocks[i] = 1, blk
 		}
+		blk.unread = blk.ahead
 		f.blocks[i], file[blk.n] = blk, blk
 	}
 	f.cancel = flight.Go(ctx, c.fetches, c.timeout, flight.Work[struct{}]{

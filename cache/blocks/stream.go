@@ -66,7 +66,7 @@ func (h *Handle) advance(off, end int64, missing, waits bool) *stream {
 		if now.Sub(s.marked) < growWithin {
 			s.window *= 2
 		}
-		s.mark, s.marked = s.ahead, now
+		s.mark, s.marked = s.next+s.window, now
 	}
 	s.next, s.read = max(s.next, end), now
 	if s.window == 0 {
@@ -176,7 +176,7 @@ func (c *Cache) reserveAhead(h *Handle, s *stream) int {
 	for n := first; n*c.blockSize < end && file[n] == nil; n++ {
 		want++
 	}
-	got := c.reserve(want, 0)
+	got := c.reserve(want, 0, h)
 	if got < want {
 		s.window = max(s.window/2, c.window)
 	}
