@@ -46,6 +46,7 @@ type mount struct {
 	started time.Time
 	budget  *blocks.Budget
 	blocks  *blocks.Cache
+	share   *blocks.Share // of the budget, for the indexes
 	calls   *flight.Group // of the stores
 	inodes  inodeLimiter
 	trees   []*tree
@@ -62,6 +63,7 @@ func newMount(opts Options, within deadlines) *mount {
 		blocks:  blocks.New(budget, blocks.Options{FetchTimeout: within.read}),
 		calls:   flight.NewGroup(),
 	}
+	m.share = blocks.NewShare(budget)
 	for i, t := range opts.Trees {
 		m.trees = append(m.trees, newTree(m, i, t))
 	}
@@ -98,5 +100,6 @@ func (m *mount) close() {
 	for _, t := range m.trees {
 		t.index.Close()
 	}
+	m.share.Close()
 	m.blocks.Close()
 }

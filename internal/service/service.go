@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -28,10 +27,6 @@ import (
 	"github.com/ltxfs/ltxfs/internal/service/state"
 	"github.com/ltxfs/ltxfs/internal/settings"
 )
-
-// heapLimit is where Go begins to collect garbage harder, in bytes. What ltxfs
-// uses beyond the cache, which isn't on the heap, is to stay below 64 MiB.
-const heapLimit = 48 << 20
 
 // server is the process that serves one mount.
 type server struct {
@@ -90,7 +85,7 @@ func Run(cfg *settings.Mount, version string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	debug.SetMemoryLimit(heapLimit)
+	followHeap()
 	// A log that nobody reads any more must not end the mount.
 	signal.Ignore(unix.SIGPIPE)
 	signal.Notify(s.signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, detachSignal)
