@@ -46,9 +46,9 @@ type mount struct {
 	started time.Time
 	budget  *blocks.Budget
 	blocks  *blocks.Cache
-	share   *blocks.Share // of the budget, for the indexes
+	share   *blocks.Share // of the budget, for the indexes and inodes
 	calls   *flight.Group // of the stores
-	inodes  inodeLimiter
+	inodes  *inodeLimiter
 	trees   []*tree
 }
 
@@ -64,6 +64,7 @@ func newMount(opts Options, within deadlines) *mount {
 		calls:   flight.NewGroup(),
 	}
 	m.share = blocks.NewShare(budget)
+	m.inodes = newInodeLimiter(m.share, budget.Size())
 	for i, t := range opts.Trees {
 		m.trees = append(m.trees, newTree(m, i, t))
 	}

@@ -71,15 +71,17 @@ func (d *levelDir) known(base string) (f *file) {
 // knows by the name, which may be nil. The kernel may keep the name for validFor,
 // so that with the index's own age it is within the freshness interval.
 func (d *levelDir) published(ctx context.Context, f published, known *file, validFor time.Duration, out *fuse.EntryOut) *gofs.Inode {
-	switch {
-	case known == nil:
-		d.tree.inodes.add(inodeRef{d, f.Name})
-	case known.f.Version != f.Version:
-		d.tree.blocks.Drop(d.tree.ID, known.f) // it was replaced
-	}
 	d.tree.fileAttr(&out.Attr, f.File)
 	out.SetEntryTimeout(validFor)
 	out.SetAttrTimeout(attrTimeout)
+	switch {
+	case known == nil:
+		d.tree.inodes.add(inodeRef{d, f.Name})
+	case known.f == f.File:
+		return known.EmbeddedInode()
+	case known.f.Version != f.Version:
+		d.tree.blocks.Drop(d.tree.ID, known.f) // it was replaced
+	}
 	return d.NewInode(ctx, &file{node: node{tree: d.tree}, f: f.File}, f.id)
 }
 
