@@ -110,6 +110,7 @@ func (s *server) mount() error {
 		return fmt.Errorf("mount on %s: interrupted by the signal %v", cfg.Mountpoint, sig)
 	default:
 	}
+	s.limitCache()
 	freshness := s.replica.Store.Properties().Freshness
 	if cfg.Freshness != nil {
 		freshness = *cfg.Freshness
