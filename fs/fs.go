@@ -63,7 +63,7 @@ func newMount(opts Options, within deadlines) *mount {
 		blocks:  blocks.New(budget, blocks.Options{FetchTimeout: within.read}),
 		calls:   flight.NewGroup(),
 	}
-	m.share = blocks.NewShare(budget)
+	m.share = blocks.NewShare(budget, opts.Heap)
 	m.inodes = newInodeLimiter(m.share, budget.Size())
 	for i, t := range opts.Trees {
 		m.trees = append(m.trees, newTree(m, i, t))

@@ -51,7 +51,7 @@ func (l *inodeLimiter) add(r inodeRef) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue = append(l.queue, r)
-	l.memory.Add(inodeSize)
+	l.account(1)
 	if len(l.queue) > l.most && !l.pruning && !l.closed {
 		l.pruning = true
 		l.running.Go(func() {
@@ -62,6 +62,13 @@ func (l *inodeLimiter) add(r inodeRef) {
 			}
 		})
 	}
+}
+
+// account tells that the queue has become longer by n. The first minInodes are no matter
+// of the budget.
+func (l *inodeLimiter) account(n int) {
+	now := len(l.queue)
+	l.memory.Add(int64(max(now-minInodes, 0)-max(now-n-minInodes, 0)) * inodeSize)
 }
 
 // close ends the goroutine.
@@ -84,7 +91,7 @@ func (l *inodeLimiter) take() []inodeRef {
 	batch := append([]inodeRef(nil), l.queue[:n]...)
 	// Moved rather than resliced, so that the array doesn't grow for ever.
 	l.queue = append(l.queue[:0], l.queue[n:]...)
-	l.memory.Add(-int64(n) * inodeSize)
+	l.account(-n)
 	return batch
 }
 

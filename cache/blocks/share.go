@@ -18,16 +18,22 @@ const (
 type Share struct {
 	budget *Budget
 	most   int64
+	tell   func(n int64)
 
 	mu     sync.Mutex
 	wanted int64
+	told   int64
 	taken  int64
 	closed bool
 }
 
-// NewShare returns a share of a budget that nothing takes up yet.
-func NewShare(budget *Budget) *Share {
-	return &Share{budget: budget, most: max(min(budget.Size()/2, budget.Size()-contentRoom), 0)}
+// NewShare returns a share of a budget that nothing takes up yet. tell, which may be nil,
+// is called with how much is taken up, to the MiB, whether the share has it or not.
+func NewShare(budget *Budget, tell func(n int64)) *Share {
+	if tell == nil {
+		tell = func(int64) {}
+	}
+	return &Share{budget: budget, tell: tell, most: max(min(budget.Size()/2, budget.Size()-contentRoom), 0)}
 }
 
 // Add tells that n more bytes are taken up, or -n fewer. It doesn't wait: while nothing
@@ -36,6 +42,10 @@ func (s *Share) Add(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wanted += n
+	if up := s.wanted / shareUnit * shareUnit; up != s.told {
+		s.told = up
+		s.tell(up)
+	}
 	s.settle()
 }
 

@@ -16,7 +16,8 @@ func TestShare(t *testing.T) {
 		budget.Release(n)
 		return n
 	})
-	s := NewShare(budget)
+	told := int64(-1)
+	s := NewShare(budget, func(n int64) { told = n })
 	s.Add(mib - 1)
 	require.Zero(t, budget.Used(), "too little to count")
 	s.Add(2)
@@ -31,6 +32,7 @@ func TestShare(t *testing.T) {
 	s.Add(5 * mib)
 	require.Zero(t, cached)
 	require.EqualValues(t, 63*mib, budget.Used(), "without room for all, it has what it had")
+	require.EqualValues(t, 8*mib, told, "and it is taken up all the same")
 	budget.Release(60 * mib)
 	s.Add(1)
 	require.EqualValues(t, 8*mib, budget.Used())
@@ -38,6 +40,7 @@ func TestShare(t *testing.T) {
 	// No more than half, and nothing in the end.
 	s.Add(100 * mib)
 	require.EqualValues(t, 32*mib, budget.Used())
+	require.EqualValues(t, 108*mib, told)
 	s.Add(-100 * mib)
 	require.EqualValues(t, 8*mib, budget.Used())
 	s.Close()
@@ -50,7 +53,7 @@ func TestShare(t *testing.T) {
 func TestShareOfSmallBudgets(t *testing.T) {
 	for size, most := range map[int64]int64{4 << 20: 0, 16 << 20: 0, 20 << 20: 4 << 20, 32 << 20: 16 << 20, 1 << 30: 1 << 29} {
 		budget := NewBudget(size)
-		NewShare(budget).Add(1 << 40)
+		NewShare(budget, nil).Add(1 << 40)
 		require.Equal(t, most, budget.Used(), size)
 	}
 }

@@ -85,7 +85,7 @@ func Run(cfg *settings.Mount, version string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	followHeap()
+	limitHeap(0)
 	// A log that nobody reads any more must not end the mount.
 	signal.Ignore(unix.SIGPIPE)
 	signal.Notify(s.signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, detachSignal)
@@ -125,6 +125,7 @@ func (s *server) mount() error {
 		FileMode:     uint32(cfg.FileMode),
 		DirMode:      uint32(cfg.DirMode),
 		CacheSize:    int64(cfg.CacheSize),
+		Heap:         limitHeap,
 		AllowOther:   cfg.AllowOther,
 		Source:       cfg.Source.Name(),
 		MountOptions: cfg.KernelOptions,

@@ -1,14 +1,11 @@
 package file
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"iter"
 	"os"
-	"slices"
 
-	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxfs/ltxfs/replica"
@@ -52,10 +49,10 @@ func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, y
 	if err != nil {
 		return err
 	}
-	gone := len(names) == 0
-	for done := 0; done < len(names); {
+	gone := !names.left()
+	for done := 0; names.left(); {
 		// At first one, so that a loop that ends early has looked at few.
-		batch := names[done:min(done+done/8+1, done+maxBatch, len(names))]
+		batch := names.take(min(done/8+1, maxBatch))
 		done += len(batch)
 		looks, err := s.lookAtAll(ctx, dir, of, level, batch, opts)
 		if err != nil {
@@ -92,18 +89,9 @@ func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, y
 	return nil
 }
 
-// txids are a name whose level is known.
-type txids struct{ min, max ltx.TXID }
-
-func (n txids) compare(other txids) int {
-	if n.min != other.min {
-		return cmp.Compare(n.min, other.min)
-	}
-	return cmp.Compare(n.max, other.max)
-}
-
-// readNames returns the names in a directory that matter, sorted.
-func readNames(ctx context.Context, dir *os.File, level int, opts replica.ListOptions) (names []txids, err error) {
+// readNames returns the names in a directory that matter.
+func readNames(ctx context.Context, dir *os.File, level int, opts replica.ListOptions) (*names, error) {
+	n := &names{}
 	for e, err := range entries(ctx, dir) {
 		if err != nil {
 			return nil, err
@@ -119,10 +107,10 @@ func readNames(ctx context.Context, dir *os.File, level int, opts replica.ListOp
 				continue
 			}
 		}
-		names = append(names, txids{name.MinTXID, name.MaxTXID})
+		n.add(txids{name.MinTXID, name.MaxTXID})
 	}
-	slices.SortFunc(names, txids.compare)
-	return slices.Compact(names), nil
+	n.sort()
+	return n, nil
 }
 
 const (
@@ -144,10 +132,10 @@ type look struct {
 }
 
 // lookAtAll looks at files.
-func (s *Store) lookAtAll(ctx context.Context, dir *os.File, of attributes, level int, names []txids, opts replica.ListOptions) ([]look, error) {
-	looks := make([]look, len(names))
+func (s *Store) lookAtAll(ctx context.Context, dir *os.File, of attributes, level int, batch []txids, opts replica.ListOptions) ([]look, error) {
+	looks := make([]look, len(batch))
 	some := func(from, to int) error {
-		for i, n := range names[from:to] {
+		for i, n := range batch[from:to] {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -159,12 +147,12 @@ func (s *Store) lookAtAll(ctx context.Context, dir *os.File, of attributes, leve
 		}
 		return nil
 	}
-	if len(names) <= minShared {
-		return looks, some(0, len(names))
+	if len(batch) <= minShared {
+		return looks, some(0, len(batch))
 	}
 	var g errgroup.Group
 	for i := range lookers {
-		g.Go(func() error { return some(i*len(names)/lookers, (i+1)*len(names)/lookers) })
+		g.Go(func() error { return some(i*len(batch)/lookers, (i+1)*len(batch)/lookers) })
 	}
 	return looks, g.Wait()
 }
