@@ -8,6 +8,10 @@ const (
 
 	// contentRoom is what a share leaves of a budget at least, in bytes.
 	contentRoom = 16 << 20
+
+	// unpaid is how much may be taken up beyond the share without a word, in bytes: so
+	// much there is room for beside any budget.
+	unpaid = 16 << 20
 )
 
 // Share is the part of a budget that is taken up by what can neither wait for room nor
@@ -28,7 +32,8 @@ type Share struct {
 }
 
 // NewShare returns a share of a budget that nothing takes up yet. tell, which may be nil,
-// is called with how much is taken up, to the MiB, whether the share has it or not.
+// is called with how much more memory is needed than beside a budget that nothing takes up:
+// what the share has, and what is taken up beyond that and 16 MiB, to the MiB.
 func NewShare(budget *Budget, tell func(n int64)) *Share {
 	if tell == nil {
 		tell = func(int64) {}
@@ -42,11 +47,12 @@ func (s *Share) Add(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wanted += n
-	if up := s.wanted / shareUnit * shareUnit; up != s.told {
-		s.told = up
-		s.tell(up)
-	}
 	s.settle()
+	beyond := max(s.wanted-s.taken-unpaid, 0) / shareUnit * shareUnit
+	if needed := s.taken + beyond; needed != s.told {
+		s.told = needed
+		s.tell(needed)
+	}
 }
 
 // Close gives everything back for good.
