@@ -46,8 +46,9 @@ type mount struct {
 	started time.Time
 	budget  *blocks.Budget
 	blocks  *blocks.Cache
+	share   *blocks.Share // of the budget, for the indexes and inodes
 	calls   *flight.Group // of the stores
-	inodes  inodeLimiter
+	inodes  *inodeLimiter
 	trees   []*tree
 }
 
@@ -62,6 +63,8 @@ func newMount(opts Options, within deadlines) *mount {
 		blocks:  blocks.New(budget, blocks.Options{FetchTimeout: within.read}),
 		calls:   flight.NewGroup(),
 	}
+	m.share = blocks.NewShare(budget, opts.Heap)
+	m.inodes = newInodeLimiter(m.share, budget.Size())
 	for i, t := range opts.Trees {
 		m.trees = append(m.trees, newTree(m, i, t))
 	}
@@ -98,5 +101,6 @@ func (m *mount) close() {
 	for _, t := range m.trees {
 		t.index.Close()
 	}
+	m.share.Close()
 	m.blocks.Close()
 }

@@ -1,32 +1,43 @@
 package fs
 
 import (
+	"slices"
 	"sync"
 	"syscall"
 
 	gofs "github.com/hanwen/go-fuse/v2/fs"
 
+	"github.com/ltxfs/ltxfs/cache/index"
 	"github.com/ltxfs/ltxfs/replica"
 )
 
 // An inode that the kernel knows costs half a kilobyte here and one there, and
 // the kernel forgets only when its own memory is short. After ls -l of a large
-// level that would be more than the cache. So beyond maxInodes, the ones known
-// longest go until keepInodes are left.
+// level that would be more than the cache. So beyond a number that follows from the
+// budget, the ones known longest go until half of them are left.
 const (
-	maxInodes   = 8 << 10
-	keepInodes  = 4 << 10
+	minInodes   = 8 << 10
+	maxInodes   = 32 << 10
+	inodeSize   = 512
+	inodeShare  = 8 // what they may take of the budget is this part of it
 	pruneAtOnce = 1024
 )
 
 // inodeLimiter makes the kernel forget published files. It tells the kernel so
 // from a goroutine of its own: within a request, that could deadlock.
 type inodeLimiter struct {
+	memory index.Memory // is told what the inodes take up here
+	most   int
+
 	mu      sync.Mutex
 	queue   []inodeRef // the longest known first
 	pruning bool
 	closed  bool
 	running sync.WaitGroup
+}
+
+func newInodeLimiter(memory index.Memory, budget int64) *inodeLimiter {
+	return &inodeLimiter{memory: memory, most: int(min(max(budget/inodeShare/inodeSize, minInodes), maxInodes))}
 }
 
 // inodeRef names an inode without keeping it.
@@ -40,14 +51,24 @@ func (l *inodeLimiter) add(r inodeRef) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue = append(l.queue, r)
-	if len(l.queue) > maxInodes && !l.pruning && !l.closed {
+	l.account(1)
+	if len(l.queue) > l.most && !l.pruning && !l.closed {
 		l.pruning = true
 		l.running.Go(func() {
 			for batch := l.take(); len(batch) > 0; batch = l.take() {
-				prune(batch)
+				for some := range slices.Chunk(batch, pruneAtOnce) {
+					prune(some)
+				}
 			}
 		})
 	}
+}
+
+// account tells that the queue has become longer by n. The first minInodes are no matter
+// of the budget.
+func (l *inodeLimiter) account(n int) {
+	now := len(l.queue)
+	l.memory.Add(int64(max(now-minInodes, 0)-max(now-n-minInodes, 0)) * inodeSize)
 }
 
 // close ends the goroutine.
@@ -62,7 +83,7 @@ func (l *inodeLimiter) close() {
 func (l *inodeLimiter) take() []inodeRef {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := min(len(l.queue)-keepInodes, pruneAtOnce)
+	n := len(l.queue) - l.most/2
 	if n <= 0 || l.closed {
 		l.pruning = false
 		return nil
@@ -70,6 +91,7 @@ func (l *inodeLimiter) take() []inodeRef {
 	batch := append([]inodeRef(nil), l.queue[:n]...)
 	// Moved rather than resliced, so that the array doesn't grow for ever.
 	l.queue = append(l.queue[:0], l.queue[n:]...)
+	l.account(-n)
 	return batch
 }
 

@@ -12,7 +12,6 @@ import (
 
 	"github.com/ltxfs/ltxfs/fs/staging"
 	"github.com/ltxfs/ltxfs/internal/flight"
-	"github.com/ltxfs/ltxfs/replica"
 )
 
 var (
@@ -57,7 +56,7 @@ func (d *levelDir) Lookup(ctx context.Context, base string, out *fuse.EntryOut) 
 			known.back.Store(true)
 		}
 	}
-	return d.published(ctx, f, known, validFor, out), 0
+	return d.published(ctx, d.identify(f), known, validFor, out), 0
 }
 
 // known is the published file that the kernel knows by a name, or nil.
@@ -71,17 +70,19 @@ func (d *levelDir) known(base string) (f *file) {
 // published is the inode of a version of a file. known is the one that the kernel
 // knows by the name, which may be nil. The kernel may keep the name for validFor,
 // so that with the index's own age it is within the freshness interval.
-func (d *levelDir) published(ctx context.Context, f replica.File, known *file, validFor time.Duration, out *fuse.EntryOut) *gofs.Inode {
+func (d *levelDir) published(ctx context.Context, f published, known *file, validFor time.Duration, out *fuse.EntryOut) *gofs.Inode {
+	d.tree.fileAttr(&out.Attr, f.File)
+	out.SetEntryTimeout(validFor)
+	out.SetAttrTimeout(attrTimeout)
 	switch {
 	case known == nil:
 		d.tree.inodes.add(inodeRef{d, f.Name})
+	case known.f == f.File:
+		return known.EmbeddedInode()
 	case known.f.Version != f.Version:
 		d.tree.blocks.Drop(d.tree.ID, known.f) // it was replaced
 	}
-	d.tree.fileAttr(&out.Attr, f)
-	out.SetEntryTimeout(validFor)
-	out.SetAttrTimeout(attrTimeout)
-	return d.NewInode(ctx, &file{node: node{tree: d.tree}, f: f}, d.tree.fileID(f))
+	return d.NewInode(ctx, &file{node: node{tree: d.tree}, f: f.File}, f.id)
 }
 
 // stagedChild is the inode of a staged file. The kernel must ask each time:

@@ -34,6 +34,7 @@ type dirHandle struct {
 	list func(context.Context) (entries, syscall.Errno)
 	cur  entries
 	pos  int
+	out  fuse.DirEntry // which go-fuse copies
 }
 
 // dots are what every directory has before its own entries.
@@ -48,19 +49,18 @@ func (h *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Err
 		h.cur = l
 	}
 	for {
-		var e fuse.DirEntry
 		if h.pos < len(dots) {
-			e = fuse.DirEntry{Name: dots[h.pos], Mode: syscall.S_IFDIR}
+			h.out = fuse.DirEntry{Name: dots[h.pos], Mode: syscall.S_IFDIR}
 		} else {
 			var ok bool
-			if e, ok = h.cur(h.pos - len(dots)); !ok {
+			if h.out, ok = h.cur(h.pos - len(dots)); !ok {
 				return nil, 0
 			}
 		}
 		h.pos++
-		if e.Name != "" {
-			e.Off = uint64(h.pos)
-			return &e, 0
+		if h.out.Name != "" {
+			h.out.Off = uint64(h.pos)
+			return &h.out, 0
 		}
 	}
 }
@@ -86,13 +86,22 @@ type levelHandle struct {
 	dirHandle
 	dir      *levelDir
 	taken    time.Time
+	until    time.Time        // it answers for names
 	snapshot *index.Snapshot  // nil before somebody reads the directory
 	staged   []staging.Listed // by name
 
 	// The entry given out last is the one asked for next.
-	last     replica.File
+	last     published
 	lastName string
 }
+
+// published is a published file, and its identity.
+type published struct {
+	replica.File
+	id gofs.StableAttr
+}
+
+func (d *levelDir) identify(f replica.File) published { return published{f, d.tree.fileID(f)} }
 
 // listLevel lists the level.
 func (h *levelHandle) listLevel(ctx context.Context) (entries, syscall.Errno) {
@@ -104,6 +113,8 @@ func (h *levelHandle) listLevel(ctx context.Context) (entries, syscall.Errno) {
 	if err != nil {
 		return nil, h.dir.failed("list", h.dir.at(""), err)
 	}
+	now := time.Now()
+	h.until = now.Add(max(t.Freshness-snapshot.Age(now), 0) + listedFor + time.Duration(snapshot.Len())*listedForEach)
 	h.taken, h.snapshot, h.staged, h.lastName = taken, snapshot, t.staged.Level(h.dir.level), ""
 	return h.entry, 0
 }
@@ -121,8 +132,8 @@ func (h *levelHandle) entry(i int) (fuse.DirEntry, bool) {
 	if h.hides(name) {
 		return fuse.DirEntry{}, true
 	}
-	h.last, h.lastName = f, name
-	return fuse.DirEntry{Name: name, Mode: syscall.S_IFREG, Ino: h.dir.tree.fileID(f).Ino}, true
+	h.last, h.lastName = h.dir.identify(f), name
+	return fuse.DirEntry{Name: name, Mode: syscall.S_IFREG, Ino: h.last.id.Ino}, true
 }
 
 func (h *levelHandle) hides(name string) bool {
@@ -138,18 +149,19 @@ const (
 	// from the name to the attributes without another request.
 	listedTimeout = 50 * time.Millisecond
 
-	// listedFor is for how long after that interval a listing answers for
-	// names at all.
-	listedFor = 5 * time.Second
+	// listedFor and, for each file, listedForEach is for how long after that
+	// interval a listing answers for names at all: as long as it may take to read.
+	listedFor     = 5 * time.Second
+	listedForEach = 20 * time.Microsecond
 )
 
 func (h *levelHandle) Lookup(ctx context.Context, base string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
 	t := h.dir.tree
 	// What this mount has changed since shows at once.
 	if h.snapshot != nil && t.staged.Changed(h.dir.level).Before(h.taken) && t.staged.At(h.dir.at(base)) == nil {
-		left := t.Freshness - h.snapshot.Age(time.Now())
-		if f, ok := h.find(base); ok && left > -listedFor {
-			validFor := max(left, min(listedTimeout, t.Freshness))
+		now := time.Now()
+		if f, ok := h.find(base); ok && now.Before(h.until) {
+			validFor := max(t.Freshness-h.snapshot.Age(now), min(listedTimeout, t.Freshness))
 			return h.dir.published(ctx, f, h.dir.known(base), validFor, out), 0
 		}
 	}
@@ -157,17 +169,17 @@ func (h *levelHandle) Lookup(ctx context.Context, base string, out *fuse.EntryOu
 }
 
 // find returns the published file that the listing has under a name.
-func (h *levelHandle) find(base string) (replica.File, bool) {
+func (h *levelHandle) find(base string) (published, bool) {
 	if base == h.lastName {
 		return h.last, true
 	}
 	name, ok := h.dir.at(base).LTX()
 	if !ok || h.hides(base) {
-		return replica.File{}, false
+		return published{}, false
 	}
 	i, ok := h.snapshot.Search(name)
 	if !ok {
-		return replica.File{}, false
+		return published{}, false
 	}
-	return h.snapshot.At(i), true
+	return h.dir.identify(h.snapshot.At(i)), true
 }

@@ -33,6 +33,10 @@ type Options struct {
 	// CacheSize is the budget for blocks in memory, in bytes.
 	CacheSize int64
 
+	// Heap, if set, is told how many bytes of Go's heap the index and the inodes need
+	// beyond what a small index does, whenever that changes. It must not wait.
+	Heap func(bytes int64)
+
 	// AllowOther lets other users than the one who mounts in.
 	AllowOther bool
 

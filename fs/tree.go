@@ -76,6 +76,7 @@ func newTree(m *mount, i int, opts Tree) *tree {
 		ListTimeout: m.within.list,
 		StatTimeout: m.within.stat,
 		ExactTimes:  opts.ExactTimes,
+		Memory:      m.share,
 		Logger:      t.log,
 	})
 	t.staged = staging.New(staging.Options{

@@ -80,8 +80,8 @@ func (n Name) Base() string {
 // ParseName returns the name that a base name has at a level. ok is false if it is
 // no LTX name. It parses what ltx.ParseFilename does, without the regular
 // expression, which would be most of the cost of reading a large directory.
-func ParseName(level int, base string) (n Name, ok bool) {
-	if len(base) != nameLen || base[txidDigits] != '-' || base[nameLen-len(nameSuffix):] != nameSuffix {
+func ParseName[S string | []byte](level int, base S) (n Name, ok bool) {
+	if len(base) != nameLen || base[txidDigits] != '-' || string(base[nameLen-len(nameSuffix):]) != nameSuffix {
 		return Name{}, false
 	}
 	minTXID, minOK := parseHex(base[:txidDigits])
@@ -89,7 +89,7 @@ func ParseName(level int, base string) (n Name, ok bool) {
 	return Name{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}, minOK && maxOK
 }
 
-func parseHex(s string) (v ltx.TXID, ok bool) {
+func parseHex[S string | []byte](s S) (v ltx.TXID, ok bool) {
 	for i := range len(s) {
 		switch c := s[i]; {
 		case '0' <= c && c <= '9':

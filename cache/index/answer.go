@@ -80,7 +80,8 @@ func (s *Snapshot) known(f replica.File) (time.Time, bool) {
 	if !ok || !s.isVersion(i, f.Version) {
 		return time.Time{}, false
 	}
-	return unpackTime(s.mtime[i]), true
+	b, at := s.at(i)
+	return unpackTime(int64(b.mtime.at(at))), true
 }
 
 // known is Snapshot.known with the own changes since.

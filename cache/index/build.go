@@ -5,8 +5,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/superfly/ltx"
-
 	"github.com/ltxfs/ltxfs/replica"
 )
 
@@ -15,96 +13,125 @@ const (
 	// store that lists without end must not fill the memory.
 	maxFiles = 2_000_000
 
-	// maxVersions bounds columns.versions, so that offsets fit into columns.ends
-	// whatever one more version is.
-	maxVersions = math.MaxUint32 - 1<<20
+	// maxVersions bounds what the versions of a level take up, in bytes.
+	maxVersions = math.MaxUint32
 )
 
 // errTooLarge is the error of a level with more files than an index holds.
 var errTooLarge = errors.New("the store lists more files than a level can have")
 
-// builder makes the columns of a snapshot from files in the order in which a
-// store lists them.
+// builder makes the files of a snapshot from those that a store lists, in its order.
 type builder struct {
-	columns
+	files            // whole blocks
+	open        rows // and those after them
+	last        replica.Name
 	before      *Snapshot // what is known of the level already
+	next        int       // which file of before is likely to come next
 	unsorted    bool
+	versions    int // bytes of theirs in blocks
 	maxVersions int
+	memory      Memory
 }
 
-// newBuilder returns a builder with room for as many files as before has and a
-// few, since a level rarely has many more than a moment ago.
-func newBuilder(before *Snapshot) *builder {
-	b := &builder{before: before, maxVersions: maxVersions}
-	if n := before.Len(); n > 0 {
-		b.columns = makeColumns(n+n/64+16, len(before.versions)+len(before.versions)/64+512)
-	}
-	return b
+func newBuilder(before *Snapshot, memory Memory) *builder {
+	return &builder{before: before, maxVersions: maxVersions, memory: memory}
 }
 
-func makeColumns(files, versions int) columns {
-	return columns{
-		min:      make([]ltx.TXID, 0, files),
-		max:      make([]ltx.TXID, 0, files),
-		size:     make([]int64, 0, files),
-		mtime:    make([]int64, 0, files),
-		ends:     make([]uint32, 0, files),
-		versions: make([]byte, 0, versions),
-	}
-}
+// Len is the number of files so far.
+func (b *builder) Len() int { return b.n + b.open.len() }
 
 // add adds a file, with its known time if it has one.
 func (b *builder) add(f replica.File) error {
-	if b.Len() >= maxFiles || len(b.versions) > b.maxVersions {
+	if b.Len() >= maxFiles || b.versions+len(b.open.versions) > b.maxVersions {
 		return errTooLarge
 	}
-	if t, ok := b.before.known(f); ok {
-		f.ModTime = t
+	i, ok := b.before.searchFrom(b.next, f.Name)
+	if ok && b.before.isVersion(i, f.Version) {
+		block, at := b.before.at(i)
+		f.ModTime = unpackTime(int64(block.mtime.at(at)))
 	}
-	b.appendFile(f)
-	if n := b.Len(); n > 1 && b.compare(n-2, n-1) >= 0 {
+	b.next = i + 1
+	name := f.Name
+	name.Level = 0
+	if b.Len() > 0 && b.last.Compare(name) >= 0 {
 		b.unsorted = true
 	}
+	b.last = name
+	b.appendFile(f)
 	return nil
 }
 
-// finish returns the files sorted, each name once, without spare room. Of one
-// that was listed twice, as a store may while it changes, the last one counts.
-func (b *builder) finish() columns {
-	if b.unsorted {
-		b.columns = b.sorted()
-	}
-	b.trim()
-	return b.columns
-}
-
-func (b *builder) sorted() columns {
-	order := make([]int, b.Len())
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, b.compare)
-	sorted := makeColumns(b.Len(), len(b.versions))
-	for at, i := range order {
-		if at+1 == len(order) || b.compare(i, order[at+1]) < 0 {
-			sorted.appendRange(&b.columns, i, i+1)
+// searchFrom is Search, for a file that is likely to be the i-th.
+func (s *Snapshot) searchFrom(i int, name replica.Name) (at int, ok bool) {
+	if i < s.Len() {
+		if n := s.name(i); n.MinTXID == name.MinTXID && n.MaxTXID == name.MaxTXID {
+			return i, true
 		}
 	}
-	return sorted
+	return s.Search(name)
 }
 
-// trim makes the columns let go of their spare room, one after the other, so that
-// no more than one is there twice.
-func (c *columns) trim() {
-	c.min, c.max = trim(c.min), trim(c.max)
-	c.size, c.mtime = trim(c.size), trim(c.mtime)
-	c.ends, c.versions = trim(c.ends), trim(c.versions)
+// appendFile appends a file after all others.
+func (b *builder) appendFile(f replica.File) {
+	mtime := packTime(f.ModTime)
+	b.open.add(f.Name, uint64(f.Size), uint64(mtime))
+	b.open.addVersion(f, mtime)
+	b.closeFull()
 }
 
-// trim copies a slice to one of its length if a good part of it is spare.
-func trim[T any](s []T) []T {
-	if cap(s)-len(s) <= len(s)/32+16 {
-		return s
+// appendRange appends the files [from, to) of other. It shares whole blocks.
+func (b *builder) appendRange(other *files, from, to int) {
+	for i := from; i < to; {
+		block, at := other.at(i)
+		if at == 0 && b.open.len() == 0 && to-i >= blockFiles {
+			b.blocks = append(b.blocks, block)
+			b.n += blockFiles
+			i += blockFiles
+			continue
+		}
+		b.open.addFrom(block, at)
+		b.closeFull()
+		i++
 	}
-	return append(make([]T, 0, len(s)), s...)
+}
+
+func (b *builder) closeFull() {
+	if b.open.len() == blockFiles {
+		b.close()
+	}
+}
+
+// close makes the last block.
+func (b *builder) close() {
+	b.n += b.open.len()
+	b.versions += len(b.open.versions)
+	b.blocks = append(b.blocks, b.open.block(b.memory))
+}
+
+// finish returns the files sorted, each name once. Of one that was listed twice, as a
+// store may while it changes, the last one counts.
+func (b *builder) finish() files {
+	if b.open.len() > 0 {
+		b.close()
+	}
+	if b.unsorted {
+		return b.sorted()
+	}
+	return b.files
+}
+
+func (b *builder) sorted() files {
+	order := make([]uint32, b.n)
+	for i := range order {
+		order[i] = uint32(i)
+	}
+	compare := func(i, j uint32) int { return b.name(int(i)).Compare(b.name(int(j))) }
+	slices.SortStableFunc(order, compare)
+	sorted := builder{memory: b.memory}
+	for at, i := range order {
+		if at+1 == len(order) || compare(i, order[at+1]) < 0 {
+			sorted.appendRange(&b.files, int(i), int(i)+1)
+		}
+	}
+	return sorted.finish()
 }

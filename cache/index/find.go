@@ -91,7 +91,7 @@ func (x *Index) afterStat(name replica.Name, st *stat, now bool) answer {
 		return a
 	}
 	lv := &x.levels[name.Level]
-	if listed := lv.merge().answer(name); listed.seq > 0 && a.contradicts(listed) {
+	if listed := lv.merge(x.opts.Memory).answer(name); listed.seq > 0 && a.contradicts(listed) {
 		lv.invalid = x.event()
 	}
 	return a

@@ -56,8 +56,17 @@ type Options struct {
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 
+	// Memory is told of the memory that the files of levels take up; nil is nobody.
+	Memory Memory
+
 	// Logger gets one debug line a request; nil is none.
 	Logger *slog.Logger
+}
+
+// Memory is who keeps account of memory.
+type Memory interface {
+	// Add is called when n more bytes are taken up, or -n fewer. It doesn't wait.
+	Add(n int64)
 }
 
 // Index knows the files of each level.
@@ -134,7 +143,7 @@ func (x *Index) change(f replica.File, exists bool) {
 	lv := &x.levels[f.Level]
 	lv.own.put(&change{file: packable(f), exists: exists, began: now, seq: x.event()})
 	if lv.own.due() {
-		lv.merge()
+		lv.merge(x.opts.Memory)
 		lv.own.prune(now.Add(-max(x.opts.Freshness, x.opts.Settle)), x.oldestFlight())
 	}
 }

@@ -74,7 +74,7 @@ func (x *Index) levelOrListing(ctx context.Context, level int) (s *Snapshot, l *
 	case x.closed:
 		return nil, nil, false, errClosed
 	case x.recent(lv, lv.base.began, lv.base.seq):
-		return lv.merge(), nil, false, nil
+		return lv.merge(x.opts.Memory), nil, false, nil
 	case l != nil && x.recent(lv, l.began, l.seq):
 		return nil, l, true, nil
 	case lv.running >= x.maxListings():
@@ -89,7 +89,7 @@ func (x *Index) list(ctx context.Context, level int) *listing {
 	l := &listing{began: x.opts.Now(), seq: x.launch(), done: make(chan struct{})}
 	lv.listing = l
 	lv.running++
-	before := lv.merge()
+	before := lv.merge(x.opts.Memory)
 	flight.Go(ctx, x.requests, x.opts.ListTimeout, flight.Work[*Snapshot]{
 		Run: func(ctx context.Context) (*Snapshot, error) { return x.readLevel(ctx, level, l, before) },
 		Land: func(s *Snapshot, err error) {
@@ -107,7 +107,7 @@ func (x *Index) list(ctx context.Context, level int) *listing {
 
 // readLevel lists a level. before is what was known of it when the listing began.
 func (x *Index) readLevel(ctx context.Context, level int, l *listing, before *Snapshot) (*Snapshot, error) {
-	b := newBuilder(before)
+	b := newBuilder(before, x.opts.Memory)
 	whole := false
 	defer func() {
 		if x.opts.ExactTimes && !whole {
@@ -123,7 +123,7 @@ func (x *Index) readLevel(ctx context.Context, level int, l *listing, before *Sn
 		return nil, err
 	}
 	whole = true
-	return &Snapshot{level: level, began: l.began, seq: l.seq, columns: b.finish()}, nil
+	return &Snapshot{level: level, began: l.began, seq: l.seq, files: b.finish()}, nil
 }
 
 func (b *builder) addAll(files iter.Seq2[replica.File, error]) error {
@@ -148,12 +148,12 @@ func (x *Index) keep(level int, l *listing, b *builder) {
 		return
 	}
 	// How far it came is what it found, and the rest as before.
-	rest, ok := lv.base.Search(b.name(b.Len() - 1))
+	rest, ok := lv.base.Search(b.last)
 	if ok {
 		rest++
 	}
-	b.appendRange(&lv.base.columns, rest, lv.base.Len())
-	lv.base = &Snapshot{level: level, began: l.began, columns: b.finish()}
+	b.appendRange(&lv.base.files, rest, lv.base.Len())
+	lv.base = &Snapshot{level: level, began: l.began, files: b.finish()}
 	lv.own.dirty = true
 }
 
@@ -178,6 +178,6 @@ func (x *Index) landListing(level int, l *listing, s *Snapshot, err error) time.
 		lv.own.supersede(s, x.opts.Settle)
 		lv.base = s
 	}
-	l.snap = lv.merge()
+	l.snap = lv.merge(x.opts.Memory)
 	return took
 }

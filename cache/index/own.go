@@ -44,7 +44,7 @@ func (o *ownChanges) supersede(s *Snapshot, settle time.Duration) {
 }
 
 // apply returns base with the changes, which is base itself if they change nothing.
-func (o *ownChanges) apply(base *Snapshot) *Snapshot {
+func (o *ownChanges) apply(base *Snapshot, memory Memory) *Snapshot {
 	if !o.dirty {
 		return base
 	}
@@ -59,22 +59,20 @@ func (o *ownChanges) apply(base *Snapshot) *Snapshot {
 		return base
 	}
 	slices.SortFunc(changes, func(a, b *change) int { return a.file.Compare(b.file.Name) })
-	merged := &Snapshot{level: base.level, began: base.began, seq: base.seq}
-	merged.columns = makeColumns(base.Len()+len(changes), len(base.versions)+len(changes)*24)
-	next := 0 // the first file of base that isn't in merged
+	b := newBuilder(base, memory)
+	next := 0 // the first file of base that isn't in b
 	for _, c := range changes {
 		i, ok := base.Search(c.file.Name)
-		merged.appendRange(&base.columns, next, i)
+		b.appendRange(&base.files, next, i)
 		if next = i; ok {
 			next++
 		}
 		if c.exists {
-			merged.appendFile(c.file)
+			b.appendFile(c.file)
 		}
 	}
-	merged.appendRange(&base.columns, next, base.Len())
-	merged.trim()
-	return merged
+	b.appendRange(&base.files, next, base.Len())
+	return &Snapshot{level: base.level, began: base.began, seq: base.seq, files: b.finish()}
 }
 
 // due tells whether there are so many changes that it is time to prune.
@@ -92,15 +90,14 @@ func (o *ownChanges) prune(before time.Time, seq uint64) {
 // merge returns the base with all own changes. It becomes the base itself, so that
 // the level isn't in memory twice; the changes are still there for what the next
 // listing may lack.
-func (lv *levelIndex) merge() *Snapshot {
-	lv.base = lv.own.apply(lv.base)
+func (lv *levelIndex) merge(memory Memory) *Snapshot {
+	lv.base = lv.own.apply(lv.base, memory)
 	if n := lv.base.Len(); lv.base.began.IsZero() && n > maxKept {
 		// Nobody has listed the level, so that nobody knows which files are still
 		// there. The later ones are the likelier.
-		latest := &Snapshot{level: lv.base.level, columns: makeColumns(maxKept/2, maxKept/2*24)}
-		latest.appendRange(&lv.base.columns, n-maxKept/2, n)
-		latest.trim()
-		lv.base = latest
+		b := newBuilder(lv.base, memory)
+		b.appendRange(&lv.base.files, n-maxKept/2, n)
+		lv.base = &Snapshot{level: lv.base.level, files: b.finish()}
 	}
 	return lv.base
 }

@@ -5,44 +5,40 @@ import (
 	"sort"
 	"time"
 
-	"github.com/superfly/ltx"
-
 	"github.com/ltxfs/ltxfs/replica"
 )
 
 // Snapshot is the files of one level, by ascending min TXID, then ascending max
 // TXID, as one listing found them and with what this mount did since. It never
-// changes, so that a directory handle can keep it. It holds its files by column,
-// in under 64 bytes each: a level can have a million.
+// changes, so that a directory handle can keep it. It holds its files in blocks, in
+// some 30 bytes each: a level can have a million.
 type Snapshot struct {
 	level int
 	began time.Time // when the listing behind it began
 	seq   uint64    // when that was among the index's events; 0 if it is no answer
-	columns
+	files
 }
 
-// columns are files, without their level.
-type columns struct {
-	min, max []ltx.TXID
-	size     []int64
-	mtime    []int64  // see packTime
-	ends     []uint32 // where each version ends in versions
-	versions []byte   // see appendVersion
+// files are files without their level. Every block but the last is full. Snapshots
+// share blocks.
+type files struct {
+	blocks []*block
+	n      int
 }
 
 // Len is the number of files.
-func (c *columns) Len() int { return len(c.min) }
+func (s *files) Len() int { return s.n }
+
+// at is the block of the i-th file, and its place in there.
+func (s *files) at(i int) (b *block, at int) { return s.blocks[i/blockFiles], i % blockFiles }
 
 // At returns the i-th file.
 func (s *Snapshot) At(i int) replica.File {
-	name := s.name(i)
+	b, at := s.at(i)
+	name := b.name(at)
 	name.Level = s.level
-	return replica.File{
-		Name:    name,
-		Size:    s.size[i],
-		ModTime: unpackTime(s.mtime[i]),
-		Version: unpackVersion(s.version(i), s.size[i], s.mtime[i]),
-	}
+	size, mtime := int64(b.size.at(at)), int64(b.mtime.at(at))
+	return replica.File{Name: name, Size: size, ModTime: unpackTime(mtime), Version: unpackVersion(b.version(at), size, mtime)}
 }
 
 // Search returns the position of the first file that isn't before name, whatever its
@@ -57,54 +53,13 @@ func (s *Snapshot) Search(name replica.Name) (i int, ok bool) {
 func (s *Snapshot) Age(now time.Time) time.Duration { return now.Sub(s.began) }
 
 // name is the i-th name, without its level.
-func (c *columns) name(i int) replica.Name {
-	return replica.Name{MinTXID: c.min[i], MaxTXID: c.max[i]}
+func (s *files) name(i int) replica.Name {
+	b, at := s.at(i)
+	return b.name(at)
 }
 
-// version is the i-th version, packed.
-func (c *columns) version(i int) []byte {
-	from := uint32(0)
-	if i > 0 {
-		from = c.ends[i-1]
-	}
-	return c.versions[from:c.ends[i]]
-}
-
-func (c *columns) isVersion(i int, v replica.Version) bool {
+func (s *files) isVersion(i int, v replica.Version) bool {
+	b, at := s.at(i)
 	var buf [64]byte
-	return bytes.Equal(c.version(i), appendVersion(buf[:0], v, c.size[i], c.mtime[i]))
-}
-
-// compare orders the i-th and the j-th file.
-func (c *columns) compare(i, j int) int { return c.name(i).Compare(c.name(j)) }
-
-// appendFile appends one file.
-func (c *columns) appendFile(f replica.File) {
-	mtime := packTime(f.ModTime)
-	c.min = append(c.min, f.MinTXID)
-	c.max = append(c.max, f.MaxTXID)
-	c.size = append(c.size, f.Size)
-	c.mtime = append(c.mtime, mtime)
-	c.versions = appendVersion(c.versions, f.Version, f.Size, mtime)
-	c.ends = append(c.ends, uint32(len(c.versions)))
-}
-
-// appendRange appends the files [from, to) of other.
-func (c *columns) appendRange(other *columns, from, to int) {
-	if from >= to {
-		return
-	}
-	c.min = append(c.min, other.min[from:to]...)
-	c.max = append(c.max, other.max[from:to]...)
-	c.size = append(c.size, other.size[from:to]...)
-	c.mtime = append(c.mtime, other.mtime[from:to]...)
-	base := uint32(0)
-	if from > 0 {
-		base = other.ends[from-1]
-	}
-	moved := uint32(len(c.versions)) - base // modulo 2³², as are the sums
-	for _, end := range other.ends[from:to] {
-		c.ends = append(c.ends, end+moved)
-	}
-	c.versions = append(c.versions, other.versions[base:other.ends[to-1]]...)
+	return bytes.Equal(b.version(at), appendVersion(buf[:0], v, int64(b.size.at(at)), int64(b.mtime.at(at))))
 }

@@ -131,12 +131,12 @@ func TestOwnTimesAreBounded(t *testing.T) {
 
 // Times of versions are found in any order, by a listing too.
 func TestKnown(t *testing.T) {
-	b := newBuilder(&Snapshot{})
+	b := newBuilder(&Snapshot{}, nil)
 	for _, f := range append(numbered(20), fileOf(30, 30, 30)) {
 		require.NoError(t, b.add(f))
 	}
-	before := &Snapshot{level: 2, columns: b.finish()}
-	b = newBuilder(before)
+	before := &Snapshot{level: 2, files: b.finish()}
+	b = newBuilder(before, nil)
 	b.unsorted = true
 	for _, i := range []int{1, 2, 3, 10, 11, 5, 20, 21, 30, 1, 1, 19, 20} {
 		listed := fileOf(i, i, i)
@@ -149,14 +149,14 @@ func TestKnown(t *testing.T) {
 			require.Equal(t, want, got)
 		}
 		require.NoError(t, b.add(listed))
-		require.Equal(t, want, unpackTime(b.mtime[b.Len()-1]))
+		require.Equal(t, want, unpackTime(int64(b.open.mtime[b.open.len()-1])))
 		other := fileOf(i, i, i+1)
 		_, ok = before.known(other)
 		require.False(t, ok, "another version of %d", i)
 		_, ok = before.known(fileOf(i, i+1, i))
 		require.False(t, ok, "another file than %d", i)
 		require.NoError(t, b.add(other))
-		require.Equal(t, other.ModTime, unpackTime(b.mtime[b.Len()-1]))
+		require.Equal(t, other.ModTime, unpackTime(int64(b.open.mtime[b.open.len()-1])))
 	}
 }
 

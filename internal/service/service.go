@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -28,10 +27,6 @@ import (
 	"github.com/ltxfs/ltxfs/internal/service/state"
 	"github.com/ltxfs/ltxfs/internal/settings"
 )
-
-// heapLimit is where Go begins to collect garbage harder, in bytes. What ltxfs
-// uses beyond the cache, which isn't on the heap, is to stay below 64 MiB.
-const heapLimit = 48 << 20
 
 // server is the process that serves one mount.
 type server struct {
@@ -90,7 +85,7 @@ func Run(cfg *settings.Mount, version string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	debug.SetMemoryLimit(heapLimit)
+	limitHeap(0)
 	// A log that nobody reads any more must not end the mount.
 	signal.Ignore(unix.SIGPIPE)
 	signal.Notify(s.signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, detachSignal)
@@ -115,6 +110,7 @@ func (s *server) mount() error {
 		return fmt.Errorf("mount on %s: interrupted by the signal %v", cfg.Mountpoint, sig)
 	default:
 	}
+	s.limitCache()
 	freshness := s.replica.Store.Properties().Freshness
 	if cfg.Freshness != nil {
 		freshness = *cfg.Freshness
@@ -129,6 +125,7 @@ func (s *server) mount() error {
 		FileMode:     uint32(cfg.FileMode),
 		DirMode:      uint32(cfg.DirMode),
 		CacheSize:    int64(cfg.CacheSize),
+		Heap:         limitHeap,
 		AllowOther:   cfg.AllowOther,
 		Source:       cfg.Source.Name(),
 		MountOptions: cfg.KernelOptions,

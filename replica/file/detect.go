@@ -2,8 +2,6 @@ package file
 
 import (
 	"context"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/ltxfs/ltxfs/replica"
@@ -52,10 +50,15 @@ func holdsFiles(ctx context.Context, dir string) (exists, holds bool, err error)
 		return false, false, err
 	}
 	defer f.Close()
-	err = eachEntry(ctx, f, (*os.File).ReadDir, func(e fs.DirEntry) bool {
-		_, isLTX := replica.ParseName(0, e.Name())
-		holds = isLTX && e.Type().IsRegular()
-		return !holds
-	})
-	return true, holds, err
+	for e, err := range entries(ctx, f) {
+		if err != nil {
+			return true, false, err
+		}
+		if _, isLTX := replica.ParseName(0, e.name); isLTX {
+			if holds, err = e.isRegular(f); holds || err != nil {
+				return true, holds, err
+			}
+		}
+	}
+	return true, false, nil
 }

@@ -2,19 +2,17 @@ package file
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"iter"
 	"os"
-	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
 
 // LTXFiles lists a level. It reads the names in the level's directory when the loop
-// begins, 24 bytes a file, and looks at a file when the loop reaches it. The
+// begins, 16 bytes a file, and looks at a file shortly before the loop reaches it. The
 // directory stays open until the loop ends.
 //
 // ModTime is the file's mtime. With ExactTimes, it is the timestamp in the LTX
@@ -51,21 +49,35 @@ func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, y
 	if err != nil {
 		return err
 	}
-	gone := len(names) == 0
-	for _, name := range names {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		f, err := s.look(ctx, dir, of, name, opts)
-		if isMissing(err) {
-			gone = true
-			continue
-		}
+	gone := !names.left()
+	for done := 0; names.left(); {
+		// At first one, so that a loop that ends early has looked at few.
+		batch := names.take(min(done/8+1, maxBatch))
+		done += len(batch)
+		looks, err := s.lookAtAll(ctx, dir, of, level, batch, opts)
 		if err != nil {
 			return err
 		}
-		if !yield(f, nil) {
-			return nil
+		for i := range looks {
+			l := &looks[i]
+			if l.err == nil && opts.ExactTimes && !opts.NamesOnly && !opts.SetKnownTime(&l.file) {
+				// It may be another file than a moment ago: size, time and version must
+				// be of the same one.
+				l.file, l.err = s.exact(ctx, l.file.Name)
+			}
+			if isMissing(l.err) {
+				gone = true
+				continue
+			}
+			if l.err == nil {
+				l.err = ctx.Err()
+			}
+			if l.err != nil {
+				return l.err
+			}
+			if !yield(l.file, nil) {
+				return nil
+			}
 		}
 	}
 	if gone {
@@ -77,70 +89,83 @@ func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, y
 	return nil
 }
 
-// readNames returns the names in a directory that matter, sorted.
-func readNames(ctx context.Context, dir *os.File, level int, opts replica.ListOptions) (names []replica.Name, err error) {
-	add := func(base string) bool {
-		if name, ok := replica.ParseName(level, base); ok && name.Check() == nil && name.MinTXID >= opts.From {
-			names = append(names, name)
+// readNames returns the names in a directory that matter.
+func readNames(ctx context.Context, dir *os.File, level int, opts replica.ListOptions) (*names, error) {
+	n := &names{}
+	for e, err := range entries(ctx, dir) {
+		if err != nil {
+			return nil, err
 		}
-		return true
+		name, ok := replica.ParseName(level, e.name)
+		if !ok || name.MinTXID > name.MaxTXID || name.MinTXID < opts.From {
+			continue
+		}
+		if opts.NamesOnly {
+			if regular, err := e.isRegular(dir); err != nil {
+				return nil, err
+			} else if !regular {
+				continue
+			}
+		}
+		n.add(txids{name.MinTXID, name.MaxTXID})
 	}
-	if opts.NamesOnly {
-		err = eachEntry(ctx, dir, (*os.File).ReadDir, func(e fs.DirEntry) bool {
-			return !e.Type().IsRegular() || add(e.Name())
-		})
-	} else {
-		err = eachEntry(ctx, dir, (*os.File).Readdirnames, add)
-	}
-	slices.SortFunc(names, replica.Name.Compare)
-	return slices.Compact(names), err
+	n.sort()
+	return n, nil
 }
 
-// look returns a file as a listing has it, or an error that wraps os.ErrNotExist.
-func (s *Store) look(ctx context.Context, dir *os.File, of attributes, name replica.Name, opts replica.ListOptions) (replica.File, error) {
-	if opts.NamesOnly {
-		return replica.File{Name: name}, nil
+const (
+	// maxBatch is how many files are looked at before the loop gets them.
+	maxBatch = 4096
+
+	// lookers is how many files are looked at at once: on a disk of its own, more are
+	// of little use, and over a network each waits.
+	lookers = 4
+
+	// minShared is how many are worth that.
+	minShared = 256
+)
+
+// look is what looking at a file has shown: the file as a listing has it, or why it isn't there.
+type look struct {
+	file replica.File
+	err  error
+}
+
+// lookAtAll looks at files.
+func (s *Store) lookAtAll(ctx context.Context, dir *os.File, of attributes, level int, batch []txids, opts replica.ListOptions) ([]look, error) {
+	looks := make([]look, len(batch))
+	some := func(from, to int) error {
+		for i, n := range batch[from:to] {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			l := &looks[from+i]
+			l.file.Name = replica.Name{Level: level, MinTXID: n.min, MaxTXID: n.max}
+			if !opts.NamesOnly {
+				l.file, l.err = lookAt(dir, of, l.file.Name)
+			}
+		}
+		return nil
 	}
-	st, err := statIn(dir, of, name.Base())
+	if len(batch) <= minShared {
+		return looks, some(0, len(batch))
+	}
+	var g errgroup.Group
+	for i := range lookers {
+		g.Go(func() error { return some(i*len(batch)/lookers, (i+1)*len(batch)/lookers) })
+	}
+	return looks, g.Wait()
+}
+
+// lookAt returns a file in an open directory, or an error that wraps os.ErrNotExist.
+func lookAt(dir *os.File, of attributes, name replica.Name) (replica.File, error) {
+	base := name.Base()
+	st, err := statIn(dir, of, base)
 	if err == nil {
-		err = st.checkRegular(name.Base())
+		err = st.checkRegular(base)
 	}
 	if err != nil {
 		return replica.File{}, err
 	}
-	f := st.file(name)
-	if !opts.ExactTimes {
-		return f, nil
-	}
-	if opts.SetKnownTime(&f) {
-		return f, nil
-	}
-	// It may be another file than a moment ago: size, time and version must be
-	// of the same one.
-	return s.exact(ctx, name)
-}
-
-// entriesPerRead is how many entries are read from a directory at once.
-const entriesPerRead = 1024
-
-// eachEntry calls f with each entry of a directory, as read reads them, in no order,
-// until it returns false. An entry may come twice if the directory changes meanwhile.
-func eachEntry[E any](ctx context.Context, dir *os.File, read func(*os.File, int) ([]E, error), f func(E) bool) error {
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		entries, err := read(dir, entriesPerRead)
-		for _, e := range entries {
-			if !f(e) {
-				return nil
-			}
-		}
-		// A directory that was removed after it was opened reads as missing.
-		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrNotExist) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
+	return st.file(name), nil
 }

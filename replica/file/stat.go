@@ -71,6 +71,9 @@ func lstatAt(dir int, path string) (attributes, error) {
 }
 
 func statx(fd int, path string, flags int) (st attributes, err error) {
-	_, err = retry(func() (int, error) { return 0, unix.Statx(fd, path, flags, statMask, &st.Statx_t) })
+	// Without retry, which would put each on the heap.
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Statx(fd, path, flags, statMask, &st.Statx_t)
+	}
 	return st, err
 }

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -62,14 +63,13 @@ func sweepDir(ctx context.Context, log *slog.Logger, path string) error {
 	}
 	defer dir.Close()
 	var temps []string
-	err = eachEntry(ctx, dir, (*os.File).Readdirnames, func(name string) bool {
-		if isTempName(name) {
-			temps = append(temps, name)
+	for e, err := range entries(ctx, dir) {
+		if err != nil {
+			return err
 		}
-		return true
-	})
-	if err != nil {
-		return err
+		if bytes.HasPrefix(e.name, []byte(tempPrefix)) && isTempName(string(e.name)) {
+			temps = append(temps, string(e.name))
+		}
 	}
 	for _, name := range temps {
 		switch removed, err := removeDead(filepath.Join(path, name)); {

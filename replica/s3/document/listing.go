@@ -56,16 +56,19 @@ func ParseListing(header http.Header, body []byte) (*Listing, error) {
 		return nil, fmt.Errorf("the answer has more than %d entries: a page of a listing has 1000", maxTags/2)
 	}
 	mend(body)
+	size := len(body)
+	entries, body := takePlain(body)
 	d := xml.NewDecoder(bytes.NewReader(body))
 	// What is asked for is ASCII but for the replica's path, whatever the encoding.
 	d.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil }
 	l := &Listing{}
 	if err := d.Decode(l); err != nil {
 		if syntax, ok := errors.AsType[*xml.SyntaxError](err); ok && syntax.Msg == "unexpected EOF" && (l.XMLName.Local == "" || strings.HasPrefix(l.XMLName.Local, "List")) {
-			return nil, brokenOff(len(body))
+			return nil, brokenOff(size)
 		}
 		return nil, notListing(header, begin, err)
 	}
+	l.Contents = append(entries, l.Contents...)
 	switch rest := bytes.TrimSpace(body[d.InputOffset():]); {
 	case l.XMLName.Local == "Error":
 		return nil, &smithy.GenericAPIError{Code: l.Code, Message: l.Message}
