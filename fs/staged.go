@@ -63,7 +63,7 @@ func (n *stagedNode) Open(ctx context.Context, flags uint32) (gofs.FileHandle, u
 			return nil, 0, n.failed(err)
 		}
 	}
-	return newStagedHandle(n, f, flags), 0, 0
+	return newStagedHandle(n, f, flags), n.tree.stagedFlags(flags), 0
 }
 
 // openAgain sends the kernel to look the name up again, which means a published
@@ -154,6 +154,16 @@ type stagedHandle struct {
 // newStagedHandle makes the handle for an open of n that was counted.
 func newStagedHandle(n *stagedNode, f *os.File, flags uint32) *stagedHandle {
 	return &stagedHandle{node: n, f: f, writable: flags&syscall.O_ACCMODE != syscall.O_RDONLY}
+}
+
+// stagedFlags are what the kernel is told of a handle. One that only writes, and so can't
+// be mapped, has what it writes come as it is, past the kernel's pages: a copy less, and a
+// quarter of the time. Others would read old pages before Linux 6.6.
+func (m *mount) stagedFlags(flags uint32) uint32 {
+	if m.directWrites && flags&syscall.O_ACCMODE == syscall.O_WRONLY {
+		return fuse.FOPEN_DIRECT_IO
+	}
+	return 0
 }
 
 func (h *stagedHandle) Read(_ context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
