@@ -175,11 +175,7 @@ func (h *stagedHandle) Read(_ context.Context, dest []byte, off int64) (fuse.Rea
 }
 
 func (h *stagedHandle) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
-	var n int
-	err := h.node.s.Change(ctx, func() (err error) {
-		n, err = h.f.WriteAt(data, off)
-		return err
-	})
+	n, err := h.node.s.WriteAt(ctx, h.f, data, off)
 	if err != nil && n == 0 {
 		return 0, h.node.failed(err)
 	}
