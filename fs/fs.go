@@ -50,6 +50,8 @@ type mount struct {
 	calls   *flight.Group // of the stores
 	inodes  *inodeLimiter
 	trees   []*tree
+
+	directWrites bool // the kernel takes its own pages away from what is written past them
 }
 
 func newMount(opts Options, within deadlines) *mount {

@@ -135,7 +135,7 @@ func (d *levelDir) Create(ctx context.Context, base string, flags, mode uint32, 
 		s.Release()
 		return fail(e)
 	}
-	return child, newStagedHandle(child.Operations().(*stagedNode), f, flags), 0, 0
+	return child, newStagedHandle(child.Operations().(*stagedNode), f, flags), d.tree.stagedFlags(flags), 0
 }
 
 // Unlink removes a staged file, or deletes a published one. Where the one hides the

@@ -80,6 +80,7 @@ func Mount(mountpoint string, opts Options) (*Mounted, error) {
 	}
 	// Before the first request: all opens of an inode must go one way.
 	m.setUpPassthrough(server)
+	m.directWrites = server.KernelSettings().SupportsVersion(7, 39)
 	mounted := &Mounted{mount: m, mountpoint: mountpoint, done: make(chan struct{})}
 	go func() {
 		defer close(mounted.done)

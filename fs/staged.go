@@ -63,7 +63,7 @@ func (n *stagedNode) Open(ctx context.Context, flags uint32) (gofs.FileHandle, u
 			return nil, 0, n.failed(err)
 		}
 	}
-	return newStagedHandle(n, f, flags), 0, 0
+	return newStagedHandle(n, f, flags), n.tree.stagedFlags(flags), 0
 }
 
 // openAgain sends the kernel to look the name up again, which means a published
@@ -156,6 +156,16 @@ func newStagedHandle(n *stagedNode, f *os.File, flags uint32) *stagedHandle {
 	return &stagedHandle{node: n, f: f, writable: flags&syscall.O_ACCMODE != syscall.O_RDONLY}
 }
 
+// stagedFlags are what the kernel is told of a handle. One that only writes, and so can't
+// be mapped, has what it writes come as it is, past the kernel's pages: a copy less, and a
+// quarter of the time. Others would read old pages before Linux 6.6.
+func (m *mount) stagedFlags(flags uint32) uint32 {
+	if m.directWrites && flags&syscall.O_ACCMODE == syscall.O_WRONLY {
+		return fuse.FOPEN_DIRECT_IO
+	}
+	return 0
+}
+
 func (h *stagedHandle) Read(_ context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
 	n, err := h.f.ReadAt(dest, off)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -165,11 +175,7 @@ func (h *stagedHandle) Read(_ context.Context, dest []byte, off int64) (fuse.Rea
 }
 
 func (h *stagedHandle) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
-	var n int
-	err := h.node.s.Change(ctx, func() (err error) {
-		n, err = h.f.WriteAt(data, off)
-		return err
-	})
+	n, err := h.node.s.WriteAt(ctx, h.f, data, off)
 	if err != nil && n == 0 {
 		return 0, h.node.failed(err)
 	}

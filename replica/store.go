@@ -148,6 +148,11 @@ type WriteOptions struct {
 	// Pace, if set, is called before n bytes of content are sent, again when
 	// they are sent again, and may wait. Its error fails the write.
 	Pace func(ctx context.Context, n int) error
+
+	// Digest, if set, is what Properties.NewDigest made, and was given all of content
+	// in order. What reaches the store then is what the digest has seen, or the write
+	// fails.
+	Digest io.Writer
 }
 
 // Properties are what suits a kind of store, unless the user says otherwise.
@@ -165,6 +170,10 @@ type Properties struct {
 	// Local is set if the files are on this machine, so that neither a stat nor
 	// Space asks a network.
 	Local bool
+
+	// NewDigest, if set, makes what takes the checksums of content that is to be
+	// written, for who reads it in order anyway. The store would read it once more.
+	NewDigest func() io.Writer
 
 	// Lacks are what the store was found to be unable to do so far, in words.
 	Lacks []string

@@ -37,6 +37,8 @@ type File struct {
 	// are still open can read it, and no more.
 	published atomic.Pointer[replica.File]
 
+	order order
+
 	// The fields below are guarded by Files.mu.
 
 	place  Place
@@ -176,8 +178,17 @@ func (s *File) Path() string {
 	return s.files.Path(at)
 }
 
-// Change runs fn, which changes the content, unless the file is published.
+// Change runs fn, which changes the content otherwise than WriteAt does, unless the file
+// is published.
 func (s *File) Change(ctx context.Context, fn func() error) error {
+	return s.change(ctx, func() error {
+		s.reorder(-1)
+		return fn()
+	})
+}
+
+// change runs fn unless the file is published.
+func (s *File) change(ctx context.Context, fn func() error) error {
 	ctx, cancel := flight.Within(ctx, s.files.opts.Write)
 	defer cancel()
 	if err := s.lock.Acquire(ctx, 1); err != nil {
@@ -204,12 +215,21 @@ func (s *File) Truncate(ctx context.Context, size int64) error {
 		return err
 	}
 	defer s.Release()
-	return s.Change(ctx, func() error { return f.Truncate(size) })
+	return s.change(ctx, func() error {
+		err := f.Truncate(size)
+		if err == nil && size == 0 {
+			s.reorder(0)
+		} else {
+			s.reorder(-1)
+		}
+		return err
+	})
 }
 
 // Remove takes the file's name away, in the mount and on disk, unless it is published
 // by the time that nobody writes to it. Handles that are open keep the content.
 func (s *File) Remove(ctx context.Context) error {
+	s.letGo(ctx)
 	return s.alone(ctx, func(t *Files) error {
 		if err := t.opts.Dir.Remove(s.place.String()); err != nil {
 			return err

@@ -159,15 +159,27 @@ func (s *File) write(ctx context.Context, content *io.SectionReader, p publicati
 	if err := p.name.Check(); err != nil {
 		return fmt.Errorf("%w: %w", ltxfile.ErrName, err)
 	}
+	c, err := s.checked(ctx, content.Size())
+	if err != nil {
+		return fmt.Errorf("wait for the verification: %w", err)
+	}
 	memory := min(publishMemory, t.opts.Memory.Size())
 	if err := t.opts.Memory.Acquire(ctx, memory); err != nil {
 		return fmt.Errorf("wait for memory: %w", err)
 	}
 	defer t.opts.Memory.Release(memory)
-	if _, err := ltxfile.VerifyName(ctx, content, content.Size(), p.name.MinTXID, p.name.MaxTXID); err != nil {
+	if c == nil {
+		c = t.newCheck(content, content.Size())
+		c.whole = true
+		c.header, c.err = c.verify(ctx, content.Size())
+	}
+	if c.err != nil {
+		return c.err
+	}
+	if err := ltxfile.CheckName(c.header, p.name.MinTXID, p.name.MaxTXID); err != nil {
 		return err
 	}
-	written, err := t.opts.Store.WriteLTXFile(ctx, p.name, content, replica.WriteOptions{Exclusive: p.exclusive})
+	written, err := t.opts.Store.WriteLTXFile(ctx, p.name, content, replica.WriteOptions{Exclusive: p.exclusive, Digest: c.digest})
 	if errors.Is(err, os.ErrExist) {
 		// Another writer came between, and its file is to show.
 		t.opts.Index.Invalidate(p.name.Level)

@@ -1,6 +1,7 @@
 package staging
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -76,10 +77,11 @@ type memory struct {
 	mu       sync.Mutex
 	acquired int
 	held     int64
-	full     bool // nobody gets any
+	full     bool  // nobody gets any
+	size     int64 // of all, 1 GiB if 0
 }
 
-func (m *memory) Size() int64 { return 1 << 30 }
+func (m *memory) Size() int64 { return cmp.Or(m.size, 1<<30) }
 
 func (m *memory) Acquire(ctx context.Context, n int64) error {
 	m.mu.Lock()
@@ -185,4 +187,11 @@ func async(fn func() error) <-chan error {
 	done := make(chan error, 1)
 	go func() { done <- fn() }()
 	return done
+}
+
+// now is how much is taken.
+func (m *memory) now() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.held
 }

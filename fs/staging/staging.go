@@ -11,6 +11,7 @@ package staging
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"path"
@@ -76,6 +77,9 @@ type Files struct {
 	// until there is none.
 	changing *semaphore.Weighted
 
+	checks    *semaphore.Weighted // those that run beside writers
+	newDigest func() io.Writer    // of the store, or nil
+
 	// changed is when each level was last changed, in Unix nanoseconds.
 	changed [replica.MaxLevel + 1]atomic.Int64
 
@@ -89,7 +93,11 @@ type Files struct {
 
 // New returns Files without any.
 func New(opts Options) *Files {
-	t := &Files{opts: opts, log: opts.Logger, changing: semaphore.NewWeighted(wholeLock), files: make(map[Place]*File)}
+	t := &Files{
+		opts: opts, log: opts.Logger, newDigest: opts.Store.Properties().NewDigest, files: make(map[Place]*File),
+		changing: semaphore.NewWeighted(wholeLock),
+		checks:   checksOf(opts.Memory),
+	}
 	for level := range t.changed {
 		t.touch(level)
 	}

@@ -46,6 +46,20 @@ func (m *Mounted) Resident(t testing.TB) int64 {
 	return procStatus(t, m.PID, "VmRSS")
 }
 
+// Read is how many bytes the daemon has read by whatever system call, those of the
+// kernel's requests among them.
+func (m *Mounted) Read(t testing.TB) (n int64) {
+	t.Helper()
+	io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", m.PID))
+	if err == nil {
+		_, err = fmt.Sscanf(string(io), "rchar: %d", &n)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 var (
 	goroutine = regexp.MustCompile(`(?m)^goroutine \d+ .*\[`)
 	createdBy = regexp.MustCompile(`(?m)^created by (\S+)`)

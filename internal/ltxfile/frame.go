@@ -88,7 +88,7 @@ func (f *frameReader) next(n int) ([]byte, error) {
 		return nil, invalid("page %d takes more than the %d bytes that a page can", f.pgno, len(f.buf))
 	}
 	b := f.buf[f.n : f.n+n]
-	if err := f.in.full(b, fmt.Sprintf("page %d", f.pgno)); err != nil {
+	if err := f.in.full(b, "a page"); err != nil {
 		return nil, err
 	}
 	f.n += n

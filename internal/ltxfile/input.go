@@ -8,32 +8,30 @@ import (
 	"io"
 )
 
-// bufferSize is how much is read at once, in bytes.
-const bufferSize = 256 << 10
+// BufferSize is how much is read at once, in bytes.
+const BufferSize = 256 << 10
 
-// input reads the first size bytes of a ReaderAt in order and counts them. It
-// tells the end of the file, io.EOF, from an error of the ReaderAt, which it
-// wraps so that it is never io.EOF itself.
+// input reads a file in order and counts its bytes. It tells the end of the file,
+// io.EOF, from an error of the reader, which is never io.EOF itself.
 type input struct {
-	br  *bufio.Reader
-	pos int64 // of the next byte that the caller gets
-	end int64
-}
-
-func newInput(ctx context.Context, r io.ReaderAt, size int64) *input {
-	return &input{br: bufio.NewReaderSize(NewReader(ctx, r, size), int(min(size, bufferSize))), end: size}
+	br   *bufio.Reader
+	pos  int64 // of the next byte that the caller gets
+	size func() (int64, error)
 }
 
 // remaining is the number of bytes that are left.
-func (in *input) remaining() int64 { return in.end - in.pos }
+func (in *input) remaining() (int64, error) {
+	size, err := in.size()
+	return size - in.pos, err
+}
 
 // full fills b. what is being read goes into the error if the file ends first.
 func (in *input) full(b []byte, what string) error {
-	if int64(len(b)) > in.remaining() {
-		return invalid("it ends within %s, at byte %d", what, in.end)
-	}
 	n, err := io.ReadFull(in.br, b)
 	in.pos += int64(n)
+	if err == io.EOF || err == io.ErrUnexpectedEOF { // and nothing that wraps it
+		return invalid("it ends within %s, at byte %d", what, in.pos)
+	}
 	return err
 }
 

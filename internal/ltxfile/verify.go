@@ -9,9 +9,11 @@
 package ltxfile
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc64"
 	"io"
 	"time"
 
@@ -41,26 +43,37 @@ func Verify(ctx context.Context, r io.ReaderAt, size int64) (ltx.Header, error) 
 	if size < minSize {
 		return ltx.Header{}, fmt.Errorf("%w: %d bytes are less than the %d of the smallest", ErrInvalid, size, minSize)
 	}
-	w := newWalker(ctx, r, size)
+	in := bufio.NewReaderSize(NewReader(ctx, r, size), int(min(size, BufferSize)))
+	return VerifyStream(ctx, in, func() (int64, error) { return size, nil })
+}
+
+// VerifyStream is Verify for the bytes that r gives in order. size is called once r has
+// given all but the page index and the trailer, and may wait until the file is whole.
+func VerifyStream(ctx context.Context, r *bufio.Reader, size func() (int64, error)) (ltx.Header, error) {
+	w := &walker{ctx: ctx, in: &input{br: r, size: size}, crc: crc64.New(crcTable)}
 	if err := w.walk(); err != nil {
 		return ltx.Header{}, err
 	}
 	return w.header, nil
 }
 
-// VerifyName is Verify for a file whose name says minTXID and maxTXID. If the header
-// of a valid file names others, the error wraps ErrName and the header is
-// returned with it.
+// VerifyName is Verify and CheckName.
 func VerifyName(ctx context.Context, r io.ReaderAt, size int64, minTXID, maxTXID ltx.TXID) (ltx.Header, error) {
 	h, err := Verify(ctx, r, size)
 	if err != nil {
 		return h, err
 	}
-	if h.MinTXID != minTXID || h.MaxTXID != maxTXID {
-		return h, fmt.Errorf("%w: it is %s, not %s: rename it", ErrName,
-			ltx.FormatFilename(h.MinTXID, h.MaxTXID), ltx.FormatFilename(minTXID, maxTXID))
+	return h, CheckName(h, minTXID, maxTXID)
+}
+
+// CheckName returns an error that wraps ErrName if the header of a valid file names
+// other TXIDs than these, which the file's name says.
+func CheckName(h ltx.Header, minTXID, maxTXID ltx.TXID) error {
+	if h.MinTXID == minTXID && h.MaxTXID == maxTXID {
+		return nil
 	}
-	return h, nil
+	return fmt.Errorf("%w: it is %s, not %s: rename it", ErrName,
+		ltx.FormatFilename(h.MinTXID, h.MaxTXID), ltx.FormatFilename(minTXID, maxTXID))
 }
 
 // HeaderTime returns the timestamp of the LTX header that b begins with. ok is

@@ -7,7 +7,6 @@ import (
 	"hash"
 	"hash/crc64"
 	"hash/maphash"
-	"io"
 
 	"github.com/pierrec/lz4/v4"
 	"github.com/superfly/ltx"
@@ -47,10 +46,6 @@ type walker struct {
 	compressed []byte // one frame
 	page       []byte // decompressed
 	frame      frameDecoder
-}
-
-func newWalker(ctx context.Context, r io.ReaderAt, size int64) *walker {
-	return &walker{ctx: ctx, in: newInput(ctx, r, size), crc: crc64.New(crcTable)}
 }
 
 func (w *walker) walk() error {
@@ -199,7 +194,7 @@ func (w *walker) readBlock(pgno uint32) error {
 			pgno, size, len(w.page), bound)
 	}
 	data := w.compressed[:size]
-	if err := w.in.full(data, fmt.Sprintf("page %d", pgno)); err != nil {
+	if err := w.in.full(data, "a page"); err != nil {
 		return err
 	}
 	n, err := lz4.UncompressBlock(data, w.page)
@@ -229,8 +224,12 @@ func (w *walker) addIndex(fields ...uint64) {
 func (w *walker) readIndex() error {
 	w.addIndex(0) // the end of the index
 	// With the size right here, the trailer ends where the file does.
-	if want := w.indexSize + indexSizeSize + ltx.TrailerSize; w.in.remaining() != want {
-		return invalid("%d bytes follow its %d pages, where index and trailer take %d", w.in.remaining(), w.pages, want)
+	rest, err := w.in.remaining()
+	if err != nil {
+		return err
+	}
+	if want := w.indexSize + indexSizeSize + ltx.TrailerSize; rest != want {
+		return invalid("%d bytes follow its %d pages, where index and trailer take %d", rest, w.pages, want)
 	}
 	var got maphash.Hash
 	got.SetSeed(w.index.Seed())

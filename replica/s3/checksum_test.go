@@ -25,9 +25,13 @@ func TestSumsKnownValues(t *testing.T) {
 	require.NoError(t, sum(strings.NewReader("123456789"), 0, 9, sums))
 	require.Equal(t, int64(9), sums.size)
 	require.Equal(t, "rosUhgp5mIg=", sums.CRC64NVME())
-	require.Equal(t, "4waSgw==", sums.CRC32C())
 	require.Equal(t, "JfnnlDI7RTiF9RgfG2JNCw==", *sums.MD5())
-	require.Nil(t, newSums().MD5())
+
+	sums = newSums()
+	require.NoError(t, sum(strings.NewReader("123456789"), 0, 9, sums))
+	require.Equal(t, "rosUhgp5mIg=", sums.CRC64NVME())
+	require.Equal(t, "4waSgw==", sums.CRC32C())
+	require.Nil(t, sums.MD5())
 }
 
 // A body is hashed for the signature where the SDK would do so.

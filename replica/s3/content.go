@@ -87,24 +87,24 @@ var errDigest = errors.New("the bytes were damaged on their way to the store")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sums are the checksums of some bytes: those that stores may tell of an object,
-// and MD5 where a request needs it.
+// sums are the checksums of some bytes.
 type sums struct {
 	crc64  hash.Hash64
-	crc32c hash.Hash32
-	md5    hash.Hash // nil unless wanted
-	sha256 hash.Hash // nil unless wanted
+	crc32c hash.Hash32 // nil for the body of a request: only of an object may a store tell it
+	md5    hash.Hash   // nil unless wanted
+	sha256 hash.Hash   // nil unless wanted
 	size   int64
 }
 
-// newSums is for content that is compared.
+// newSums is for content that is compared, by those checksums that stores may tell of an
+// object.
 func newSums() *sums {
 	return &sums{crc64: crc64nvme.New(), crc32c: crc32.New(castagnoli)}
 }
 
 // newBodySums is for the body of a request.
 func (b *bucket) newBodySums() *sums {
-	d := newSums()
+	d := &sums{crc64: crc64nvme.New()}
 	if b.cfg.PutObjectContentMD5 {
 		d.md5 = md5.New()
 	}
@@ -118,7 +118,9 @@ func (b *bucket) newBodySums() *sums {
 // Write implements io.Writer.
 func (s *sums) Write(p []byte) (int, error) {
 	_, _ = s.crc64.Write(p) // a hash has no errors
-	_, _ = s.crc32c.Write(p)
+	if s.crc32c != nil {
+		_, _ = s.crc32c.Write(p)
+	}
 	for _, h := range []hash.Hash{s.md5, s.sha256} {
 		if h != nil {
 			_, _ = h.Write(p)

@@ -101,8 +101,8 @@ func (p *parts) sendEach(ctx context.Context, g *errgroup.Group) error {
 		}
 		off := int64(i) * most
 		size := min(most, whole-off)
-		digest := p.at.newBodySums()
-		if err := sum(p.content, off, size, digest, p.sums); err != nil {
+		digest, err := p.sum(i, off, size)
+		if err != nil {
 			return err
 		}
 		g.Go(func() error { return p.sendPart(ctx, i, p.body(ctx, off, size), digest) })

@@ -85,7 +85,7 @@ func (s *Store) Type() string { return Type }
 
 // Properties implements replica.Store.
 func (s *Store) Properties() replica.Properties {
-	return replica.Properties{Freshness: freshness, Settle: settle, Requests: requests, Lacks: s.found()}
+	return replica.Properties{Freshness: freshness, Settle: settle, Requests: requests, NewDigest: s.newDigest, Lacks: s.found()}
 }
 
 // OpenLocal returns an error that wraps errors.ErrUnsupported.
@@ -178,7 +178,8 @@ func (s *Store) OpenLTXFile(ctx context.Context, f replica.File, offset, size in
 // parts, many at a time. The object shows once it is whole. Before the method
 // returns, it has made sure that the store has what was written, see
 // Config.VerifyWrites, unless another writer has replaced it by then. Content is
-// read for its checksum, and again when it is sent, so that it needs no memory.
+// read for its checksums, unless they come with it, and again when it is sent, so that it
+// needs no memory.
 //
 // Whether there is a file already, the store decides, if it knows If-None-Match, as
 // most do. In another one, another writer may come between.

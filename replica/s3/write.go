@@ -26,6 +26,9 @@ func (at *session) write(ctx context.Context, name replica.Name, content replica
 	if u.time, err = timeOf(content); err != nil {
 		return replica.File{}, err
 	}
+	if d, ok := opts.Digest.(*digest); ok && d.isOf(u) {
+		u.digest = d
+	}
 	began := time.Now()
 	if err := u.send(ctx); err != nil {
 		return replica.File{}, err
@@ -93,7 +96,9 @@ func (u *upload) send(ctx context.Context) error {
 
 // sendOnce sends the content.
 func (u *upload) sendOnce(ctx context.Context) error {
-	u.sums = newSums()
+	if u.sums = newSums(); u.digest != nil {
+		u.sums = u.digest.whole
+	}
 	if u.content.Size() < u.at.cfg.PartSize {
 		return u.put(ctx)
 	}
@@ -103,11 +108,10 @@ func (u *upload) sendOnce(ctx context.Context) error {
 // put sends the content in one request.
 func (u *upload) put(ctx context.Context) error {
 	at, size := u.at, u.content.Size()
-	digest := at.newBodySums()
-	if err := sum(u.content, 0, size, digest); err != nil {
+	digest, err := u.sum(0, 0, size)
+	if err != nil {
 		return err
 	}
-	u.sums = digest
 	in := &awss3.PutObjectInput{
 		Bucket: &at.cfg.Bucket, Key: &u.key, Body: u.body(ctx, 0, size), ContentLength: aws.Int64(size), ContentMD5: digest.MD5(),
 		Metadata: u.metadata(), IfNoneMatch: u.ifNoneMatch(),
@@ -136,6 +140,7 @@ type upload struct {
 	opts    replica.WriteOptions
 	id      string           // tells the object of this write from any other
 	time    time.Time        // of the header, or of now
+	digest  *digest          // of the content, nil if it must be read for it
 	sums    *sums            // of all that was sent
 	sent    time.Time        // by the store's clock
 	version replica.Version  // that the store gave it
