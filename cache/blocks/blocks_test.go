@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -162,4 +164,25 @@ func TestAcquireEvicts(t *testing.T) {
 	require.Equal(t, 12, src.read(t, c, 20, 12))
 	require.Equal(t, 16, src.read(t, c, 32, 16))
 	budget.Release(20)
+}
+
+// Once nobody reads, the memory goes back.
+func TestIdleCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, budget := newCache(t, 8, 16)
+		src := newSource(1, 64)
+		src.read(t, c, 0, 64)
+		time.Sleep(keepFor / 2)
+		held := src.slice(t, c, 0, 10)
+		time.Sleep(keepFor - 1)
+		require.Equal(t, int64(64), budget.Used())
+		time.Sleep(2)
+		synctest.Wait()
+		require.Equal(t, int64(16), budget.Used(), "but for what somebody holds")
+		src.check(t, held, 0)
+		held.Release()
+		src.read(t, c, 0, 64)
+		time.Sleep(2 * keepFor)
+		require.Zero(t, budget.Used())
+	})
 }

@@ -22,6 +22,9 @@ import (
 const (
 	defaultBlockSize    = 128 << 10
 	defaultFetchTimeout = 30 * time.Second
+
+	// keepFor is after how long without a read all memory is given back.
+	keepFor = 5 * time.Minute
 )
 
 // errClosed is what reads get that come, or still wait for memory, after Close.
@@ -71,6 +74,8 @@ type Cache struct {
 	idle   int // blocks in recent that nobody pins
 	late   []lateFailure
 	stats  Stats
+	read   time.Time   // when somebody read last
+	tidier *time.Timer // runs tidy; nil while nothing is cached
 
 	window  int64     // with which a stream begins
 	streams list.List // of all handles that were read within idleAfter, the latest last
@@ -144,13 +149,37 @@ func (c *Cache) Close() {
 	c.mu.Lock()
 	c.close(errClosed)
 	for k := range c.files {
-		c.abandon(k, nil)
 		c.drop(k)
+	}
+	if c.tidier != nil {
+		c.tidier.Stop()
 	}
 	c.arena.retire()
 	c.mu.Unlock()
 	c.budget.setReclaimer(nil)
 	c.fetches.Wait()
+}
+
+// noteRead has the memory given back once nobody has read for keepFor. Cache.mu is held.
+func (c *Cache) noteRead(now time.Time) {
+	c.read = now
+	if c.tidier == nil {
+		c.tidier = time.AfterFunc(keepFor, c.tidy)
+	}
+}
+
+func (c *Cache) tidy() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if left := keepFor - time.Since(c.read); left > 0 {
+		c.tidier.Reset(left)
+		return
+	}
+	c.tidier = nil
+	for blk := c.oldest(); blk != nil; blk = c.oldest() {
+		c.evict(blk)
+		c.free(blk)
+	}
 }
 
 // Stats returns the figures as they are now.
@@ -251,6 +280,7 @@ func (c *Cache) free(blk *block) {
 }
 
 func (c *Cache) drop(k key) {
+	c.abandon(k, nil)
 	for _, blk := range c.files[k] {
 		c.lose(blk)
 		c.freeUnused(blk)

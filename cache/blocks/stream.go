@@ -52,6 +52,7 @@ type stream struct {
 // reads that follow each other, once a block is missing. Its window doubles when it has to wait.
 func (h *Handle) advance(off, end int64, missing, waits bool) *stream {
 	c, now := h.cache, time.Now()
+	c.noteRead(now)
 	s := h.streamAt(off)
 	switch {
 	case s == nil:
