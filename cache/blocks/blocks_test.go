@@ -176,7 +176,7 @@ func TestIdleCache(t *testing.T) {
 		held := src.slice(t, c, 0, 10)
 		time.Sleep(keepFor - 1)
 		require.Equal(t, int64(64), budget.Used())
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		require.Equal(t, int64(16), budget.Used(), "but for what somebody holds")
 		src.check(t, held, 0)
