@@ -158,7 +158,7 @@ func newStagedHandle(n *stagedNode, f *os.File, flags uint32) *stagedHandle {
 
 // stagedFlags are what the kernel is told of a handle. One that only writes, and so can't
 // be mapped, has what it writes come as it is, past the kernel's pages: a copy less, and a
-// quarter of the time. Others would read old pages before Linux 6.6.
+// quarter of the time less. Others would read old pages before Linux 6.6.
 func (m *mount) stagedFlags(flags uint32) uint32 {
 	if m.directWrites && flags&syscall.O_ACCMODE == syscall.O_WRONLY {
 		return fuse.FOPEN_DIRECT_IO

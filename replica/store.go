@@ -151,7 +151,7 @@ type WriteOptions struct {
 
 	// Digest, if set, is what Properties.NewDigest made, and was given all of content
 	// in order. What reaches the store then is what the digest has seen, or the write
-	// fails.
+	// fails, as far as the store checks what it gets.
 	Digest io.Writer
 }
 

@@ -25,6 +25,9 @@ const (
 
 	// keepFor is after how long without a read all memory is given back.
 	keepFor = 5 * time.Minute
+
+	// tidyAtOnce is how much of it at a time, in bytes.
+	tidyAtOnce = 16 << 20
 )
 
 // errClosed is what reads get that come, or still wait for memory, after Close.
@@ -74,8 +77,9 @@ type Cache struct {
 	idle   int // blocks in recent that nobody pins
 	late   []lateFailure
 	stats  Stats
-	read   time.Time   // when somebody read last
-	tidier *time.Timer // runs tidy; nil while nothing is cached
+
+	lastRead time.Time
+	tidier   *time.Timer // runs tidy; nil if nobody has read since it last did
 
 	window  int64     // with which a stream begins
 	streams list.List // of all handles that were read within idleAfter, the latest last
@@ -94,17 +98,17 @@ func keyOf(replicaID string, f replica.File) key { return key{replicaID, f.Name,
 // block is one block of a file. Cache.mu guards it, but what is pinned and cached
 // keeps its memory as it is.
 type block struct {
-	fetch  *fetch // that brings or brought it
-	n      int64  // in the file, from 0 on
-	slot   int    // in the arena
-	mem    []byte // in that slot, as much as there is of the file; nil once it is given up
-	pins   int
-	ahead  bool          // nobody had asked for it when its fetch began
-	unread bool          // nor has since
-	landed bool          // its bytes are here
-	done   chan struct{} // closed once it has landed, or its fetch has failed
-	found  bool          // is in Cache.files
-	elem   *list.Element // in Cache.recent, while it is cached
+	fetch   *fetch // that brings or brought it
+	n       int64  // in the file, from 0 on
+	slot    int    // in the arena
+	mem     []byte // in that slot, as much as there is of the file; nil once it is given up
+	pins    int
+	unasked bool          // nobody had asked for it when its fetch began
+	unread  bool          // nor has since
+	landed  bool          // its bytes are here
+	done    chan struct{} // closed once it has landed, or its fetch has failed
+	found   bool          // is in Cache.files
+	elem    *list.Element // in Cache.recent, while it is cached
 }
 
 // New returns an empty cache that takes its memory from budget, which has one Cache at
@@ -153,6 +157,7 @@ func (c *Cache) Close() {
 	}
 	if c.tidier != nil {
 		c.tidier.Stop()
+		c.tidier = nil
 	}
 	c.arena.retire()
 	c.mu.Unlock()
@@ -162,7 +167,7 @@ func (c *Cache) Close() {
 
 // noteRead has the memory given back once nobody has read for keepFor. Cache.mu is held.
 func (c *Cache) noteRead(now time.Time) {
-	c.read = now
+	c.lastRead = now
 	if c.tidier == nil {
 		c.tidier = time.AfterFunc(keepFor, c.tidy)
 	}
@@ -170,15 +175,24 @@ func (c *Cache) noteRead(now time.Time) {
 
 func (c *Cache) tidy() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if left := keepFor - time.Since(c.read); left > 0 {
+	closed, left := c.tidier == nil, keepFor-time.Since(c.lastRead)
+	if !closed && left > 0 {
 		c.tidier.Reset(left)
+	}
+	c.mu.Unlock()
+	if closed || left > 0 {
 		return
 	}
-	c.tidier = nil
-	for blk := c.oldest(); blk != nil; blk = c.oldest() {
-		c.evict(blk)
-		c.free(blk)
+	for c.reclaim(tidyAtOnce) > 0 { // the lock isn't held for long
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.tidier == nil:
+	case c.recent.Len() > 0: // somebody holds it
+		c.tidier.Reset(keepFor)
+	default:
+		c.tidier = nil
 	}
 }
 
@@ -189,137 +203,4 @@ func (c *Cache) Stats() Stats {
 	s := c.stats
 	s.CachedBytes = int64(c.recent.Len()) * c.blockSize
 	return s
-}
-
-// What follows moves memory between the budget and the blocks, with Cache.mu held but in
-// reclaim.
-
-// reserve acquires memory for up to n blocks, beside what it has got already, and
-// returns for how many it has by then, without waiting. What the budget hasn't got,
-// it takes from the least recently used blocks, unless others wait for memory: they
-// come first. Nothing that was fetched ahead for a handle makes way for more of that.
-func (c *Cache) reserve(n, got int, ahead *Handle) int {
-	for ; got < n && !c.budget.contended(); got++ {
-		if c.budget.tryAcquire(c.blockSize) {
-			continue
-		}
-		blk := c.oldest()
-		if blk == nil || blk.unread && blk.fetch.h == ahead {
-			break
-		}
-		// The slot's charge passes to the block that is to come.
-		c.evict(blk)
-		c.arena.vacate(blk.slot)
-		blk.mem = nil
-	}
-	return got
-}
-
-// reclaim evicts blocks until it has released n bytes or none is left, and
-// returns how many it has released.
-func (c *Cache) reclaim(n int64) (freed int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for freed < n {
-		blk := c.oldest()
-		if blk == nil {
-			break
-		}
-		c.evict(blk)
-		c.free(blk)
-		freed += c.blockSize
-	}
-	return freed
-}
-
-// oldest returns the least recently used block that nobody pins, or nil.
-func (c *Cache) oldest() *block {
-	if c.idle == 0 {
-		return nil
-	}
-	for {
-		elem := c.recent.Front()
-		if blk := elem.Value.(*block); blk.pins == 0 {
-			return blk
-		}
-		// In use right now, so as recent as can be.
-		c.recent.MoveToBack(elem)
-	}
-}
-
-func (c *Cache) evict(blk *block) {
-	c.lose(blk)
-	c.stats.Evictions++
-}
-
-// lose makes a block one that no read can find any more.
-func (c *Cache) lose(blk *block) {
-	if !blk.found {
-		return
-	}
-	blk.found = false
-	if blk.elem != nil {
-		c.recent.Remove(blk.elem)
-		blk.elem = nil
-		if blk.pins == 0 {
-			c.idle--
-		}
-	}
-	file := c.files[blk.fetch.h.key]
-	delete(file, blk.n)
-	if len(file) == 0 {
-		delete(c.files, blk.fetch.h.key)
-	}
-}
-
-// free gives a block's memory back to the budget and to the system.
-func (c *Cache) free(blk *block) {
-	blk.mem = nil
-	c.arena.drop(blk.slot)
-	c.budget.Release(c.blockSize)
-}
-
-func (c *Cache) drop(k key) {
-	c.abandon(k, nil)
-	for _, blk := range c.files[k] {
-		c.lose(blk)
-		c.freeUnused(blk)
-	}
-}
-
-// freeUnused frees a block that no read can find and nobody pins. While it is being
-// fetched, or where that has failed, its fetch does so.
-func (c *Cache) freeUnused(blk *block) {
-	if blk.pins == 0 && blk.landed {
-		c.free(blk)
-	}
-}
-
-// hold pins a block.
-func (c *Cache) hold(blk *block) {
-	if blk.elem != nil {
-		c.recent.MoveToBack(blk.elem)
-		if blk.pins == 0 {
-			c.idle--
-		}
-	}
-	blk.pins++
-	blk.unread = false
-}
-
-// unpin takes a pin off each of the blocks but the nil ones. Where memory may have become
-// reclaimable by it, the caller has the budget reclaim it, without the lock.
-func (c *Cache) unpin(blocks []*block) {
-	for _, blk := range blocks {
-		if blk == nil {
-			continue
-		}
-		blk.pins--
-		switch {
-		case blk.elem == nil:
-			c.freeUnused(blk)
-		case blk.pins == 0:
-			c.idle++
-		}
-	}
 }

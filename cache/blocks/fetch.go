@@ -77,7 +77,7 @@ func (h *Handle) pin(ctx context.Context, off, end int64, granted int) (s *Slice
 			s.blocks = s.blocks[:i+got]
 		}
 		more := 0
-		if i+got == count {
+		if ahead != nil && i+got == count && ahead.fetched == (first+int64(count))*c.blockSize {
 			more = c.reserveAhead(h, ahead)
 		}
 		c.start(ctx, h, s.blocks[i:i+got], first+int64(i), more)
@@ -107,12 +107,12 @@ func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int
 	}
 	f := &fetch{h: h, blocks: make([]*block, len(blocks)+ahead)}
 	for i := range f.blocks {
-		blk := &block{fetch: f, n: first + int64(i), slot: c.arena.take(), ahead: i >= len(blocks), done: make(chan struct{}), found: true}
+		blk := &block{fetch: f, n: first + int64(i), slot: c.arena.take(), unasked: i >= len(blocks), done: make(chan struct{}), found: true}
 		blk.mem = c.arena.mem(blk.slot, int(min(c.blockSize, h.file.Size-blk.n*c.blockSize)))
-		if !blk.ahead {
+		if !blk.unasked {
 			blk.pins, blocks[i] = 1, blk
 		}
-		blk.unread = blk.ahead
+		blk.unread = blk.unasked
 		f.blocks[i], file[blk.n] = blk, blk
 	}
 	f.cancel = flight.Go(ctx, c.fetches, c.timeout, flight.Work[struct{}]{

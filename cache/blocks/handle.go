@@ -93,7 +93,9 @@ func (h *Handle) whole(ctx context.Context, s *Slice, dest []byte, off, end int6
 		var err error
 		s, err = h.part(ctx, s, at, end)
 		switch {
-		case err == errNotAhead && ctx.Err() == nil:
+		case err == errNotAhead && ctx.Err() != nil:
+			return nil, h.failed(at, context.Cause(ctx))
+		case err == errNotAhead:
 			// It is asked for, now that somebody waits for it.
 		case err != nil || int64(s.n) == end-off:
 			return s, err
@@ -132,7 +134,7 @@ func (h *Handle) part(ctx context.Context, s *Slice, off, end int64) (*Slice, er
 		case <-blk.done:
 			switch {
 			case blk.landed:
-			case blk.ahead:
+			case blk.unasked:
 				err = errNotAhead
 			default:
 				err = blk.fetch.err

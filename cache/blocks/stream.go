@@ -3,7 +3,7 @@ package blocks
 import (
 	"container/list"
 	"context"
-	"errors"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -12,8 +12,8 @@ const (
 	// firstWindow is how far is fetched ahead of a stream that begins, in bytes.
 	firstWindow = 1<<20 + 128<<10
 
-	// minPart and maxPart bound what one request fetches ahead, in bytes.
-	minPart, maxPart = 1 << 20, 8 << 20
+	// minRequest and maxRequest bound what one request fetches ahead, in bytes.
+	minRequest, maxRequest = 1 << 20, 8 << 20
 
 	// keepBehind is how far behind a stream its blocks are kept like any, and skipAhead how
 	// far beyond what was fetched ahead it may go on, in bytes.
@@ -36,11 +36,11 @@ const (
 
 // stream is reads of one handle that follow each other. Cache.mu guards it.
 type stream struct {
-	next   int64     // where its next read begins
-	read   time.Time // when it was last read
-	window int64     // how far it is fetched ahead of next; 0 as long as it is a single read
-	ahead  int64     // up to where it was fetched, or is on its way: whole blocks
-	behind int64     // up to where its blocks were given up
+	next     int64 // where its next read begins
+	lastRead time.Time
+	window   int64 // how far it is fetched ahead of next; 0 as long as it is a single read
+	fetched  int64 // up to where it was fetched, or is on its way: whole blocks
+	behind   int64 // up to where its blocks were given up
 
 	mark   int64 // where next must come to before the window is doubled again
 	marked time.Time
@@ -69,18 +69,21 @@ func (h *Handle) advance(off, end int64, missing, waits bool) *stream {
 		}
 		s.mark, s.marked = s.next+s.window, now
 	}
-	s.next, s.read = max(s.next, end), now
+	s.next, s.lastRead = max(s.next, end), now
 	if s.window == 0 {
 		return nil
 	}
-	s.ahead = max(s.ahead, c.roundUp(s.next))
-	s.window = min(s.window, c.share(s))
+	if missing && end == s.next {
+		s.fetched = 0 // it may have been evicted, and so may what follows
+	}
+	s.fetched = max(s.fetched, c.roundUp(s.next))
+	s.window = min(s.window, c.widest(s))
 	h.giveUp(s)
 	return s
 }
 
 func (s *stream) begin(off, window int64, now time.Time) {
-	s.window, s.ahead, s.behind = window, off, off
+	s.window, s.fetched, s.behind = window, off, off
 	s.mark, s.marked = off+window, now
 }
 
@@ -88,10 +91,10 @@ func (s *stream) begin(off, window int64, now time.Time) {
 func (h *Handle) streamAt(off int64) *stream {
 	for i := range h.streams {
 		s := &h.streams[i]
-		if s.read.IsZero() {
+		if s.lastRead.IsZero() {
 			continue
 		}
-		if off == s.next || s.window > 0 && off >= s.next-keepBehind && off <= s.ahead+skipAhead {
+		if off == s.next || s.window > 0 && off >= s.next-keepBehind && off <= s.fetched+skipAhead {
 			return s
 		}
 	}
@@ -102,7 +105,7 @@ func (h *Handle) streamAt(off int64) *stream {
 func (h *Handle) newStream() *stream {
 	oldest := &h.streams[0]
 	for i := range h.streams {
-		if h.streams[i].read.Before(oldest.read) {
+		if h.streams[i].lastRead.Before(oldest.lastRead) {
 			oldest = &h.streams[i]
 		}
 	}
@@ -112,9 +115,9 @@ func (h *Handle) newStream() *stream {
 	return oldest
 }
 
-// share is how much may be fetched ahead of a stream that is read now: half of the budget
-// is for all of them.
-func (c *Cache) share(s *stream) int64 {
+// widest is the largest window of a stream that is read now: half of the budget is for all of
+// them.
+func (c *Cache) widest(s *stream) int64 {
 	if s.elem == nil {
 		s.elem = c.streams.PushBack(s)
 	} else {
@@ -122,7 +125,7 @@ func (c *Cache) share(s *stream) int64 {
 	}
 	for {
 		front := c.streams.Front().Value.(*stream)
-		if s.read.Sub(front.read) < idleAfter {
+		if s.lastRead.Sub(front.lastRead) < idleAfter {
 			return c.budget.Size() / 2 / int64(c.streams.Len())
 		}
 		c.streams.Remove(front.elem)
@@ -141,20 +144,20 @@ func (h *Handle) giveUp(s *stream) {
 	}
 }
 
-// part is how much one request is to fetch ahead of a stream.
-func (s *stream) part() int64 { return min(max(s.window/4, minPart), maxPart, s.window) }
+// request is how much one request is to fetch ahead of a stream.
+func (s *stream) request() int64 { return min(max(s.window/4, minRequest), maxRequest, s.window) }
 
 // fetchAhead fetches what is missing in a stream's window, as soon as that is worth a
 // request. Without memory for it, the window shrinks.
 func (c *Cache) fetchAhead(ctx context.Context, h *Handle, s *stream) {
-	for s != nil && s.ahead < h.file.Size {
+	for s != nil && s.fetched < h.file.Size {
 		end := min(s.next+s.window, h.file.Size)
-		if end-s.ahead < min(s.part(), s.window/2) && end < h.file.Size {
+		if end-s.fetched < min(s.request(), s.window/2) && end < h.file.Size {
 			return
 		}
-		first := s.ahead / c.blockSize
+		first := s.fetched / c.blockSize
 		if c.files[h.key][first] != nil {
-			s.ahead = (first + 1) * c.blockSize
+			s.fetched = (first + 1) * c.blockSize
 			continue
 		}
 		n := c.reserveAhead(h, s)
@@ -168,20 +171,17 @@ func (c *Cache) fetchAhead(ctx context.Context, h *Handle, s *stream) {
 // reserveAhead reserves memory for the missing blocks that come next ahead of a stream, for
 // one request, and returns for how many.
 func (c *Cache) reserveAhead(h *Handle, s *stream) int {
-	if s == nil {
-		return 0
-	}
-	file, first := c.files[h.key], s.ahead/c.blockSize
-	end := min(s.ahead+s.part(), s.next+s.window, h.file.Size)
+	file, first := c.files[h.key], s.fetched/c.blockSize
+	end := min(s.fetched+s.request(), s.next+s.window, h.file.Size)
 	want := 0
 	for n := first; n*c.blockSize < end && file[n] == nil; n++ {
 		want++
 	}
 	got := c.reserve(want, 0, h)
 	if got < want {
-		s.window = max(s.window/2, c.window)
+		s.window = min(s.window, max(s.window/2, c.window))
 	}
-	s.ahead = (first + int64(got)) * c.blockSize
+	s.fetched = (first + int64(got)) * c.blockSize
 	return got
 }
 
@@ -189,8 +189,8 @@ func (c *Cache) reserveAhead(h *Handle, s *stream) int {
 // fetched from it on has not come.
 func (h *Handle) fallBack(off int64) {
 	for i := range h.streams {
-		if s := &h.streams[i]; s.window > 0 && s.ahead > off {
-			s.ahead = h.cache.roundUp(max(s.next, off))
+		if s := &h.streams[i]; s.window > 0 && s.fetched > off {
+			s.fetched = h.cache.roundUp(max(s.next, off))
 			s.window = min(s.window, h.cache.window)
 			s.mark = s.next + s.window
 		}
@@ -215,7 +215,7 @@ func (h *Handle) Close() {
 }
 
 // errUnwanted ends a fetch that nobody waits for.
-var errUnwanted = errors.New("nobody waits for it any more")
+var errUnwanted = fmt.Errorf("nobody waits for it any more: %w", context.Canceled)
 
 // abandon ends what is fetched ahead of a file, for one handle or for all, and nobody waits
 // for. Cache.mu is held.
@@ -229,5 +229,5 @@ func (c *Cache) abandon(k key, h *Handle) {
 
 // wanted reports whether somebody waits for a block.
 func (f *fetch) wanted() bool {
-	return slices.ContainsFunc(f.blocks, func(blk *block) bool { return !blk.landed && (blk.pins > 0 || !blk.ahead) })
+	return slices.ContainsFunc(f.blocks, func(blk *block) bool { return !blk.landed && (blk.pins > 0 || !blk.unasked) })
 }

@@ -139,7 +139,7 @@ func TestSlowStreamsKeepTheirWindow(t *testing.T) {
 		h := c.Open("replica", slow{src}, src.file)
 		for off := int64(0); off < 5*mib; off += 128 * kib {
 			src.get(t, h, off, 128*kib)
-			require.LessOrEqual(t, h.streams[0].ahead-h.streams[0].next, int64(firstWindow+128*kib))
+			require.LessOrEqual(t, h.streams[0].fetched-h.streams[0].next, int64(firstWindow+128*kib))
 		}
 		require.Equal(t, int64(firstWindow), h.streams[0].window)
 	})
@@ -168,7 +168,7 @@ func TestStreamsShareTheBudget(t *testing.T) {
 		ahead := int64(0)
 		for _, h := range handles {
 			require.Equal(t, budget.Size()/8, h.streams[0].window)
-			ahead += h.streams[0].ahead - h.streams[0].next
+			ahead += h.streams[0].fetched - h.streams[0].next
 		}
 		require.LessOrEqual(t, ahead, budget.Size()/2)
 		require.LessOrEqual(t, budget.Used(), budget.Size())
@@ -387,5 +387,29 @@ func TestCloseEndsFetchesAhead(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, time.Since(began))
 		require.Zero(t, budget.Used())
+	})
+}
+
+// Where what comes next was evicted and more behind it is there, each is fetched once.
+func TestStreamsWithHoles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := newStreams(t, 16)
+		src := newSource(1, 30*mib)
+		h := src.handle(c)
+		src.get(t, h, 0, 128*kib)
+		src.settle()
+		src.get(t, h, 128*kib, 128*kib)
+		src.get(t, h, 256*kib, 128*kib)
+		c.reclaim(2 * defaultBlockSize) // the first, and the one that is to be read next
+		requireConsistent(t, c)
+		src.get(t, h, 384*kib, 128*kib)
+		require.Equal(t, []string{span(384*kib, 128*kib)}, src.settle())
+		requireConsistent(t, c)
+		src.get(t, h, 100*kib, 4*kib)
+		require.Equal(t, []string{span(0, 128*kib)}, src.settle())
+		c.reclaim(c.budget.Size())
+		src.get(t, h, 256*kib, 4*kib) // behind where it is
+		require.Equal(t, []string{span(256*kib, 128*kib)}, src.settle())
+		requireConsistent(t, c)
 	})
 }

@@ -277,3 +277,47 @@ func TestRemoveOfChecked(t *testing.T) {
 	require.NoError(t, w.Remove(t.Context()))
 	require.Nil(t, w.File.f, "it is still open")
 }
+
+// A change that was begun before the check, and is made after what it read, ends it.
+func TestCheckOfChangedMeanwhile(t *testing.T) {
+	r, _ := newDigesting(t)
+	data := large(t, 0)
+	w := r.open(base(1))
+	defer w.Release()
+	require.NoError(t, w.Change(t.Context(), func() error {
+		require.NoError(t, w.Truncate(t.Context(), 0))
+		w.write(data, 0)
+		_, err := w.f.WriteAt(make([]byte, 4096), 100<<10) // as fallocate zeroes a range
+		return err
+	}))
+	require.ErrorIs(t, w.Publish(t.Context(), true), ltxfile.ErrInvalid)
+}
+
+// A file whose size isn't what was written in order is verified whole: by whatever it has
+// become longer, or however the rest has come.
+func TestCheckOfAnotherSize(t *testing.T) {
+	data := large(t, 0)
+	for name, tt := range map[string]struct {
+		inOrder []byte
+		rest    []byte
+		valid   bool
+	}{
+		"longer":  {data, make([]byte, 100), false},
+		"shorter": {data[:len(data)-1000], data[len(data)-1000:], true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _ := newDigesting(t)
+			w := r.open(base(1))
+			defer w.Release()
+			w.write(tt.inOrder, 0)
+			_, err := w.f.WriteAt(tt.rest, int64(len(tt.inOrder))) // as a write that failed leaves it
+			require.NoError(t, err)
+			err = w.Publish(t.Context(), true)
+			if tt.valid {
+				require.NoError(t, err)
+			} else {
+				require.ErrorIs(t, err, ltxfile.ErrInvalid)
+			}
+		})
+	}
+}

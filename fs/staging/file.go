@@ -182,8 +182,9 @@ func (s *File) Path() string {
 // is published.
 func (s *File) Change(ctx context.Context, fn func() error) error {
 	return s.change(ctx, func() error {
-		s.reorder(-1)
-		return fn()
+		err := fn()
+		s.reorder(-1) // after it, since others may write meanwhile
+		return err
 	})
 }
 

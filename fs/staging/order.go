@@ -145,10 +145,13 @@ func (s *File) checked(ctx context.Context, size int64) (*check, error) {
 	o := &s.order
 	o.mu.Lock()
 	c := o.check
-	if o.check = nil; c != nil {
-		if o.bytes != size {
-			c.cancel(errDisorder)
-		}
+	o.check = nil
+	switch {
+	case c == nil:
+	case o.bytes != size:
+		c.cancel(errDisorder)
+		c = nil
+	default:
 		c.set(func() { c.whole = true })
 	}
 	o.mu.Unlock()

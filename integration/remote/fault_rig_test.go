@@ -236,8 +236,9 @@ func (r *rig) requireBucket() {
 		r.mu.Unlock()
 		require.NotEmpty(r.t, may, "nobody has written %s", key)
 		data := r.server.Get(r.t, r.bucket, key)
-		_, err := ltxfile.VerifyName(r.t.Context(), bytes.NewReader(data), int64(len(data)), may[0].min, may[0].max)
+		h, err := ltxfile.Verify(r.t.Context(), bytes.NewReader(data), int64(len(data)))
 		require.NoError(r.t, err, key)
+		require.NoError(r.t, ltxfile.CheckName(h, may[0].min, may[0].max), key)
 		known := false
 		for _, f := range may {
 			known = known || bytes.Equal(f.data, data)

@@ -140,8 +140,9 @@ func (r *mountRun) requireBucket(t *testing.T) {
 			require.Greater(t, maxTXID, ltx.TXID(1), "retention should have deleted %s", key)
 		}
 		data := r.server.Get(t, r.bucket, key)
-		_, err = ltxfile.VerifyName(t.Context(), bytes.NewReader(data), int64(len(data)), minTXID, maxTXID)
+		h, err := ltxfile.Verify(t.Context(), bytes.NewReader(data), int64(len(data)))
 		require.NoError(t, err, key)
+		require.NoError(t, ltxfile.CheckName(h, minTXID, maxTXID), key)
 		at, err := time.Parse(time.RFC3339Nano, r.server.Head(t, r.bucket, key).Metadata[timeKey])
 		require.NoError(t, err, key)
 		require.Equal(t, ltxfstest.HeaderTime(t, data), at.UTC(), "the time in the metadata of %s", key)

@@ -123,14 +123,18 @@ func Go[T any](ctx context.Context, g *Group, timeout time.Duration, w Work[T]) 
 		}()
 		return func(error) {}
 	}
-	ctx, release := Within(ctx, timeout)
-	ctx, cancel = context.WithCancelCause(ctx)
+	deadline, release := Within(ctx, timeout)
+	ctx, cancel = context.WithCancelCause(deadline)
 	unroot := context.AfterFunc(g.root, func() { cancel(context.Cause(g.root)) })
 	unwatch := context.AfterFunc(ctx, func() {
-		g.addOverdue(1)
-		if !land(none, context.Cause(ctx)) {
-			g.addOverdue(-1)
+		if deadline.Err() == nil {
+			land(none, context.Cause(ctx))
 		}
+	})
+	// Work that its caller has cancelled is overdue once its deadline passes, too.
+	inTime := context.AfterFunc(deadline, func() {
+		g.addOverdue(1)
+		land(none, context.Cause(deadline))
 	})
 	go func() {
 		v, err := none, errNoResult // which stays if Run ends the goroutine, as FailNow of a test's fake does
@@ -145,11 +149,11 @@ func Go[T any](ctx context.Context, g *Group, timeout time.Duration, w Work[T]) 
 			}
 			unroot()
 			unwatch()
-			if !land(v, err) {
+			if !inTime() {
 				g.addOverdue(-1)
-				if err == nil && w.Late != nil {
-					w.Late(v)
-				}
+			}
+			if !land(v, err) && err == nil && w.Late != nil {
+				w.Late(v)
 			}
 			w.over()
 			release()

@@ -212,12 +212,16 @@ func TestOverdueWorkIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, e := NewGroup(), make(events, 3*maxOverdue)
 		gate := make(chan struct{})
-		for range maxOverdue {
-			Go(t.Context(), g, time.Second, e.work(func(context.Context) (int, error) { <-gate; return 0, errBroken }))
+		for i := range maxOverdue {
+			cancel := Go(t.Context(), g, time.Second, e.work(func(context.Context) (int, error) { <-gate; return 0, errBroken }))
+			if i%2 == 0 {
+				cancel(errBroken)
+			}
 		}
+		synctest.Wait()
 		fine := func(context.Context) (int, error) { return 1, nil }
 		_, err := Do(t.Context(), g, time.Second, fine, nil)
-		require.NoError(t, err, "none is overdue yet")
+		require.NoError(t, err, "none is overdue yet, be it cancelled or not")
 		time.Sleep(time.Second)
 		synctest.Wait()
 		require.Len(t, e, maxOverdue)

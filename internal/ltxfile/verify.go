@@ -57,15 +57,6 @@ func VerifyStream(ctx context.Context, r *bufio.Reader, size func() (int64, erro
 	return w.header, nil
 }
 
-// VerifyName is Verify and CheckName.
-func VerifyName(ctx context.Context, r io.ReaderAt, size int64, minTXID, maxTXID ltx.TXID) (ltx.Header, error) {
-	h, err := Verify(ctx, r, size)
-	if err != nil {
-		return h, err
-	}
-	return h, CheckName(h, minTXID, maxTXID)
-}
-
 // CheckName returns an error that wraps ErrName if the header of a valid file names
 // other TXIDs than these, which the file's name says.
 func CheckName(h ltx.Header, minTXID, maxTXID ltx.TXID) error {

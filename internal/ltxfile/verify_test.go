@@ -44,8 +44,9 @@ func TestRealFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			minTXID, maxTXID, err := ltx.ParseFilename(name)
 			require.NoError(t, err)
-			h, err := ltxfile.VerifyName(context.Background(), bytes.NewReader(data), int64(len(data)), minTXID, maxTXID)
+			h, err := ltxfile.Verify(context.Background(), bytes.NewReader(data), int64(len(data)))
 			require.NoError(t, err)
+			require.NoError(t, ltxfile.CheckName(h, minTXID, maxTXID))
 			assert.Equal(t, minTXID, h.MinTXID)
 			assert.Equal(t, maxTXID, h.MaxTXID)
 			assert.Equal(t, uint32(4096), h.PageSize)
@@ -81,7 +82,11 @@ func TestValid(t *testing.T) {
 func TestNamed(t *testing.T) {
 	data := storetest.LTX(t, 3, 5)
 	check := func(data []byte, minTXID, maxTXID ltx.TXID) (ltx.Header, error) {
-		return ltxfile.VerifyName(context.Background(), bytes.NewReader(data), int64(len(data)), minTXID, maxTXID)
+		h, err := ltxfile.Verify(context.Background(), bytes.NewReader(data), int64(len(data)))
+		if err == nil {
+			err = ltxfile.CheckName(h, minTXID, maxTXID)
+		}
+		return h, err
 	}
 	h, err := check(data, 3, 5)
 	require.NoError(t, err)

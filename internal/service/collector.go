@@ -7,6 +7,6 @@ import "runtime/debug"
 // stay below 64 MiB.
 const heapLimit = 48 << 20
 
-// limitHeap sets that limit for an index and inodes that need so many bytes more. With a limit that the live heap comes close to,
-// Go would do nothing but collect.
+// limitHeap sets that limit for an index and inodes that need so many bytes more. With a
+// limit that the live heap comes close to, Go would do nothing but collect.
 func limitHeap(held int64) { debug.SetMemoryLimit(heapLimit + held) }

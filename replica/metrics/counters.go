@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -47,9 +48,10 @@ func (c *Counters) add(op Op, t Totals, err error) {
 	sum.Files += t.Files
 	sum.Bytes += t.Bytes
 	sum.Took += t.Took
-	if errors.Is(err, os.ErrNotExist) {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		sum.Missing++
-	} else if err != nil {
+	case err != nil && !errors.Is(err, context.Canceled): // of which the store knows nothing
 		sum.Errors++
 	}
 }
@@ -58,7 +60,7 @@ func (c *Counters) add(op Op, t Totals, err error) {
 type Totals struct {
 	Count   int64         // operations, those that failed included
 	Missing int64         // those that found no such file, which is no failure
-	Errors  int64         // those that failed
+	Errors  int64         // those that failed, unless nobody waited for them any more
 	Files   int64         // that were listed, were to be deleted, or 1 an operation
 	Bytes   int64         // of content that was read or written, once if it was sent again
 	Took    time.Duration // the store's time, of all together, which may have run side by side
