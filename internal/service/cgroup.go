@@ -19,9 +19,6 @@ const (
 	// spareShare is the part of a cgroup's memory that is left to others in there and
 	// to the kernel.
 	spareShare = 8
-
-	// leastCache is the smallest budget, as settings has it.
-	leastCache = 4 << 20
 )
 
 // limitCache cuts the budget to what the memory of the process's cgroup has room for.
@@ -47,7 +44,7 @@ func (s *server) limitCache() {
 
 // cacheWithin is the largest budget of a process with so much memory.
 func cacheWithin(limit int64) settings.Size {
-	return settings.Size(max(limit-limit/spareShare-besideCache, leastCache))
+	return settings.Size(max(limit-limit/spareShare-besideCache, settings.MinCacheSize))
 }
 
 // memoryLimit is the lowest limit on memory, in bytes, of a process's cgroups and of those

@@ -39,7 +39,8 @@ type row struct {
 const mtimeExact = "exact"
 
 const (
-	minCacheSize = 4 << 20
+	// MinCacheSize is the smallest budget, in bytes.
+	MinCacheSize = 4 << 20
 	maxCacheSize = 1 << 40
 
 	// minBandwidth is the least that --limit-read and --limit-write take: with less,
@@ -95,7 +96,7 @@ var rows = []row{
 			"`auto` is `checksum` where the store has one, else `full`. On disk it is always `full`"},
 	{flag: "cache-size", field: func(m *Mount) any { return &m.CacheSize }, arg: "size", def: "128MiB", bad: func(m *Mount) string {
 		switch {
-		case m.CacheSize < minCacheSize:
+		case m.CacheSize < MinCacheSize:
 			return "too small: give at least 4MiB"
 		case m.CacheSize > maxCacheSize:
 			return "too large: give at most 1TiB"
