@@ -102,7 +102,7 @@ var rows = []row{
 			return "too large: give at most 1TiB"
 		}
 		return ""
-	}, doc: "memory for cached blocks, from 4MiB to 1TiB: `KiB`, `MiB`, `GiB`, `KB`, `MB`, `GB`, `B` or plain bytes"},
+	}, doc: "memory for cached blocks, reading ahead, writing and the index, from 4MiB to 1TiB: `KiB`, `MiB`, `GiB`, `KB`, `MB`, `GB`, `B` or plain bytes"},
 	{flag: "limit-read", field: func(m *Mount) any { return &m.LimitRead }, arg: "size", bad: func(m *Mount) string { return tooLittle(m.LimitRead) },
 		def: "0", doc: "most bytes of files to read from the replica in a second, at least `512KiB`; 0 is no limit. Reading back to verify doesn't count"},
 	{flag: "limit-write", field: func(m *Mount) any { return &m.LimitWrite }, arg: "size", bad: func(m *Mount) string { return tooLittle(m.LimitWrite) },
