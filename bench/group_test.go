@@ -73,12 +73,13 @@ func stores(w *world) []place { return pick(w, []place{w.near, w.far}, []place{w
 
 func allGroups(w *world) []*group {
 	groups := []*group{
-		sequentialGroup(w), readersGroup(w), randomGroup(w), startGroup(w), writeGroup(w), restoreGroup(w),
+		sequentialGroup(w), readersGroup(w), randomGroup(w), startGroup(w),
+		writeGroup(w, "write", pick(w, 1000, 100), w.near, w.disk), restoreGroup(w),
 		listGroup(w, "list", pick(w, 20_000, 1_000), stores(w)...),
 		listGroup(w, "list-disk", pick(w, 200_000, 20_000), w.disk),
 	}
 	if !w.quick {
-		groups = append(groups, listGroup(w, "list-million", 1_000_000, w.disk))
+		groups = append(groups, writeGroup(w, "write-far", 200, w.far), listGroup(w, "list-million", 1_000_000, w.disk))
 	}
 	return groups
 }

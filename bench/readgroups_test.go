@@ -31,7 +31,7 @@ func readersGroup(w *world) *group {
 		name: "readers", title: "Reading a file of " + w.large() + " by many at once, each a part", replica: largeReplica,
 		places: stores(w), contestants: others, prepare: prepareLarge,
 	}
-	for _, n := range pick(w, []int{2, 8, 16, 32, 64}, []int{16}) {
+	for _, n := range pick(w, []int{2, 16, 64}, []int{16}) {
 		g.rows = append(g.rows, readBy(fmt.Sprintf("%d readers, cold", n), true, n))
 	}
 	return g
@@ -43,7 +43,7 @@ func randomGroup(w *world) *group {
 			name: name, fresh: true, evict: true, level: 9, file: largeName,
 			job: job{
 				Kind: "random", Block: 4 << 10, Readers: readers, Mmap: mmap,
-				Reads: pick(w, 500, 30) * min(readers, 4),
+				Reads: pick(w, 200, 30) * min(readers, 4),
 			},
 			metrics: []*metric{p50, p99, rate, fetched},
 		}

@@ -229,12 +229,12 @@ func (r *results) head() string {
 			fmt.Fprintf(&b, "- the SDK alone, on %s: fastest with %v\n", p.name, best)
 		}
 	}
-	b.WriteString(`
-The peers run with their defaults. The SDK alone gets ranges into memory, lists, or gets a block of 128 KiB where others
+	fmt.Fprintf(&b, `
+The peers run with their defaults; what takes one of them more than %v is measured in one round. The SDK alone gets ranges into memory, lists, or gets a block of 128 KiB where others
 read 4 KiB. "file" is the same file on disk, "go-fuse" a file that go-fuse serves from memory, "rclone copy" is without
 verification, and "ltxfs, cached" a mount by a user who isn't root. Cold is a new mount; of a replica on disk the kernel has
 nothing cached. The collector's share is of the time in which the program's threads ran or waited for a core, since that is how
 the collector counts.
-`)
+`, patience)
 	return b.String()
 }

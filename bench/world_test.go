@@ -91,7 +91,7 @@ func (w *world) large() string { return humanize.IBytes(uint64(w.size())) }
 
 // deadline is how long one piece of work may take.
 func (w *world) deadline() time.Duration {
-	return pick(w, 5*time.Minute, 30*time.Second)
+	return pick(w, 2*time.Minute, 30*time.Second)
 }
 
 // pick is the one value in a full run, the other in a quick one.

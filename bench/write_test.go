@@ -14,12 +14,12 @@ import (
 	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
-func writeGroup(w *world) *group {
-	small := pick(w, 1000, 100)
-	smallDir := filepath.Join(w.dir, "small")
+// writeGroup writes the large file, and small ones one after the other.
+func writeGroup(w *world, name string, small int, places ...place) *group {
+	smallDir := filepath.Join(w.dir, "small-"+name)
 	return &group{
-		name: "write", title: fmt.Sprintf("Writing a large file of %s, and %d of 4 KiB, to the end of fsync and close", w.large(), small), replica: "write", write: true,
-		places:      allPlaces(w),
+		name: name, title: fmt.Sprintf("Writing a file of %s, and %d of 4 KiB, to the end of fsync and close", w.large(), small), replica: name, write: true,
+		places:      places,
 		contestants: with([]*contestant{copied}, []*contestant{copied}, []*contestant{plain}),
 		prepare: func(w *world) error {
 			for i := range small {
