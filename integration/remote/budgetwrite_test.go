@@ -152,6 +152,32 @@ func (w *writable) requireStored(t *testing.T, cost costs) {
 	}
 }
 
+// Small files that are made with O_EXCL, written, synced and closed cost four requests
+// each: the kernel asks for the name before it has the file made.
+func TestSmallWritesBudget(t *testing.T) {
+	const files = 10
+	forEachCounted(t, func(t *testing.T, c *counted) {
+		w := newWritable(t, c)
+		p := w.m.Process(t)
+		for i := range ltx.TXID(files) {
+			data := storetest.LTX(t, i+1, i+1, storetest.Noise(), storetest.Commit(1))
+			name := ltxfstest.LevelPath(0, ltx.FormatFilename(i+1, i+1))
+			var f *ltxfstest.File
+			w.requireCosts(t, "to make it", sum(lookUp, makeSure), func() {
+				var err error
+				f, err = p.Open(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o644)
+				require.NoError(t, err)
+				require.NoError(t, f.Write(data))
+			})
+			requests := w.requireCosts(t, "fsync", onePut, func() { require.NoError(t, f.Fsync()) })
+			require.Equal(t, int64(len(data)), requests[0].Up)
+			w.requireCosts(t, "close", costs{}, func() { require.NoError(t, f.Close()) })
+			require.Equal(t, data, c.server.Get(t, c.bucket, c.key(0, i+1, i+1)))
+		}
+		w.requireEndForFree(t, w.m)
+	})
+}
+
 // What others wrote is looked up before it is removed or replaced.
 func TestWriteBudgetOfForeignFiles(t *testing.T) {
 	forEachCounted(t, func(t *testing.T, c *counted) {
