@@ -6,6 +6,8 @@ package ltxfstest
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -113,6 +115,29 @@ func Root() string { return rootDir }
 func Binary() string {
 	lookAtSources()
 	return binary()
+}
+
+// BuildWith builds an ltxfs that differs by one thing in one of its sources, such as a
+// constant that no test has the time for.
+func BuildWith(t testing.TB, source, from, to string) (binary string) {
+	t.Helper()
+	source, dir := filepath.Join(rootDir, source), t.TempDir()
+	binary, changed, overlay := filepath.Join(dir, "ltxfs"), filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json")
+	old, err := os.ReadFile(source)
+	if err == nil && bytes.Count(old, []byte(from)) != 1 {
+		err = fmt.Errorf("%q isn't once in %s", from, source)
+	}
+	replace, jerr := json.Marshal(map[string]map[string]string{"Replace": {source: changed}})
+	err = errors.Join(err, jerr, os.WriteFile(changed, bytes.Replace(old, []byte(from), []byte(to), 1), 0o600), os.WriteFile(overlay, replace, 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-overlay", overlay, "-o", binary, "./cmd/ltxfs")
+	build.Dir = rootDir
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build ltxfs: %v\n%s", err, out)
+	}
+	return binary
 }
 
 func binary() string { return filepath.Join(workDir, "ltxfs") }

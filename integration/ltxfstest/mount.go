@@ -2,6 +2,7 @@ package ltxfstest
 
 import (
 	"bytes"
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,6 +33,7 @@ type Mounted struct {
 // fresh directory.
 type MountOptions struct {
 	Dir        string // the mount point, a fresh empty directory if ""
+	Binary     string // the ltxfs, the one that Main built if ""
 	Flags      []string
 	Credential *syscall.Credential // whom the daemon runs as, nil for ourselves
 	Env        []string            // added to the daemon's environment
@@ -77,7 +79,7 @@ func Start(t testing.TB, replica string, opts MountOptions) *Mounted {
 		m.Dir = MountPoint(t)
 	}
 	flags := m.stagingFlags(t, opts)
-	m.cmd = exec.Command(Binary(), append(append([]string{"mount"}, flags...), replica, m.Dir)...)
+	m.cmd = exec.Command(cmp.Or(opts.Binary, Binary()), append(append([]string{"mount"}, flags...), replica, m.Dir)...)
 	m.cmd.Stdout, m.cmd.Stderr = &m.log, &m.log
 	m.cmd.WaitDelay = time.Second
 	m.cmd.Env = append(Env(), opts.Env...)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -44,6 +45,25 @@ func (m *Mounted) Threads(t testing.TB) int {
 func (m *Mounted) Resident(t testing.TB) int64 {
 	t.Helper()
 	return procStatus(t, m.PID, "VmRSS")
+}
+
+// Mapped is how much of a mapping of that size the daemon has resident now, in bytes.
+func (m *Mounted) Mapped(t testing.TB, size int64) (resident int64) {
+	t.Helper()
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", m.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const words = `(?m)^Size: +%d kB\n(?:.*\n){2}Rss: +(\d+) kB$`
+	found := regexp.MustCompile(fmt.Sprintf(words, size>>10)).FindAllSubmatch(maps, -1)
+	if len(found) != 1 {
+		t.Fatalf("the daemon has %d mappings of %d bytes:\n%s", len(found), size, maps)
+	}
+	kib, err := strconv.ParseInt(string(found[0][1]), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib << 10
 }
 
 // Read is how many bytes the daemon has read by whatever system call, those of the

@@ -89,6 +89,7 @@ type rigOptions struct {
 	user   bool // the mount has credentials that can be revoked
 	budget int  // in MiB, if not the smallest
 	flags  []string
+	binary string // if not the usual one
 }
 
 // newRig makes the replica and mounts it.
@@ -144,7 +145,7 @@ func (r *rig) mount(opts rigOptions) {
 	}
 	r.m = ltxfstest.MountWith(r.t, url, ltxfstest.MountOptions{
 		Flags: append([]string{"--rw", fmt.Sprintf("--cache-size=%dMiB", max(opts.budget, smallBudget)), "--grace=2s", "--log-level=warn"}, opts.flags...),
-		Env:   append(env, schedTrace),
+		Env:   append(env, schedTrace), Binary: opts.binary,
 	})
 }
 
