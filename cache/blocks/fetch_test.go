@@ -254,3 +254,46 @@ func TestClose(t *testing.T) {
 		slice.Release()
 	})
 }
+
+// What is small and nearly there may come, though nobody waits for it: its connection goes on.
+func TestFetchesAheadLinger(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		takes       time.Duration
+		window      int64
+		first, then int64 // what it takes of the budget, in KiB
+	}{
+		{"in time", linger / 2, firstWindow, 1792, 1792},
+		{"too late", 2 * linger, firstWindow, 1792, 1152},
+		{"large", linger / 2, 16 * mib, 4224, 4224},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, budget := newStreams(t, 64)
+				c.window = test.window
+				src := newSource(1, 32*mib)
+				src.open = func(ctx context.Context, off, _ int64) error {
+					if off == 0 {
+						return nil
+					}
+					select {
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					case <-time.After(test.takes):
+						return nil
+					}
+				}
+				h := src.handle(c)
+				src.get(t, h, 0, 128*kib)
+				src.get(t, h, 512*kib, 128*kib)
+				synctest.Wait()
+				h.Close()
+				synctest.Wait()
+				require.Equal(t, test.first*kib, budget.Used())
+				time.Sleep(2 * linger)
+				synctest.Wait()
+				require.Equal(t, test.then*kib, budget.Used())
+			})
+		})
+	}
+}

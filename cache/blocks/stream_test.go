@@ -377,6 +377,7 @@ func TestCloseEndsFetchesAhead(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, arrived(t, read).err, context.Canceled)
 		h.Close()
+		time.Sleep(linger)
 		synctest.Wait()
 		require.Equal(t, int64(1152*kib), budget.Used())
 
