@@ -5,18 +5,9 @@ import (
 	"errors"
 	"io"
 	"os"
-	"time"
 
 	"github.com/ltxfs/ltxfs/internal/flight"
 	"github.com/ltxfs/ltxfs/replica"
-)
-
-const (
-	// linger is how much longer a fetch may take that nobody waits for any more, and
-	// lingerSize of how many bytes one may be: to end it costs the connection, which costs
-	// more than what the store has sent already.
-	linger     = 20 * time.Millisecond
-	lingerSize = 2 * minRequest
 )
 
 // fetch is one request: for adjacent blocks of a file, which lie in memory wherever
@@ -24,7 +15,8 @@ const (
 type fetch struct {
 	h      *Handle
 	blocks []*block
-	cancel func(cause error) // Cache.mu is held
+	cancel func(cause error)
+	left   bool // by all who waited for it, and by abandon
 	ended  bool
 	err    error // why those that aren't there by then won't come
 }
@@ -122,24 +114,11 @@ func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int
 		blk.unread = blk.unasked
 		f.blocks[i], file[blk.n] = blk, blk
 	}
-	cancel := flight.Go(ctx, c.fetches, c.timeout, flight.Work[struct{}]{
+	f.cancel = flight.Go(ctx, c.fetches, c.timeout, flight.Work[struct{}]{
 		Run:  func(ctx context.Context) (struct{}, error) { return struct{}{}, f.run(ctx) },
 		Land: func(_ struct{}, err error) { c.land(f, err) },
 		Over: func() { c.over(f) },
 	})
-	f.cancel = func(cause error) {
-		if f.size() > lingerSize || c.closing.Err() != nil {
-			cancel(cause)
-			return
-		}
-		time.AfterFunc(linger, func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			if !f.wanted() {
-				cancel(cause)
-			}
-		})
-	}
 }
 
 func (f *fetch) off() int64 { return f.blocks[0].n * f.h.cache.blockSize }

@@ -217,13 +217,30 @@ func (h *Handle) Close() {
 // errUnwanted ends a fetch that nobody waits for.
 var errUnwanted = fmt.Errorf("nobody waits for it any more: %w", context.Canceled)
 
+// A fetch of up to lingerSize bytes that nobody waits for any more has linger longer: ending
+// it costs the connection, which costs more than what the store has sent already.
+const linger, lingerSize = 20 * time.Millisecond, 2 * minRequest
+
 // abandon ends what is fetched ahead of a file, for one handle or for all, and nobody waits
 // for. Cache.mu is held.
 func (c *Cache) abandon(k key, h *Handle) {
 	for _, blk := range c.files[k] {
-		if f := blk.fetch; !f.ended && (h == nil || f.h == h) && !f.wanted() {
-			f.cancel(errUnwanted)
+		f := blk.fetch
+		if f.ended || f.left || f.wanted() || h != nil && f.h != h {
+			continue
 		}
+		if f.size() > lingerSize || c.closing.Err() != nil {
+			f.cancel(errUnwanted)
+			continue
+		}
+		f.left = true
+		time.AfterFunc(linger, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if f.left = !f.wanted(); f.left {
+				f.cancel(errUnwanted)
+			}
+		})
 	}
 }
 
