@@ -83,6 +83,10 @@ type Cache struct {
 
 	window  int64     // with which a stream begins
 	streams list.List // of all handles that were read within idleAfter, the latest last
+
+	ahead    int64   // bytes on their way that nobody had asked for
+	came     float64 // bytes that had come by lastCame, those of long ago counting less
+	lastCame time.Time
 }
 
 // key is a file's identity: blocks of one version never answer for another.

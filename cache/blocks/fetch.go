@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"time"
 
 	"github.com/ltxfs/ltxfs/internal/flight"
 	"github.com/ltxfs/ltxfs/replica"
@@ -76,7 +77,7 @@ func (h *Handle) pin(ctx context.Context, off, end int64, granted int) (s *Slice
 			s.blocks = s.blocks[:i+got]
 		}
 		more := 0
-		if ahead != nil && i+got == count && ahead.fetched == (first+int64(count))*c.blockSize {
+		if ahead != nil && c.mayFetchAhead() && i+got == count && ahead.fetched == (first+int64(count))*c.blockSize {
 			more = c.reserveAhead(h, ahead)
 		}
 		c.start(ctx, h, s.blocks[i:i+got], first+int64(i), more)
@@ -111,7 +112,9 @@ func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int
 		if !blk.unasked {
 			blk.pins, blocks[i] = 1, blk
 		}
-		blk.unread = blk.unasked
+		if blk.unread = blk.unasked; blk.unasked {
+			c.ahead += c.blockSize
+		}
 		f.blocks[i], file[blk.n] = blk, blk
 	}
 	f.cancel = flight.Go(ctx, c.fetches, c.timeout, flight.Work[struct{}]{
@@ -120,6 +123,9 @@ func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int
 		Over: func() { c.over(f) },
 	})
 }
+
+// more reports whether it was to bring more than what somebody had asked for.
+func (f *fetch) more() bool { return f.blocks[len(f.blocks)-1].unasked }
 
 func (f *fetch) off() int64 { return f.blocks[0].n * f.h.cache.blockSize }
 
@@ -166,6 +172,10 @@ func (c *Cache) arrived(blk *block) (ok bool) {
 
 func (c *Cache) arrive(blk *block) {
 	blk.landed = true
+	c.noteCame(time.Now())
+	if blk.unasked {
+		c.ahead -= c.blockSize
+	}
 	c.stats.FetchedBytes += int64(len(blk.mem))
 	if blk.found {
 		blk.elem = c.recent.PushBack(blk)
@@ -182,16 +192,19 @@ func (c *Cache) arrive(blk *block) {
 func (c *Cache) land(f *fetch, err error) {
 	c.mu.Lock()
 	f.ended = true
-	if err != nil {
-		f.err = f.h.failed(f.off(), err)
-		f.h.fallBack(f.off())
-	}
 	for _, blk := range f.blocks {
 		switch {
 		case blk.landed:
 		case err == nil:
 			c.arrive(blk)
 		default:
+			if f.err == nil {
+				f.err = f.h.failed(f.off(), err)
+				f.h.fallBack(blk.n * c.blockSize)
+			}
+			if blk.unasked {
+				c.ahead -= c.blockSize
+			}
 			c.lose(blk)
 			close(blk.done)
 		}

@@ -112,7 +112,7 @@ func (h *Handle) whole(ctx context.Context, s *Slice, dest []byte, off, end int6
 	}
 }
 
-// errNotAhead means that a block that was to be fetched ahead has not come.
+// errNotAhead means that a block has not come that was to be fetched ahead, or with more that was.
 var errNotAhead = errors.New("it could not be fetched ahead")
 
 // part waits for the bytes of s, which pin has left. If there was no memory for any,
@@ -134,7 +134,7 @@ func (h *Handle) part(ctx context.Context, s *Slice, off, end int64) (*Slice, er
 		case <-blk.done:
 			switch {
 			case blk.landed:
-			case blk.unasked:
+			case blk.unasked, blk.fetch.more() && !isGone(blk.fetch.err):
 				err = errNotAhead
 			default:
 				err = blk.fetch.err

@@ -189,6 +189,7 @@ func newCache(t *testing.T, blocks, blockSize int) (*Cache, *Budget) {
 		require.Empty(t, c.files)
 		require.Zero(t, c.recent.Len())
 		require.Zero(t, c.idle)
+		require.Zero(t, c.ahead)
 	})
 	return c, budget
 }

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -32,6 +33,9 @@ const (
 
 	// idleAfter is how long a stream keeps its share of the budget without being read.
 	idleAfter = time.Second
+
+	// halfLife is of what lately has come.
+	halfLife = time.Second
 )
 
 // stream is reads of one handle that follow each other. Cache.mu guards it.
@@ -41,6 +45,7 @@ type stream struct {
 	window   int64 // how far it is fetched ahead of next; 0 as long as it is a single read
 	fetched  int64 // up to where it was fetched, or is on its way: whole blocks
 	behind   int64 // up to where its blocks were given up
+	alone    int64 // up to where each read is fetched alone, since more has failed
 
 	mark   int64 // where next must come to before the window is doubled again
 	marked time.Time
@@ -79,6 +84,9 @@ func (h *Handle) advance(off, end int64, missing, waits bool) *stream {
 	s.fetched = max(s.fetched, c.roundUp(s.next))
 	s.window = min(s.window, c.widest(s))
 	h.giveUp(s)
+	if s.next < s.alone {
+		return nil
+	}
 	return s
 }
 
@@ -150,7 +158,7 @@ func (s *stream) request() int64 { return min(max(s.window/4, minRequest), maxRe
 // fetchAhead fetches what is missing in a stream's window, as soon as that is worth a
 // request. Without memory for it, the window shrinks.
 func (c *Cache) fetchAhead(ctx context.Context, h *Handle, s *stream) {
-	for s != nil && s.fetched < h.file.Size {
+	for s != nil && s.fetched < h.file.Size && c.mayFetchAhead() {
 		end := min(s.next+s.window, h.file.Size)
 		if end-s.fetched < min(s.request(), s.window/2) && end < h.file.Size {
 			return
@@ -166,6 +174,22 @@ func (c *Cache) fetchAhead(ctx context.Context, h *Handle, s *stream) {
 			return
 		}
 	}
+}
+
+// mayFetchAhead reports whether more may be fetched ahead: no more is on its way than the
+// first window and what came in about a second, so that who waits doesn't wait for long.
+func (c *Cache) mayFetchAhead() bool {
+	return c.ahead < firstWindow+int64(c.lately(time.Now()))
+}
+
+// lately is how many bytes have come, of which half count after halfLife.
+func (c *Cache) lately(now time.Time) float64 {
+	return c.came * math.Exp2(-float64(now.Sub(c.lastCame))/float64(halfLife))
+}
+
+// noteCame counts a block that has come.
+func (c *Cache) noteCame(now time.Time) {
+	c.came, c.lastCame = c.lately(now)+float64(c.blockSize), now
 }
 
 // reserveAhead reserves memory for the missing blocks that come next ahead of a stream, for
@@ -186,13 +210,15 @@ func (c *Cache) reserveAhead(h *Handle, s *stream) int {
 }
 
 // fallBack has the streams that reach beyond an offset begin anew there, since what was
-// fetched from it on has not come.
+// fetched from it on has not come. As far as a window, they fetch nothing ahead: it may be
+// that what they ask for together comes alone.
 func (h *Handle) fallBack(off int64) {
 	for i := range h.streams {
 		if s := &h.streams[i]; s.window > 0 && s.fetched > off {
 			s.fetched = h.cache.roundUp(max(s.next, off))
 			s.window = min(s.window, h.cache.window)
 			s.mark = s.next + s.window
+			s.alone = off + s.window
 		}
 	}
 }

@@ -381,7 +381,9 @@ func TestCloseEndsFetchesAhead(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, int64(1152*kib), budget.Used())
 
-		src.get(t, h, 640*kib, 128*kib)
+		third := src.handle(c)
+		src.get(t, third, 0, 128*kib)
+		src.get(t, third, 512*kib, 128*kib)
 		require.Greater(t, budget.Used(), int64(1152*kib))
 		began := time.Now()
 		c.Close()
