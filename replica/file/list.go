@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"iter"
 	"os"
-
-	"golang.org/x/sync/errgroup"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -50,16 +51,10 @@ func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, y
 		return err
 	}
 	gone := !names.left()
-	for done := 0; names.left(); {
-		// At first one, so that a loop that ends early has looked at few.
-		batch := names.take(min(done/8+1, maxBatch))
-		done += len(batch)
-		looks, err := s.lookAtAll(ctx, dir, of, level, batch, opts)
-		if err != nil {
-			return err
-		}
-		for i := range looks {
-			l := &looks[i]
+	l := &lookout{dir: dir, of: of, level: level, opts: opts, names: names}
+	defer l.close()
+	for looks := l.next(ctx); len(looks) > 0; looks = l.next(ctx) {
+		for _, l := range looks {
 			if l.err == nil && opts.ExactTimes && !opts.NamesOnly && !opts.SetKnownTime(&l.file) {
 				// It may be another file than a moment ago: size, time and version must
 				// be of the same one.
@@ -92,6 +87,7 @@ func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, y
 // readNames returns the names in a directory that matter.
 func readNames(ctx context.Context, dir *os.File, level int, opts replica.ListOptions) (*names, error) {
 	n := &names{}
+	defer n.sort()
 	for e, err := range entries(ctx, dir) {
 		if err != nil {
 			return nil, err
@@ -109,13 +105,12 @@ func readNames(ctx context.Context, dir *os.File, level int, opts replica.ListOp
 		}
 		n.add(txids{name.MinTXID, name.MaxTXID})
 	}
-	n.sort()
 	return n, nil
 }
 
 const (
 	// maxBatch is how many files are looked at before the loop gets them.
-	maxBatch = 4096
+	maxBatch = 1024
 
 	// lookers is how many files are looked at at once: on a disk of its own, more are
 	// of little use, and over a network each waits.
@@ -131,30 +126,72 @@ type look struct {
 	err  error
 }
 
-// lookAtAll looks at files.
-func (s *Store) lookAtAll(ctx context.Context, dir *os.File, of attributes, level int, batch []txids, opts replica.ListOptions) ([]look, error) {
-	looks := make([]look, len(batch))
-	some := func(from, to int) error {
-		for i, n := range batch[from:to] {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			l := &looks[from+i]
-			l.file.Name = replica.Name{Level: level, MinTXID: n.min, MaxTXID: n.max}
-			if !opts.NamesOnly {
-				l.file, l.err = lookAt(dir, of, l.file.Name)
-			}
-		}
-		return nil
+// lookout looks at the files of a listing, batch by batch.
+type lookout struct {
+	dir     *os.File
+	of      attributes
+	level   int
+	opts    replica.ListOptions
+	names   *names // left to be looked at
+	begun   int    // how many aren't
+	workers sync.WaitGroup
+	closed  atomic.Bool
+
+	batch []txids
+	ahead []look // of batch, while the workers run
+	spare []look // as large, or not yet there
+}
+
+// next returns what the next files have shown, and nothing at the end. It is valid until
+// the next call. Large batches are looked at while the loop is busy with the one before.
+func (l *lookout) next(ctx context.Context) []look {
+	if len(l.ahead) == 0 {
+		l.begin(ctx)
 	}
-	if len(batch) <= minShared {
-		return looks, some(0, len(batch))
+	l.workers.Wait()
+	looks := l.ahead
+	l.ahead, l.spare = l.spare[:0], looks
+	if len(looks) >= minShared {
+		l.begin(ctx)
 	}
-	var g errgroup.Group
+	return looks
+}
+
+// begin begins to look at a batch.
+func (l *lookout) begin(ctx context.Context) {
+	// At first one, so that a loop that ends early has looked at few.
+	l.batch = l.names.take(l.batch, min(l.begun/8+1, maxBatch))
+	n := len(l.batch)
+	l.begun += n
+	l.ahead = slices.Grow(l.ahead, n)[:n]
+	if n < minShared {
+		l.look(ctx, 0, n)
+		return
+	}
 	for i := range lookers {
-		g.Go(func() error { return some(i*len(batch)/lookers, (i+1)*len(batch)/lookers) })
+		l.workers.Go(func() { l.look(ctx, i*n/lookers, (i+1)*n/lookers) })
 	}
-	return looks, g.Wait()
+}
+
+// look looks at the files [from, to) of the batch.
+func (l *lookout) look(ctx context.Context, from, to int) {
+	for i, n := range l.batch[from:to] {
+		if l.closed.Load() {
+			return
+		}
+		name := replica.Name{Level: l.level, MinTXID: n.min, MaxTXID: n.max}
+		look := look{file: replica.File{Name: name}, err: ctx.Err()}
+		if look.err == nil && !l.opts.NamesOnly {
+			look.file, look.err = lookAt(l.dir, l.of, name)
+		}
+		l.ahead[from+i] = look
+	}
+}
+
+// close ends what looks ahead.
+func (l *lookout) close() {
+	l.closed.Store(true)
+	l.workers.Wait()
 }
 
 // lookAt returns a file in an open directory, or an error that wraps os.ErrNotExist.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"slices"
+	"sync"
 
 	"github.com/superfly/ltx"
 )
@@ -19,17 +20,18 @@ func (n txids) compare(other txids) int {
 }
 
 // runLen is how many names are sorted at once.
-const runLen = 4096
+const runLen = 64 << 10
 
 // names are the names in a directory, in any number, each once. They are in sorted runs,
 // by their first names: one slice would be there twice each time that it grows.
 type names struct {
-	runs  [][]txids
-	last  txids // taken
-	begun bool  // there is one
+	runs    [][]txids
+	sorting sync.WaitGroup // of runs that are full
+	last    txids          // taken
+	begun   bool           // there is one
 }
 
-// add adds a name. After sort, it is too late.
+// add adds a name, and begins to sort what is full. After sort, it is too late.
 func (n *names) add(name txids) {
 	last := len(n.runs) - 1
 	switch {
@@ -37,24 +39,32 @@ func (n *names) add(name txids) {
 		n.runs = append(n.runs, nil) // which may stay short
 		last++
 	case len(n.runs[last]) == runLen:
+		n.sortRun(n.runs[last])
 		n.runs = append(n.runs, make([]txids, 0, runLen))
 		last++
 	}
 	n.runs[last] = append(n.runs[last], name)
 }
 
+func (n *names) sortRun(run []txids) {
+	n.sorting.Go(func() { slices.SortFunc(run, txids.compare) })
+}
+
 func (n *names) sort() {
-	for _, run := range n.runs {
-		slices.SortFunc(run, txids.compare)
+	if last := len(n.runs) - 1; last >= 0 {
+		n.sortRun(n.runs[last])
 	}
+	n.sorting.Wait()
 	heap.Init((*runHeap)(n))
 }
 
 // left reports whether there are names to be taken.
 func (n *names) left() bool { return len(n.runs) > 0 }
 
-// take takes up to most names out, in order.
-func (n *names) take(most int) (taken []txids) {
+// take takes up to most names out, in order, and returns them in buf's memory, if that is
+// large enough.
+func (n *names) take(buf []txids, most int) (taken []txids) {
+	taken = slices.Grow(buf[:0], most)
 	for len(taken) < most && n.left() {
 		if first := n.runs[0][0]; first != n.last || !n.begun {
 			taken = append(taken, first)

@@ -25,9 +25,9 @@ func TestNames(t *testing.T) {
 			slices.SortFunc(want, txids.compare)
 			want = slices.Compact(want)
 			n.sort()
-			var got []txids
+			var got, taken []txids
 			for n.left() {
-				taken := n.take(most)
+				taken = n.take(taken, most)
 				require.LessOrEqual(t, len(taken), most)
 				got = append(got, taken...)
 			}
