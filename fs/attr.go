@@ -37,6 +37,11 @@ const dirTimeout = time.Second
 // a file. They never change.
 const attrTimeout = time.Hour
 
+// dirRead is how many bytes of a directory a program should read at once. The C library
+// does, and asks a quarter as often as it would by itself. With many more entries in
+// hand, ls -l would come to the last ones after listedTimeout.
+const dirRead = 128 << 10
+
 // node is what every node of the tree embeds.
 type node struct {
 	gofs.Inode

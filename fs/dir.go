@@ -44,6 +44,7 @@ func (d *dirNode) Getattr(_ context.Context, _ gofs.FileHandle, out *fuse.AttrOu
 	out.Mode = syscall.S_IFDIR | d.tree.opts.DirMode
 	out.Nlink = 2 + d.subdirs
 	d.tree.ownerAndTimes(&out.Attr, d.changed())
+	out.Blksize = dirRead
 	out.SetTimeout(dirTimeout)
 	return 0
 }

@@ -128,6 +128,7 @@ func makeMany(t *testing.T, dir string) *manyEntries {
 func (many *manyEntries) requireListed(t *testing.T, m scaleMount) {
 	t.Helper()
 	dir := m.Path("ltx", "0000")
+	require.Equal(t, "131072\n", m.output(t, "stat", "-c", "%o", dir), "how much of it the C library reads at once")
 	names := ltxfstest.Lines(m.output(t, "ls", "-f", dir))
 	requireSame(t, append([]string{".", ".."}, many.names...), names, "ls -f")
 

@@ -6,6 +6,10 @@ const (
 	// shareUnit is in what steps a share takes and gives back, in bytes.
 	shareUnit = 1 << 20
 
+	// collectorRoom is how much a share takes for each byte on Go's heap. With less beside
+	// what lives, the collector would run more often than the work is worth.
+	collectorRoom = 2
+
 	// contentRoom is what a share leaves of a budget at least, in bytes.
 	contentRoom = 16 << 20
 
@@ -15,10 +19,10 @@ const (
 )
 
 // Share is the part of a budget that is taken up by what can neither wait for room nor
-// be evicted: for it, cached blocks make room. It takes no more than half of the
-// budget, and leaves 16 MiB, so that content can always be read. What is taken up
-// beyond that comes on top of the budget. All its methods may be called at once from many
-// goroutines.
+// be evicted: for it, cached blocks make room. It takes twice as much, for the collector,
+// but no more than half of the budget, and leaves 16 MiB, so that content can always be
+// read. What is taken up beyond that comes on top of the budget. All its methods may be
+// called at once from many goroutines.
 type Share struct {
 	budget *Budget
 	most   int64
@@ -64,7 +68,7 @@ func (s *Share) Close() {
 }
 
 func (s *Share) settle() {
-	want := min(s.wanted, s.most) / shareUnit * shareUnit
+	want := min(collectorRoom*s.wanted, s.most) / shareUnit * shareUnit
 	if s.closed {
 		want = 0
 	}

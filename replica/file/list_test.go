@@ -174,6 +174,41 @@ func TestListDescriptor(t *testing.T) {
 	}
 }
 
+// A large level comes in order, for as long as the loop goes on, and no longer than ctx.
+func TestListLarge(t *testing.T) {
+	s := New(t.TempDir(), replica.LitestreamFile)
+	dir := filepath.Join(s.Path(), "ltx", "0")
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	const n = 12 * maxBatch // of which the last four come in whole batches
+	for i := range n {
+		txid := ltx.TXID(i + 1)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, ltx.FormatFilename(txid, txid)), make([]byte, i%7), 0o600))
+	}
+	for _, most := range []int{1, minShared, 8 * maxBatch, 10*maxBatch + 1, n} {
+		ctx, cancel := context.WithCancel(t.Context())
+		found := 0
+		for f, err := range s.LTXFiles(ctx, 0, replica.ListOptions{}) {
+			require.NoError(t, err)
+			require.Equal(t, storetest.Name(0, ltx.TXID(found+1), ltx.TXID(found+1)), f.Name)
+			require.EqualValues(t, found%7, f.Size)
+			if found++; found == most {
+				break
+			}
+		}
+		require.Equal(t, most, found)
+		found = 0
+		for _, err := range s.LTXFiles(ctx, 0, replica.ListOptions{}) {
+			if found++; found == most {
+				cancel()
+			} else if found > most {
+				require.ErrorIs(t, err, context.Canceled)
+			}
+		}
+		require.Equal(t, min(most, n-1)+1, found)
+		cancel()
+	}
+}
+
 // Litestream's names, which it writes to before it renames them, are no files.
 func TestListOthersTemporaries(t *testing.T) {
 	s := New(t.TempDir(), replica.LitestreamFile)
