@@ -24,6 +24,7 @@ var errnos = []struct {
 	{replica.ErrReplaced, syscall.ESTALE},
 	{ltxfile.ErrName, syscall.EINVAL},
 	{ltxfile.ErrInvalid, syscall.EBADMSG},
+	{replica.ErrChanged, syscall.EBADMSG},
 	{staging.ErrTaken, syscall.EEXIST},
 	{os.ErrExist, syscall.EEXIST},
 	{staging.ErrPublished, syscall.EPERM},

@@ -33,6 +33,7 @@ func TestErrno(t *testing.T) {
 		{"permission on disk", wrap(&os.PathError{Op: "open", Path: "x", Err: syscall.EACCES}), syscall.EACCES},
 		{"replaced", wrap(replica.ErrReplaced), syscall.ESTALE},
 		{"not valid LTX", wrap(ltxfile.ErrInvalid), syscall.EBADMSG},
+		{"changed since it was verified", wrap(replica.ErrChanged), syscall.EBADMSG},
 		{"header contradicts name", wrap(ltxfile.ErrName), syscall.EINVAL},
 		{"name taken", wrap(staging.ErrTaken), syscall.EEXIST},
 		{"in place", wrap(staging.ErrPublished), syscall.EPERM},

@@ -11,6 +11,10 @@ var (
 	// for: the file was replaced, or was deleted and written again.
 	ErrReplaced = errors.New("the file was replaced by another version")
 
+	// ErrChanged means that content is another than was verified, so that nothing
+	// of it was published.
+	ErrChanged = errors.New("the bytes have changed since they were verified")
+
 	// ErrUnavailable means that the store itself is gone: a disk that isn't
 	// mounted any more, a directory that was renamed. What it held may be
 	// whole, so that nothing may be concluded about any file.

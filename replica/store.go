@@ -149,10 +149,10 @@ type WriteOptions struct {
 	// they are sent again, and may wait. Its error fails the write.
 	Pace func(ctx context.Context, n int) error
 
-	// Digest, if set, is what Properties.NewDigest made, and was given all of content
-	// in order. What reaches the store then is what the digest has seen, or the write
-	// fails, as far as the store checks what it gets.
-	Digest io.Writer
+	// Digest, if set, was given all of content in order. What is published then is
+	// what the digest has seen, or the write fails with ErrChanged. Content is read no
+	// more often for that.
+	Digest Digest
 }
 
 // Properties are what suits a kind of store, unless the user says otherwise.
@@ -171,9 +171,9 @@ type Properties struct {
 	// Space asks a network.
 	Local bool
 
-	// NewDigest, if set, makes what takes the checksums of content that is to be
-	// written, for who reads it in order anyway. The store would read it once more.
-	NewDigest func() io.Writer
+	// NewDigest, if set, makes the Digest that also takes the other checksums that the
+	// store needs. With another, it reads content once more.
+	NewDigest func() Digest
 
 	// Lacks are what the store was found to be unable to do so far, in words.
 	Lacks []string

@@ -12,6 +12,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/internal/ltxfile"
+	"github.com/ltxfs/ltxfs/replica"
 )
 
 var (
@@ -26,7 +27,7 @@ const checkIdle = time.Second
 // checksums that the store wants. It may run beside who writes the file.
 type check struct {
 	content io.ReaderAt
-	digest  io.Writer // nil if the store wants none
+	digest  replica.Digest
 
 	// These are set once done is closed.
 	done   chan struct{}
@@ -43,11 +44,7 @@ type check struct {
 }
 
 func (t *Files) newCheck(content io.ReaderAt, written int64) *check {
-	c := &check{content: content, written: written, done: make(chan struct{}), changed: make(chan struct{})}
-	if t.newDigest != nil {
-		c.digest = t.newDigest()
-	}
-	return c
+	return &check{content: content, digest: t.newDigest(), written: written, done: make(chan struct{}), changed: make(chan struct{})}
 }
 
 // set lets fn change what mu guards.
@@ -93,18 +90,12 @@ func (c *check) size(ctx context.Context) (size int64, err error) {
 func (c *check) verify(ctx context.Context, size int64) (ltx.Header, error) {
 	buffer := int(min(size, ltxfile.BufferSize))
 	written := &writtenReader{c, ctx, 0}
-	verify := func(r io.Reader) (ltx.Header, error) {
-		return ltxfile.VerifyStream(ctx, bufio.NewReaderSize(r, buffer), func() (int64, error) { return c.size(ctx) })
-	}
-	if c.digest == nil {
-		return verify(written)
-	}
 	r, w := io.Pipe()
 	var copying sync.WaitGroup
 	copying.Go(func() { _ = w.CloseWithError(c.copy(w, written, make([]byte, buffer))) })
 	defer copying.Wait()
 	defer r.Close() // lest it wait, if the bytes aren't valid
-	return verify(r)
+	return ltxfile.VerifyStream(ctx, bufio.NewReaderSize(r, buffer), func() (int64, error) { return c.size(ctx) })
 }
 
 // copy gives what r reads to w, which takes its time with it meanwhile, and to the

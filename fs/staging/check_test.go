@@ -3,7 +3,6 @@ package staging
 import (
 	"bytes"
 	"context"
-	"io"
 	"os"
 	"sync"
 	"testing"
@@ -19,20 +18,31 @@ import (
 	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
-// digesting is a store that wants a digest, and keeps what each was given.
+// digesting is a store with a digest of its own, which keeps what each was given.
 type digesting struct {
 	*mock.Store
 	mu    sync.Mutex
-	made  []*bytes.Buffer
-	given []io.Writer
+	made  []*keeping
+	given []replica.Digest
+}
+
+// keeping is a digest that keeps what it was given.
+type keeping struct {
+	replica.Digest
+	bytes.Buffer
+}
+
+func (k *keeping) Write(p []byte) (int, error) {
+	_, _ = k.Buffer.Write(p)
+	return k.Digest.Write(p)
 }
 
 func (s *digesting) Properties() replica.Properties {
 	p := s.Store.Properties()
-	p.NewDigest = func() io.Writer {
+	p.NewDigest = func() replica.Digest {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.made = append(s.made, &bytes.Buffer{})
+		s.made = append(s.made, &keeping{Digest: replica.NewDigest()})
 		return s.made[len(s.made)-1]
 	}
 	return p
@@ -93,7 +103,7 @@ func (s *digesting) requireGiven(t *testing.T, data []byte) {
 	t.Helper()
 	require.Len(t, s.given, 1)
 	require.Contains(t, s.made, s.given[0])
-	require.True(t, bytes.Equal(data, s.given[0].(*bytes.Buffer).Bytes()))
+	require.True(t, bytes.Equal(data, s.given[0].(*keeping).Bytes()))
 }
 
 // What is written in order is read once, from the first byte to the last, while it is

@@ -184,6 +184,10 @@ func (s *File) write(ctx context.Context, content *io.SectionReader, p publicati
 		// Another writer came between, and its file is to show.
 		t.opts.Index.Invalidate(p.name.Level)
 	}
+	if errors.Is(err, replica.ErrChanged) {
+		return fmt.Errorf("%w: another program wrote to the staged file, or its disk is damaged: look at the kernel's log, "+
+			"and write the file again", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ package staging
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"path"
@@ -77,8 +76,8 @@ type Files struct {
 	// until there is none.
 	changing *semaphore.Weighted
 
-	checks    *semaphore.Weighted // those that run beside writers
-	newDigest func() io.Writer    // of the store, or nil
+	checks    *semaphore.Weighted   // those that run beside writers
+	newDigest func() replica.Digest // of the store
 
 	// changed is when each level was last changed, in Unix nanoseconds.
 	changed [replica.MaxLevel + 1]atomic.Int64
@@ -97,6 +96,9 @@ func New(opts Options) *Files {
 		opts: opts, log: opts.Logger, newDigest: opts.Store.Properties().NewDigest, files: make(map[Place]*File),
 		changing: semaphore.NewWeighted(wholeLock),
 		checks:   checksOf(opts.Memory),
+	}
+	if t.newDigest == nil {
+		t.newDigest = replica.NewDigest
 	}
 	for level := range t.changed {
 		t.touch(level)

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/minio/crc64nvme"
 	"github.com/superfly/ltx"
 	"golang.org/x/sys/unix"
 
@@ -29,8 +29,6 @@ const (
 	// meanwhile.
 	writeTries = 5
 )
-
-var crcTable = crc64.MakeTable(crc64.ECMA)
 
 // errReadBack means that the disk doesn't return what was written.
 var errReadBack = errors.New("the disk returned other data than was written")
@@ -107,7 +105,7 @@ func (p *pending) Write(b []byte) (int, error) { return p.sys.write(p.f, b) }
 // fill copies what r holds, sets the file's time, mode and owner, and brings all
 // to stable storage. It returns the content's checksum and size.
 func (p *pending) fill(r io.Reader) (sum uint64, size int64, err error) {
-	crc := crc64.New(crcTable)
+	crc := crc64nvme.New()
 	size, err = io.CopyBuffer(io.MultiWriter(p, crc), r, make([]byte, copySize))
 	if err != nil {
 		return 0, 0, fmt.Errorf("after %d bytes: %w", size, err)
@@ -140,7 +138,7 @@ func (p *pending) verify(ctx context.Context, wantSum uint64, wantSize int64) er
 	if err != nil {
 		return err
 	}
-	crc := crc64.New(crcTable)
+	crc := crc64nvme.New()
 	r := ltxfile.NewReader(ctx, p.f, int64(st.Size))
 	size, err := io.CopyBuffer(crc, r, make([]byte, copySize))
 	if err != nil {

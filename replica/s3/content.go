@@ -51,10 +51,22 @@ func (e *contentError) Error() string { return e.err.Error() }
 func (e *contentError) Unwrap() error { return e.err }
 
 // requestBody is a section of content as it is sent: at the pace of the write, and
-// with errors that are contentErrors.
+// with errors that are contentErrors. What has changed since its checksum was taken has
+// no end, so that no store takes it for whole.
 type requestBody struct {
 	*io.SectionReader
-	pace func(n int) error
+	sum     uint64
+	checked io.Reader // since the last time that it was rewound
+	pace    func(n int) error
+}
+
+// Seek implements io.Seeker.
+func (b *requestBody) Seek(offset int64, whence int) (int64, error) {
+	at, err := b.SectionReader.Seek(offset, whence)
+	if at == 0 {
+		b.checked = replica.CheckReader(b.SectionReader, b.Size(), b.sum)
+	}
+	return at, err
 }
 
 // Read implements io.Reader.
@@ -72,7 +84,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 			return 0, &contentError{err}
 		}
 	}
-	n, err := b.SectionReader.Read(p)
+	n, err := b.checked.Read(p)
 	switch {
 	case err == nil, n == len(p):
 		return n, nil
@@ -204,7 +216,7 @@ type digest struct {
 	parts  []*sums // as far as an upload can have parts of the configured size
 }
 
-func (s *Store) newDigest() io.Writer { return &digest{bucket: s.bucket, whole: newSums()} }
+func (s *Store) newDigest() replica.Digest { return &digest{bucket: s.bucket, whole: newSums()} }
 
 // Write implements io.Writer.
 func (d *digest) Write(p []byte) (int, error) {
@@ -226,6 +238,9 @@ func (d *digest) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// Sum64 implements replica.Digest.
+func (d *digest) Sum64() uint64 { return d.whole.crc64.Sum64() }
+
 // isOf reports whether the digest is of what is uploaded, by its size and its parts'.
 func (d *digest) isOf(u *upload) bool {
 	return d.bucket == u.at.bucket && d.whole.size == u.content.Size() && d.whole.size > 0 && u.partSize() == u.at.cfg.PartSize
@@ -239,4 +254,13 @@ func (u *upload) sum(i int, off, size int64) (*sums, error) {
 	}
 	part := u.at.newBodySums()
 	return part, sum(u.content, off, size, part, u.sums)
+}
+
+// unchanged returns an error if the content, now that the whole has its sums, isn't what
+// the write's digest was given.
+func (u *upload) unchanged() error {
+	if d := u.opts.Digest; d != nil && d.Sum64() != u.sums.crc64.Sum64() {
+		return replica.ErrChanged
+	}
+	return nil
 }

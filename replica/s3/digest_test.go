@@ -11,6 +11,7 @@ import (
 	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // countedContent counts the bytes that are read.
@@ -68,32 +69,77 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// A digest of another size, or another store's, is none of the content.
+// Another store's digest, or one of another size, lacks the checksums of parts: content is
+// read for them, and compared with the digest all the same.
 func TestDigestOfOther(t *testing.T) {
-	data := bytesOf(2*testPart + 1)
-	s := serve(t, inParts(data, nil))
-	c := smallParts(s.store(t))
-	for name, opts := range map[string]replica.WriteOptions{
-		"shorter":         digested(t, c, data[1:]),
-		"another store's": digested(t, smallParts(s.store(t)), data),
-		"another's":       {Digest: &bytes.Buffer{}},
-	} {
-		content := &countedContent{Reader: bytes.NewReader(data)}
-		_, err := c.WriteLTXFile(within(t, 20*time.Second), nth(1), content, opts)
-		require.NoError(t, err, name)
-		require.Equal(t, int64(2*len(data)+ltx.HeaderSize), content.read.Load(), name)
+	for _, size := range []int{testPart - 1, 2*testPart + 1} {
+		data := bytesOf(size)
+		s := serve(t, inParts(data, answers{"PUT": stored("v1-4")}))
+		c := smallParts(s.store(t))
+		plain := replica.NewDigest()
+		_, _ = plain.Write(data)
+		for name, opts := range map[string]replica.WriteOptions{
+			"another store's": digested(t, smallParts(s.store(t)), data),
+			"another's":       {Digest: plain},
+		} {
+			content := &countedContent{Reader: bytes.NewReader(data)}
+			_, err := c.WriteLTXFile(within(t, 20*time.Second), nth(1), content, opts)
+			require.NoError(t, err, name)
+			require.Equal(t, int64(2*size+ltx.HeaderSize), content.read.Load(), name)
+		}
+		done := s.whole()
+		_, err := c.WriteLTXFile(within(t, 20*time.Second), nth(1), bytes.NewReader(data), digested(t, c, data[1:]))
+		require.ErrorIs(t, err, replica.ErrChanged)
+		require.Equal(t, done, s.whole())
 	}
 }
 
-// What has changed since its digest was taken is no success.
+// whole is how many objects a store would have made of what it was sent.
+func (s *server) whole() (n int) {
+	for _, c := range append(s.of("PUT"), s.of("COMPLETE")...) {
+		if int64(len(c.body)) == c.length {
+			n++
+		}
+	}
+	return n
+}
+
+// A store never has the whole of what has changed since it was verified, whether it compares
+// checksums or not, whichever byte it is, and however writes are verified.
 func TestDigestOfChanged(t *testing.T) {
-	for _, size := range []int{testPart - 1, 3 * testPart} {
-		was, is := bytesOf(size), bytesOf(size)
-		is[size/2]++
-		s := serve(t, inParts(is, answers{"PUT": stored("v1-4"), "DELETE": say(204, "")}))
+	for _, mode := range []config.VerifyMode{config.VerifyAuto, config.VerifyFull, config.VerifyChecksum, config.VerifySize} {
+		for _, signed := range []bool{true, false} {
+			for _, size := range []int{1, testPart - 1, testPart, 3*testPart + 500} {
+				was := bytesOf(size)
+				for _, at := range []int{0, size / 2, size - 1} {
+					is := bytes.Clone(was)
+					is[at]++
+					s := serve(t, inParts(is, answers{"PUT": stored("v1-4"), "GET": object(is, "v1-4")}))
+					c := smallParts(s.store(t, func(c *config.Config) { c.VerifyWrites, c.SignPayload = mode, &signed }))
+					content := &countedContent{Reader: bytes.NewReader(is)}
+					_, err := c.WriteLTXFile(within(t, 20*time.Second), nth(1), content, digested(t, c, was))
+					require.ErrorIs(t, err, replica.ErrChanged)
+					require.ErrorContains(t, err, "write level 0 "+fileName(1))
+					require.Zero(t, s.whole(), "the store has it: %v, %v, byte %d of %d", mode, signed, at, size)
+					require.LessOrEqual(t, content.read.Load(), int64(size+ltx.HeaderSize))
+					require.Len(t, s.of("ABORT"), len(s.of("CREATE")))
+				}
+			}
+		}
+	}
+}
+
+// A request that is sent again is checked from its beginning.
+func TestDigestOfRetried(t *testing.T) {
+	for _, size := range []int{testPart - 1, 3*testPart + 500} {
+		data := bytesOf(size)
+		s := serve(t, inParts(data, answers{
+			"PUT": inTurn(refuse(503, "SlowDown"), stored("v1-4")), "PART": inTurn(refuse(503, "SlowDown"), partAnswer),
+		}))
 		c := smallParts(s.store(t))
-		_, err := c.WriteLTXFile(within(t, 20*time.Second), nth(1), bytes.NewReader(is), digested(t, c, was))
-		require.ErrorIs(t, err, ErrVerify)
+		_, err := c.WriteLTXFile(within(t, 20*time.Second), nth(1), bytes.NewReader(data), digested(t, c, data))
+		require.NoError(t, err)
+		require.Equal(t, 1, len(s.of("PUT"))/2+len(s.of("PART"))/5)
 	}
 }
 

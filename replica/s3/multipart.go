@@ -105,7 +105,7 @@ func (p *parts) sendEach(ctx context.Context, g *errgroup.Group) error {
 		if err != nil {
 			return err
 		}
-		g.Go(func() error { return p.sendPart(ctx, i, p.body(ctx, off, size), digest) })
+		g.Go(func() error { return p.sendPart(ctx, i, p.body(ctx, off, digest), digest) })
 	}
 	return nil
 }
@@ -130,6 +130,9 @@ func (p *parts) sendPart(ctx context.Context, i int, body *requestBody, digest *
 
 // complete makes the object of the parts.
 func (p *parts) complete(ctx context.Context) error {
+	if err := p.unchanged(); err != nil {
+		return err
+	}
 	at := p.at
 	in := &awss3.CompleteMultipartUploadInput{
 		Bucket: &at.cfg.Bucket, Key: &p.key, UploadId: &p.id, IfNoneMatch: p.ifNoneMatch(),

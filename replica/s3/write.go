@@ -112,8 +112,11 @@ func (u *upload) put(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := u.unchanged(); err != nil {
+		return err
+	}
 	in := &awss3.PutObjectInput{
-		Bucket: &at.cfg.Bucket, Key: &u.key, Body: u.body(ctx, 0, size), ContentLength: aws.Int64(size), ContentMD5: digest.MD5(),
+		Bucket: &at.cfg.Bucket, Key: &u.key, Body: u.body(ctx, 0, digest), ContentLength: aws.Int64(size), ContentMD5: digest.MD5(),
 		Metadata: u.metadata(), IfNoneMatch: u.ifNoneMatch(),
 	}
 	if !u.lacks(uploadChecksums) {
@@ -153,9 +156,9 @@ type upload struct {
 // lacks reports whether the store can't do something, or is tried without.
 func (u *upload) lacks(l lack) bool { return u.without[l] || u.at.lacks(l) }
 
-// body is a section of the content.
-func (u *upload) body(ctx context.Context, off, size int64) *requestBody {
-	b := &requestBody{SectionReader: io.NewSectionReader(u.content, off, size)}
+// body is the section of the content at off, which has these checksums.
+func (u *upload) body(ctx context.Context, off int64, has *sums) *requestBody {
+	b := &requestBody{SectionReader: io.NewSectionReader(u.content, off, has.size), sum: has.crc64.Sum64()}
 	if u.opts.Pace != nil {
 		b.pace = func(n int) error { return u.opts.Pace(ctx, n) }
 	}

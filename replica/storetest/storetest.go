@@ -90,6 +90,7 @@ var tests = []struct {
 	{"WriteLarge", testWriteLarge},
 	{"WriteConcurrent", testWriteConcurrent},
 	{"WriteVersion", testWriteVersion},
+	{"WriteDigest", testWriteDigest},
 	{"WritePace", testWritePace},
 	{"WriteExclusive", testWriteExclusive},
 	{"WriteExclusiveConcurrent", testWriteExclusiveConcurrent},

@@ -268,6 +268,39 @@ func testWriteVersion(t *testing.T, s *suite) {
 	}
 }
 
+// What isn't what its digest was given is never seen, whichever byte it is.
+func testWriteDigest(t *testing.T, s *suite) {
+	newDigest := s.store.Properties().NewDigest
+	if newDigest == nil {
+		newDigest = replica.NewDigest
+	}
+	name, data := Name(1, 1, 7), LTX(t, 1, 7, Commit(200), Noise())
+	opts := func(data []byte) replica.WriteOptions {
+		d := newDigest()
+		_, _ = d.Write(data)
+		return replica.WriteOptions{Digest: d}
+	}
+	for _, unchanged := range []func(){
+		func() { s.requireMissing(t, name) },
+		func() { assert.Equal(t, data, s.read(t, name, 0, 0)) },
+	} {
+		changed := [][]byte{nil, data[:len(data)-1], append(bytes.Clone(data), 0)}
+		for _, at := range []int{0, len(data) / 2, len(data) - 1} {
+			changed = append(changed, bytes.Clone(data))
+			changed[len(changed)-1][at]++
+		}
+		for _, is := range changed {
+			_, err := s.store.WriteLTXFile(t.Context(), name, bytes.NewReader(is), opts(data))
+			require.ErrorIs(t, err, replica.ErrChanged)
+			requireFileError(t, err, "write", name)
+			unchanged()
+		}
+		_, err := s.store.WriteLTXFile(t.Context(), name, bytes.NewReader(data), opts(data))
+		require.NoError(t, err)
+	}
+	assert.Equal(t, data, s.read(t, name, 0, 0))
+}
+
 // The pace is asked for every byte before the file shows, and its error is the
 // write's.
 func testWritePace(t *testing.T, s *suite) {
