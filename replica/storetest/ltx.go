@@ -126,3 +126,10 @@ func fillPage(page []byte, s *spec, minTXID, maxTXID uint64, pgno uint32) {
 		binary.BigEndian.PutUint64(page[i:], rng.Uint64())
 	}
 }
+
+// LastPage is where the last byte of the pages is in a valid LTX file.
+func LastPage(data []byte) int {
+	const indexSize = 8 // bytes
+	end := len(data) - ltx.TrailerSize - indexSize
+	return end - int(binary.BigEndian.Uint64(data[end:])) - ltx.PageHeaderSize - 1
+}
