@@ -3,6 +3,7 @@ package s3
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -127,6 +128,29 @@ func TestDigestOfChanged(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A store that keeps what was cut short has it deleted.
+func TestDigestOfChangedIsDeleted(t *testing.T) {
+	was, is := bytesOf(testPart-1), bytesOf(testPart-1)
+	is[0]++
+	kept := make(chan string, 1) // the ID of what is
+	s := serve(t, answers{
+		"PUT": func(_ http.ResponseWriter, r *http.Request) { kept <- r.Header.Get("X-Amz-Meta-Ltxfs-Write-Id") },
+		"HEAD": func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case id := <-kept:
+				say(200, "", "ETag", `"cut"`, "Content-Length", "9", "X-Amz-Meta-Ltxfs-Write-Id", id, "Last-Modified", modified.Format(http.TimeFormat))(w, r)
+			case <-r.Context().Done():
+			}
+		},
+		"DELETE": say(204, ""),
+	})
+	c := smallParts(s.store(t))
+	_, err := c.WriteLTXFile(within(t, 20*time.Second), nth(1), bytes.NewReader(is), digested(t, c, was))
+	require.ErrorIs(t, err, replica.ErrChanged)
+	require.Len(t, s.of("DELETE"), 1)
+	require.Equal(t, `"cut"`, s.of("DELETE")[0].get("If-Match"))
 }
 
 // A request that is sent again is checked from its beginning.

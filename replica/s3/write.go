@@ -126,6 +126,11 @@ func (u *upload) put(ctx context.Context) error {
 		return err
 	}
 	out, err := u.at.s3.PutObject(ctx, in, digest.signed)
+	if errors.Is(err, replica.ErrChanged) {
+		// Poor stores keep what was cut short, once they have seen that it was.
+		_ = wait(ctx, at.cfg.Retry.MinBackoff)
+		return u.discard(ctx, storeError(ctx, "PutObject", err))
+	}
 	if err != nil {
 		return u.conflict(ctx, storeError(ctx, "PutObject", err))
 	}
