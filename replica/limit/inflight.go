@@ -23,21 +23,27 @@ import (
 // starve the others. A listing holds one only while it gets the next file, since
 // nobody knows how long its caller takes over each. Who opens several bodies at
 // once, or reads the store while it writes to it, needs as many places.
+//
+// Writes, which take as long as their files are large, have half of the places, and of
+// an odd number the larger half: what else is asked of the store doesn't wait for them.
 func NewInFlight(s replica.Store, n int) replica.Store {
 	if n <= 0 {
 		return s
 	}
-	return &inFlight{Wrapper: replica.Wrapper{Store: s}, places: semaphore.NewWeighted(int64(n))}
+	return &inFlight{Wrapper: replica.Wrapper{Store: s}, places: semaphore.NewWeighted(int64(n)), writes: semaphore.NewWeighted(int64(n+1) / 2)}
 }
 
 type inFlight struct {
 	replica.Wrapper
 	places *semaphore.Weighted
+	writes *semaphore.Weighted // taken before a place
 }
 
 // enter waits for a place, which leave gives back.
-func (l *inFlight) enter(ctx context.Context) error {
-	if err := l.places.Acquire(ctx, 1); err != nil {
+func (l *inFlight) enter(ctx context.Context) error { return acquire(ctx, l.places) }
+
+func acquire(ctx context.Context, s *semaphore.Weighted) error {
+	if err := s.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("wait for requests in flight: %w", err)
 	}
 	return nil
@@ -136,6 +142,10 @@ func (l *inFlight) OpenLocal(ctx context.Context, f replica.File) (*os.File, err
 }
 
 func (l *inFlight) WriteLTXFile(ctx context.Context, name replica.Name, content replica.Content, opts replica.WriteOptions) (replica.File, error) {
+	if err := acquire(ctx, l.writes); err != nil {
+		return replica.File{}, replica.NewFileError("write", name, err)
+	}
+	defer l.writes.Release(1)
 	return within(ctx, l, "write", name, func() (replica.File, error) {
 		return l.Store.WriteLTXFile(ctx, name, content, opts)
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"os"
@@ -279,12 +280,12 @@ func TestInFlightListings(t *testing.T) {
 	assert.Zero(t, m.OpenListings())
 }
 
-// However many come, no more than the limit are under way, and all get through.
+// However many come, no more than half of the limit are under way, and all get through.
 func TestInFlightMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &counting{Store: mock.New()}
 		m.Inject(mock.Fault{Delay: time.Second})
-		s := limit.NewInFlight(m, 3)
+		s := limit.NewInFlight(m, 6)
 		done := make(chan error)
 		begin := time.Now()
 		for i := range ltx.TXID(30) {
@@ -299,6 +300,49 @@ func TestInFlightMany(t *testing.T) {
 		assert.Equal(t, int64(3), m.most.Load())
 		assert.Equal(t, 20*time.Second, time.Since(begin), "two faults each, three at a time")
 	})
+}
+
+// Writes that last leave places to others. With one place, who waits for it takes turns
+// with those who write.
+func TestInFlightBesideWrites(t *testing.T) {
+	for n, most := range map[int]int{1: 1, 2: 1, 3: 2, 64: 32} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := mock.New()
+				f := m.Put(0, 1, 1, []byte("content"))
+				m.Inject(mock.Fault{Op: mock.OpPublish, Delay: time.Minute})
+				s := limit.NewInFlight(m, n)
+				written := make(chan error, 2*n+8)
+				for i := range ltx.TXID(cap(written)) {
+					go func() {
+						_, err := s.WriteLTXFile(t.Context(), storetest.Name(1, i, i), bytes.NewReader(nil), replica.WriteOptions{})
+						written <- err
+					}()
+				}
+				synctest.Wait()
+				require.Equal(t, most, m.Calls(mock.OpPublish))
+				for _, op := range []func(){
+					func() {
+						_, err := s.StatLTXFile(t.Context(), f.Name, replica.StatOptions{})
+						require.NoError(t, err)
+					},
+					func() { storetest.Read(t, s, f, 0, 0) },
+				} {
+					began := time.Now()
+					op()
+					waited := time.Duration(0)
+					if n == 1 {
+						waited = time.Minute
+					}
+					require.Equal(t, waited, time.Since(began))
+					synctest.Wait()
+				}
+				for range cap(written) {
+					require.NoError(t, <-written)
+				}
+			})
+		})
+	}
 }
 
 // counting knows how many writes there were at a time.
