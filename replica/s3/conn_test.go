@@ -1,11 +1,13 @@
 package s3
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -157,4 +159,45 @@ func TestMaxConnections(t *testing.T) {
 		require.NoError(t, <-done)
 	}
 	require.LessOrEqual(t, s.connections(), 2)
+}
+
+// Uploads, in one request or in parts, leave connections to who reads.
+func TestConnectionsBesideUploads(t *testing.T) {
+	data := bytesOf(6 * testPart)
+	for name, op := range map[string]string{"whole": "PUT", "in parts": "PART"} {
+		t.Run(name, func(t *testing.T) {
+			sent, answer := make(chan struct{}, 24), make(chan struct{})
+			release := sync.OnceFunc(func() { close(answer) })
+			held := func(w http.ResponseWriter, r *http.Request) {
+				sent <- struct{}{}
+				<-answer
+				partAnswer(w, r)
+			}
+			s := serve(t, inParts(data, answers{op: held, "HEAD": verified(data, "v1-4")}))
+			defer release()
+			c := s.store(t, func(c *config.Config) { c.MaxConnections = 5 })
+			if op == "PART" {
+				smallParts(c)
+			}
+			done := make(chan error, 4)
+			for i := range cap(done) {
+				go func() {
+					_, err := c.WriteLTXFile(t.Context(), nth(i+1), bytes.NewReader(data), replica.WriteOptions{})
+					done <- err
+				}()
+			}
+			for range 3 {
+				<-sent
+			}
+			for range 10 {
+				_, err := c.StatLTXFile(within(t, 10*time.Second), nth(9), replica.StatOptions{})
+				require.NoError(t, err)
+			}
+			require.Empty(t, sent, "a fourth upload has a connection")
+			release()
+			for range cap(done) {
+				require.NoError(t, <-done)
+			}
+		})
+	}
 }

@@ -71,7 +71,7 @@ func New(cfg config.Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		bucket:   &bucket{cfg: cfg, conns: newConns(cfg.Timeouts), seen: newWitnesses()},
+		bucket:   &bucket{cfg: cfg, conns: newConns(cfg.Timeouts), seen: newWitnesses(), sending: semaphore.NewWeighted(int64(cfg.MaxConnections+1) / 2)},
 		starting: make(chan struct{}, 1), changing: semaphore.NewWeighted(everyone),
 	}
 	s.life, s.end = context.WithCancel(context.Background())

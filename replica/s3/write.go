@@ -125,7 +125,11 @@ func (u *upload) put(ctx context.Context) error {
 	if done, err := u.lookFirst(ctx); done || err != nil {
 		return err
 	}
-	out, err := u.at.s3.PutObject(ctx, in, digest.signed)
+	if err := at.sending.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("wait for a connection: %w", err)
+	}
+	defer at.sending.Release(1)
+	out, err := at.s3.PutObject(ctx, in, digest.signed)
 	if errors.Is(err, replica.ErrChanged) {
 		// Poor stores keep what was cut short, once they have seen that it was.
 		_ = wait(ctx, at.cfg.Retry.MinBackoff)
