@@ -45,6 +45,7 @@ type mount struct {
 	within  deadlines
 	started time.Time
 	budget  *blocks.Budget
+	writing *blocks.Part // of the budget, for publications and checks
 	blocks  *blocks.Cache
 	share   *blocks.Share // of the budget, for the indexes and inodes
 	calls   *flight.Group // of the stores
@@ -65,6 +66,7 @@ func newMount(opts Options, within deadlines) *mount {
 		blocks:  blocks.New(budget, blocks.Options{FetchTimeout: within.read}),
 		calls:   flight.NewGroup(),
 	}
+	m.writing = blocks.NewPart(budget)
 	m.share = blocks.NewShare(budget, opts.Heap)
 	m.inodes = newInodeLimiter(m.share, budget.Size())
 	for i, t := range opts.Trees {

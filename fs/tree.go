@@ -83,7 +83,7 @@ func newTree(m *mount, i int, opts Tree) *tree {
 		Dir:     opts.Staging,
 		Store:   opts.Store,
 		Index:   t.index,
-		Memory:  m.budget,
+		Memory:  m.writing,
 		Calls:   m.calls,
 		Root:    opts.Name,
 		UID:     m.opts.UID,

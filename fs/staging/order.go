@@ -19,8 +19,8 @@ const (
 	// Less is checked in no time later.
 	checkFrom = 1 << 20
 
-	// maxChecks is how many checks run beside writers at most, and no more than a
-	// quarter of the budget has memory for.
+	// maxChecks is how many checks run beside writers at most, and no more than half
+	// of the memory is enough for: the other half is for publications.
 	maxChecks = 4
 
 	// checkWithin is the deadline of a check. What is written for longer is checked
@@ -29,7 +29,7 @@ const (
 )
 
 func checksOf(m Memory) *semaphore.Weighted {
-	return semaphore.NewWeighted(min(maxChecks, m.Size()/4/publishMemory))
+	return semaphore.NewWeighted(min(maxChecks, m.Size()/2/publishMemory))
 }
 
 // order is whether a file is written in order, and the check that this lets run beside
