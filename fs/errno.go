@@ -34,7 +34,6 @@ var errnos = []struct {
 	{syscall.EDQUOT, syscall.ENOSPC},
 	{syscall.EROFS, syscall.EROFS},
 	{os.ErrPermission, syscall.EACCES},
-	{os.ErrClosed, syscall.ESTALE},
 }
 
 // chosen are the errnos of a length, an offset, a mode or a name that the caller

@@ -150,9 +150,8 @@ func (c *Cache) Drop(replicaID string, f replica.File) {
 	c.drop(keyOf(replicaID, f))
 }
 
-// Close drops everything and waits for the fetches in flight, which have their
-// deadline; what waits for memory ends at once. Slices that are still pinned stay
-// valid, and charged to the budget, until they are released.
+// Close drops everything and ends the fetches in flight and the reads that wait. Slices
+// that are still pinned stay valid, and charged to the budget, until they are released.
 func (c *Cache) Close() {
 	c.mu.Lock()
 	c.close(errClosed)
@@ -166,7 +165,7 @@ func (c *Cache) Close() {
 	c.arena.retire()
 	c.mu.Unlock()
 	c.budget.setReclaimer(nil)
-	c.fetches.Wait()
+	c.fetches.Close(errClosed)
 }
 
 // noteRead has the memory given back once nobody has read for keepFor. Cache.mu is held.

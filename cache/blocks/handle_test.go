@@ -74,6 +74,7 @@ func TestAReadHasOneDeadline(t *testing.T) {
 				close(over)
 				pins.Release()
 				c.Close()
+				time.Sleep(tt.fetch) // the store, which heeds no context, answers
 				if tt.acquire && tt.release == 0 {
 					budget.Release(budget.Size())
 				}
