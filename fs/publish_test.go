@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/mock"
@@ -205,4 +206,43 @@ func TestAfterClose(t *testing.T) {
 	assert.NotZero(t, e)
 	assert.Equal(t, []string{"ltx/0000/kept.tmp"}, tr.unpublishedNames())
 	tr.release(node, fh)
+}
+
+// TestReadsBesidePublications: whoever writes, be it in several replicas, and however long
+// the store takes, who reads has half of the smallest budget.
+func TestReadsBesidePublications(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const mib = 1 << 20
+		stores, trees, _ := twoTrees(t)
+		tr := newDriverWith(t, Options{Trees: trees, ReadWrite: true, CacheSize: 4 * mib}, far)
+		content := make([]byte, 6*mib)
+		stores[0].Put(9, 1, 1, content)
+		answer := make(chan struct{})
+		closed := make(chan syscall.Errno, 8)
+		for i, name := range []string{"db0", "db1"} {
+			stores[i].Inject(mock.Fault{Op: mock.OpPublish, Wait: answer})
+			for txid := ltx.TXID(1); txid <= ltx.TXID(cap(closed)/2); txid++ {
+				node, fh := tr.stageFile(tr.walk(name, "ltx", "0000").NodeId, fileName(txid+1, txid+1), storetest.LTX(t, txid+1, txid+1))
+				defer tr.release(node, fh)
+				go func() { closed <- tr.flush(node, fh) }()
+			}
+		}
+		synctest.Wait()
+		require.Equal(t, 2, stores[0].Calls(mock.OpPublish)+stores[1].Calls(mock.OpPublish))
+		require.EqualValues(t, 2*mib, tr.mount.budget.Used())
+		node := tr.walk("db0", "ltx", "0009", fileName(1, 1)).NodeId
+		fh, e := tr.open(node, syscall.O_RDONLY)
+		require.Zero(t, e)
+		for off := int64(0); off < int64(len(content)); off += mib {
+			got, e := tr.read(node, fh, off, mib)
+			require.Zero(t, e)
+			require.Len(t, got, mib)
+		}
+		tr.release(node, fh)
+		require.Empty(t, closed)
+		close(answer)
+		for range cap(closed) {
+			require.Zero(t, <-closed)
+		}
+	})
 }
