@@ -113,7 +113,7 @@ var rows = []row{
 		}
 		return ""
 	}, suits: [2]string{"no limit", "64"},
-		doc: "most operations under way in the replica at a time; 0 is no limit"},
+		doc: "most operations under way in the replica at a time, of which half may be writes; 0 is no limit"},
 	{flag: "staging-dir", field: func(m *Mount) any { return &m.StagingDir }, arg: "directory",
 		defDoc: "`/var/lib/ltxfs/staging` for root, else `$XDG_STATE_HOME/ltxfs/staging` or `~/.local/state/ltxfs/staging`",
 		doc:    "where files are until they are published"},

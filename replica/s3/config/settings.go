@@ -49,7 +49,7 @@ var Settings = []Setting{
 	{Name: "metadataConcurrency", Key: "metadata-concurrency", at: func(c *Config) any { return &c.MetadataConcurrency }, check: between(1, 1000),
 		Default: "50", Doc: "HEAD requests of one listing under way at a time"},
 	{Name: "maxConnections", Key: "max-connections", at: func(c *Config) any { return &c.MaxConnections }, check: between(1, 4096),
-		Default: "64", Doc: "connections to the store"},
+		Default: "64", Doc: "connections to the store, of which half may send uploads"},
 	{Name: "storageClass", Key: "storage-class", at: func(c *Config) any { return &c.StorageClass }, check: checkToken,
 		Doc: "storage class of what is written"},
 	{Name: "sseCustomerAlgorithm", Key: "sse-customer-algorithm", at: func(c *Config) any { return &c.SSECustomerAlgorithm }, check: checkSSEAlgorithm,
