@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -30,6 +31,15 @@ type bucket struct {
 	lacking [len(lacks)]atomic.Bool
 	refused [len(lacks)]atomic.Bool // whether the store refused a condition when it was sent last
 	seen    *witnesses
+}
+
+// sendBody has a request with a body to store sent, once it has its connection.
+func (b *bucket) sendBody(ctx context.Context, send func() error) error {
+	if err := b.sending.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("wait for a connection: %w", err)
+	}
+	defer b.sending.Release(1)
+	return send()
 }
 
 func (b *bucket) log() *slog.Logger { return b.logger.Load() }

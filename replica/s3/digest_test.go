@@ -2,6 +2,8 @@ package s3
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -130,27 +132,112 @@ func TestDigestOfChanged(t *testing.T) {
 	}
 }
 
-// A store that keeps what was cut short has it deleted.
-func TestDigestOfChangedIsDeleted(t *testing.T) {
-	was, is := bytesOf(testPart-1), bytesOf(testPart-1)
-	is[0]++
-	kept := make(chan string, 1) // the ID of what is
-	s := serve(t, answers{
-		"PUT": func(_ http.ResponseWriter, r *http.Request) { kept <- r.Header.Get("X-Amz-Meta-Ltxfs-Write-Id") },
-		"HEAD": func(w http.ResponseWriter, r *http.Request) {
-			select {
-			case id := <-kept:
-				say(200, "", "ETag", `"cut"`, "Content-Length", "9", "X-Amz-Meta-Ltxfs-Write-Id", id, "Last-Modified", modified.Format(http.TimeFormat))(w, r)
-			case <-r.Context().Done():
-			}
-		},
-		"DELETE": say(204, ""),
-	})
-	c := smallParts(s.store(t))
-	_, err := c.WriteLTXFile(within(t, 20*time.Second), nth(1), bytes.NewReader(is), digested(t, c, was))
-	require.ErrorIs(t, err, replica.ErrChanged)
-	require.Len(t, s.of("DELETE"), 1)
-	require.Equal(t, `"cut"`, s.of("DELETE")[0].get("If-Match"))
+// Of a body that had an error in place of its end, poor stores keep what they have got: it is
+// deleted. If they have taken all of an earlier attempt, whose answer was lost, the file is there.
+func TestWriteCutShort(t *testing.T) {
+	was := bytesOf(testPart - 1)
+	changed := bytes.Clone(was)
+	changed[0]++
+	broken := errors.New("broken")
+	for name, tt := range map[string]struct {
+		later replica.Content // than the first attempt
+		pace  error
+		want  error
+	}{
+		"changed":    {later: bytes.NewReader(changed), want: replica.ErrChanged},
+		"unreadable": {later: &unreadable{bytes.NewReader(was), broken}, want: broken},
+		"no pace":    {later: bytes.NewReader(was), pace: broken, want: broken},
+	} {
+		for _, has := range []string{"a part", "all", "another's", "nothing", "no answer"} {
+			t.Run(name+", "+has, func(t *testing.T) {
+				content := &turning{Content: bytes.NewReader(was)}
+				if has != "all" {
+					content.turn(tt.later)
+				}
+				put := make(chan string, 10) // its ID
+				s := serve(t, answers{
+					"PUT": func(_ http.ResponseWriter, r *http.Request) {
+						put <- r.Header.Get("X-Amz-Meta-Ltxfs-Write-Id")
+						if content.turn(tt.later); has == "all" {
+							panic(http.ErrAbortHandler) // its answer is lost
+						}
+					},
+					"HEAD": func(w http.ResponseWriter, r *http.Request) {
+						id := <-put
+						put <- id
+						switch has {
+						case "a part":
+							object(was[:9], "cut", "X-Amz-Meta-Ltxfs-Write-Id", id)(w, r)
+						case "all":
+							object(was, "whole", "X-Amz-Meta-Ltxfs-Write-Id", id)(w, r)
+						case "another's":
+							object(was, "other", "X-Amz-Meta-Ltxfs-Write-Id", "other")(w, r)
+						case "nothing":
+							say(404, "")(w, r)
+						default:
+							say(403, "")(w, r)
+						}
+					},
+					"DELETE": say(204, ""),
+				})
+				c := smallParts(s.store(t, func(c *config.Config) { c.VerifyWrites = config.VerifySize }))
+				opts := digested(t, c, was)
+				opts.Pace = func(context.Context, int) error {
+					if content.turned.Load() != nil {
+						return tt.pace
+					}
+					return nil
+				}
+				_, err := c.WriteLTXFile(within(t, 20*time.Second), nth(1), content, opts)
+				deleted := s.of("DELETE")
+				switch has {
+				case "all":
+					require.NoError(t, err)
+				case "a part":
+					require.Len(t, deleted, 1)
+					require.Equal(t, `"cut"`, deleted[0].get("If-Match"))
+					deleted = nil
+					require.ErrorIs(t, err, tt.want)
+				case "no answer":
+					require.ErrorContains(t, err, "whether the store has a part of it is unknown")
+					require.ErrorIs(t, err, tt.want)
+				default:
+					require.ErrorIs(t, err, tt.want)
+				}
+				require.Empty(t, deleted)
+			})
+		}
+	}
+}
+
+// turning is content that becomes another.
+type turning struct {
+	replica.Content
+	turned atomic.Pointer[replica.Content]
+}
+
+func (c *turning) turn(to replica.Content) { c.turned.Store(&to) }
+
+// ReadAt implements io.ReaderAt.
+func (c *turning) ReadAt(p []byte, off int64) (int, error) {
+	if to := c.turned.Load(); to != nil {
+		return (*to).ReadAt(p, off)
+	}
+	return c.Content.ReadAt(p, off)
+}
+
+// unreadable is content whose last byte can't be read.
+type unreadable struct {
+	*bytes.Reader
+	err error
+}
+
+// ReadAt implements io.ReaderAt.
+func (u *unreadable) ReadAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) >= u.Size() {
+		return 0, u.err
+	}
+	return u.Reader.ReadAt(p, off)
 }
 
 // A request that is sent again is checked from its beginning.

@@ -119,11 +119,11 @@ func (p *parts) sendPart(ctx context.Context, i int, body *requestBody, digest *
 	if p.checksums {
 		in.ChecksumCRC64NVME = aws.String(digest.CRC64NVME())
 	}
-	if err := p.at.sending.Acquire(ctx, 1); err != nil {
-		return fmt.Errorf("part %d: wait for a connection: %w", *n, err)
-	}
-	defer p.at.sending.Release(1)
-	out, err := p.at.s3.UploadPart(ctx, in, digest.signed)
+	var out *awss3.UploadPartOutput
+	err := p.at.sendBody(ctx, func() (err error) {
+		out, err = p.at.s3.UploadPart(ctx, in, digest.signed)
+		return err
+	})
 	if err != nil {
 		p.failed.Store(true)
 		return fmt.Errorf("part %d: %w", *n, storeError(ctx, "UploadPart", err))

@@ -125,15 +125,13 @@ func (u *upload) put(ctx context.Context) error {
 	if done, err := u.lookFirst(ctx); done || err != nil {
 		return err
 	}
-	if err := at.sending.Acquire(ctx, 1); err != nil {
-		return fmt.Errorf("wait for a connection: %w", err)
-	}
-	defer at.sending.Release(1)
-	out, err := at.s3.PutObject(ctx, in, digest.signed)
-	if errors.Is(err, replica.ErrChanged) {
-		// Poor stores keep what was cut short, once they have seen that it was.
-		_ = wait(ctx, at.cfg.Retry.MinBackoff)
-		return u.discard(ctx, storeError(ctx, "PutObject", err))
+	var out *awss3.PutObjectOutput
+	err = at.sendBody(ctx, func() (err error) {
+		out, err = at.s3.PutObject(ctx, in, digest.signed)
+		return err
+	})
+	if cut := (*contentError)(nil); errors.As(err, &cut) {
+		return u.cutShort(ctx, storeError(ctx, "PutObject", err))
 	}
 	if err != nil {
 		return u.conflict(ctx, storeError(ctx, "PutObject", err))
@@ -141,6 +139,29 @@ func (u *upload) put(ctx context.Context) error {
 	at.sawBucket()
 	u.done(out.ETag, out.ResultMetadata)
 	return nil
+}
+
+// cutShort makes sense of a body that had an error in place of its end. The store may have
+// taken all of an earlier attempt, whose answer was lost: then the upload is done. Poor stores
+// keep what they have got: once they have seen that it is cut short, it is deleted.
+func (u *upload) cutShort(ctx context.Context, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.at.cfg.Timeouts.CleanUp)
+	defer cancel()
+	_ = wait(ctx, u.at.cfg.Retry.MinBackoff)
+	out, herr := u.look(ctx)
+	switch {
+	case isNotFound(herr):
+		return err
+	case herr != nil:
+		return fmt.Errorf("%w; and whether the store has a part of it is unknown: %v", err, herr)
+	case out.Metadata[metaWriteID] != u.id:
+		return err
+	case *out.ContentLength == u.sums.size:
+		u.done(out.ETag, out.ResultMetadata)
+		return nil
+	default:
+		return u.discard(ctx, err)
+	}
 }
 
 // upload is one write.

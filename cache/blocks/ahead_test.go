@@ -1,0 +1,110 @@
+package blocks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// A range that can't be read fails who asked for a byte of it, and nobody who is near it.
+func TestAFailureAheadFailsNoRead(t *testing.T) {
+	const bad = 600_000
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := newStreams(t, 16)
+		src := newSource(1, 8*mib)
+		broken := errors.New("broken")
+		src.open = func(_ context.Context, off, n int64) error {
+			if off <= bad && bad < off+n {
+				return broken
+			}
+			return nil
+		}
+		h := src.handle(c)
+		src.get(t, h, 0, 4*kib)
+		require.Equal(t, []string{span(0, 1152*kib), span(0, 128*kib)}, src.settle())
+		src.get(t, h, 4*kib, 4*kib)
+		require.Empty(t, src.settle())
+		src.get(t, h, 128*kib, 4*kib)
+		require.Equal(t, []string{span(128*kib, 128*kib)}, src.settle())
+		_, err := h.Read(t.Context(), make([]byte, 4*kib), 512*kib)
+		require.ErrorIs(t, err, broken)
+		require.Equal(t, []string{span(512*kib, 128*kib)}, src.settle())
+		again := int64(512*kib + firstWindow)
+		for off := int64(640 * kib); off < again-128*kib; off += 128 * kib {
+			src.get(t, h, off, 128*kib)
+			require.Equal(t, []string{span(off, 128*kib)}, src.settle())
+		}
+		src.get(t, h, again-128*kib, 128*kib)
+		require.Equal(t, []string{span(again-128*kib, 1152*kib)}, src.settle(), "it is a stream again")
+	})
+}
+
+// A version that is gone is gone, whatever it was asked for with.
+func TestGoneAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := newStreams(t, 16)
+		src := newSource(1, 8*mib)
+		src.open = func(context.Context, int64, int64) error { return replica.ErrReplaced }
+		_, err := src.handle(c).Read(t.Context(), make([]byte, 4*kib), 0)
+		require.ErrorIs(t, err, replica.ErrReplaced)
+		require.Equal(t, []string{span(0, 1152*kib)}, src.settle())
+	})
+}
+
+// However many streams there are, no more is on its way ahead of them all than the first
+// window, what came in about a second, and a request: where a store gives little, who
+// waits for a block gets it soon.
+func TestStreamsLeaveBandwidth(t *testing.T) {
+	const streams = 40
+	for _, rate := range []int64{1 * mib, 4 * mib} {
+		t.Run(fmt.Sprint(rate/mib), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, _ := newStreams(t, 128)
+				line := make(chan struct{}, 1) // one answer after the other
+				open := func(ctx context.Context, _, n int64) error {
+					line <- struct{}{}
+					time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
+					<-line
+					return nil
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				var readers sync.WaitGroup
+				for i := range streams {
+					src := newSource(i+2, 64*mib)
+					src.open = open
+					readers.Go(func() {
+						h, buf := src.handle(c), make([]byte, 128*kib)
+						for off := int64(0); ctx.Err() == nil; off += int64(len(buf)) {
+							slice, err := h.Read(ctx, buf, off)
+							if err == nil {
+								slice.Release()
+							} else if ctx.Err() == nil {
+								t.Error(err)
+								return
+							}
+						}
+					})
+				}
+				src := newSource(1, 64*mib)
+				src.open = open
+				ahead := firstWindow + 3*rate/2 + minRequest
+				for n := int64(1); ctx.Err() == nil; n++ {
+					began := time.Now()
+					src.get(t, src.handle(c), 2*n*defaultBlockSize, 4*kib)
+					require.LessOrEqual(t, time.Since(began), time.Duration(ahead+(streams+1)*defaultBlockSize)*time.Second/time.Duration(rate))
+					time.Sleep(time.Second)
+				}
+				readers.Wait()
+			})
+		})
+	}
+}
