@@ -59,6 +59,82 @@ func TestGoneAhead(t *testing.T) {
 	})
 }
 
+// Who asks a store that hangs asks it once. Of one that fails after a long time, and then
+// hangs, the reader gets the reason.
+func TestFailuresAheadThatTakeLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := newStreams(t, 16)
+		src := newSource(1, 8*mib)
+		slowDown := errors.New("slow down")
+		var wait []time.Duration // of each fetch; then they hang
+		src.open = func(ctx context.Context, _, _ int64) error {
+			if len(wait) == 0 {
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}
+			time.Sleep(wait[0])
+			wait = wait[1:]
+			return slowDown
+		}
+		_, err := src.handle(c).Read(t.Context(), make([]byte, 4*kib), 0)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{span(0, 1152*kib)}, src.settle())
+
+		wait = []time.Duration{20 * time.Second}
+		began := time.Now()
+		_, err = src.handle(c).Read(t.Context(), make([]byte, 4*kib), 0)
+		require.ErrorIs(t, err, slowDown)
+		require.Equal(t, defaultFetchTimeout, time.Since(began))
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{span(0, 1152*kib), span(0, 128*kib)}, src.settle())
+	})
+}
+
+// Who comes while a fetch lingers gets it, and it lingers once more when he has gone.
+func TestReadsOfWhatLingers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, budget := newStreams(t, 16)
+		src := newSource(1, 8*mib)
+		answer := make(chan struct{})
+		src.open = func(ctx context.Context, off, _ int64) error {
+			if off == 0 {
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-answer:
+				return nil
+			}
+		}
+		h, other := src.handle(c), src.handle(c)
+		src.get(t, h, 0, 128*kib)
+		src.get(t, h, 512*kib, 128*kib)
+		require.Equal(t, []string{span(0, 1152*kib), span(1152*kib, 640*kib)}, src.settle())
+		h.Close()
+		time.Sleep(linger / 2)
+		ctx, cancel := context.WithCancel(t.Context())
+		read := later(func() (*Slice, error) { return other.Read(ctx, make([]byte, 4*kib), 1152*kib) })
+		time.Sleep(linger)
+		pending(t, read)
+		cancel()
+		require.ErrorIs(t, arrived(t, read).err, context.Canceled)
+
+		read = later(func() (*Slice, error) { return other.Read(t.Context(), make([]byte, 4*kib), 1152*kib) })
+		h.Close()
+		h.Close()
+		time.Sleep(2 * linger)
+		pending(t, read)
+		close(answer)
+		slice := arrived(t, read)
+		require.NoError(t, slice.err)
+		slice.slice.Release()
+		require.Empty(t, src.settle(), "and asks for nothing")
+		require.Equal(t, int64(1792*kib), budget.Used())
+	})
+}
+
 // However many streams there are, no more is on its way ahead of them all than the first
 // window, what came in about a second, and a request: where a store gives little, who
 // waits for a block gets it soon.

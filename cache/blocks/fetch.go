@@ -14,12 +14,12 @@ import (
 // fetch is one request: for adjacent blocks of a file, which lie in memory wherever
 // slots were free. Each can be read as soon as it is there.
 type fetch struct {
-	h      *Handle
-	blocks []*block
-	cancel func(cause error)
-	left   bool // by all who waited for it, and by abandon
-	ended  bool
-	err    error // why those that aren't there by then won't come
+	h       *Handle
+	blocks  []*block
+	cancel  func(cause error)
+	lingers bool // abandoned, and its time runs
+	ended   bool
+	err     error // why those that aren't there by then won't come
 }
 
 // pin returns a slice that pins the blocks of [off, end) that are in memory or on
@@ -124,8 +124,11 @@ func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int
 	})
 }
 
-// more reports whether it was to bring more than what somebody had asked for.
-func (f *fetch) more() bool { return f.blocks[len(f.blocks)-1].unasked }
+// mayComeAlone reports, of a fetch that has failed, whether what was asked for may come without
+// what was to be fetched with it.
+func (f *fetch) mayComeAlone() bool {
+	return f.blocks[len(f.blocks)-1].unasked && !isGone(f.err) && !errors.Is(f.err, context.DeadlineExceeded)
+}
 
 func (f *fetch) off() int64 { return f.blocks[0].n * f.h.cache.blockSize }
 

@@ -2,7 +2,6 @@ package blocks
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -89,19 +88,24 @@ func (h *Handle) ReadAt(p []byte, off int64) (int, error) {
 
 // whole returns all of [off, end), of which s is the beginning as pin left it.
 func (h *Handle) whole(ctx context.Context, s *Slice, dest []byte, off, end int64) (*Slice, error) {
+	var together error // of a fetch that was for more than this
 	for at := off; ; {
 		var err error
 		s, err = h.part(ctx, s, at, end)
-		switch {
-		case err == errNotAhead && ctx.Err() != nil:
+		switch lost, ok := err.(lostAhead); {
+		case err != nil && ctx.Err() != nil && together != nil:
+			return nil, together
+		case ok && ctx.Err() != nil:
 			return nil, h.failed(at, context.Cause(ctx))
-		case err == errNotAhead:
-			// It is asked for, now that somebody waits for it.
+		case ok:
+			// It is asked for alone, now that somebody waits for it.
+			together = lost.asked
 		case err != nil || int64(s.n) == end-off:
 			return s, err
 		default:
 			at += int64(s.CopyTo(dest[at-off:]))
 			s.Release()
+			together = nil
 			if at == end {
 				return &Slice{parts: [][]byte{dest[: end-off : end-off]}, n: int(end - off)}, nil
 			}
@@ -112,8 +116,12 @@ func (h *Handle) whole(ctx context.Context, s *Slice, dest []byte, off, end int6
 	}
 }
 
-// errNotAhead means that a block has not come that was to be fetched ahead, or with more that was.
-var errNotAhead = errors.New("it could not be fetched ahead")
+// lostAhead means that a block has not come that was to be fetched ahead, or with more that was.
+type lostAhead struct {
+	asked error // the store's, if the block was asked for
+}
+
+func (lostAhead) Error() string { return "it could not be fetched ahead" }
 
 // part waits for the bytes of s, which pin has left. If there was no memory for any,
 // it waits for that first: so of many large reads in a small budget, none waits for
@@ -134,10 +142,12 @@ func (h *Handle) part(ctx context.Context, s *Slice, off, end int64) (*Slice, er
 		case <-blk.done:
 			switch {
 			case blk.landed:
-			case blk.unasked, blk.fetch.more() && !isGone(blk.fetch.err):
-				err = errNotAhead
+			case blk.unasked:
+				err = lostAhead{}
 			default:
-				err = blk.fetch.err
+				if err = blk.fetch.err; blk.fetch.mayComeAlone() {
+					err = lostAhead{asked: err}
+				}
 			}
 		case <-ctx.Done():
 			err = h.failed(off, context.Cause(ctx))

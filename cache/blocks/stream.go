@@ -176,8 +176,9 @@ func (c *Cache) fetchAhead(ctx context.Context, h *Handle, s *stream) {
 	}
 }
 
-// mayFetchAhead reports whether more may be fetched ahead: no more is on its way than the
-// first window and what came in about a second, so that who waits doesn't wait for long.
+// mayFetchAhead reports whether another request may be made ahead: not while more is on its
+// way than the first window and what came in about a second, so that who waits doesn't wait
+// for long.
 func (c *Cache) mayFetchAhead() bool {
 	return c.ahead < firstWindow+int64(c.lately(time.Now()))
 }
@@ -252,18 +253,18 @@ const linger, lingerSize = 20 * time.Millisecond, 2 * minRequest
 func (c *Cache) abandon(k key, h *Handle) {
 	for _, blk := range c.files[k] {
 		f := blk.fetch
-		if f.ended || f.left || f.wanted() || h != nil && f.h != h {
+		if f.ended || f.lingers || f.wanted() || h != nil && f.h != h {
 			continue
 		}
-		if f.size() > lingerSize || c.closing.Err() != nil {
+		if int64(len(f.blocks))*c.blockSize > lingerSize {
 			f.cancel(errUnwanted)
 			continue
 		}
-		f.left = true
+		f.lingers = true
 		time.AfterFunc(linger, func() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			if f.left = !f.wanted(); f.left {
+			if f.lingers = false; !f.wanted() {
 				f.cancel(errUnwanted)
 			}
 		})
