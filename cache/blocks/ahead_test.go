@@ -76,14 +76,17 @@ func TestFailuresAheadThatTakeLong(t *testing.T) {
 			wait = wait[1:]
 			return slowDown
 		}
-		_, err := src.handle(c).Read(t.Context(), make([]byte, 4*kib), 0)
-		require.ErrorIs(t, err, context.DeadlineExceeded)
+		read := src.readLater(t.Context(), c, 0, 4*kib)
+		time.Sleep(time.Second)
+		joined := src.readLater(t.Context(), c, 0, 4*kib)
+		require.ErrorIs(t, (<-read).err, context.DeadlineExceeded)
+		require.ErrorIs(t, (<-joined).err, context.DeadlineExceeded)
 		time.Sleep(time.Minute)
 		require.Equal(t, []string{span(0, 1152*kib)}, src.settle())
 
 		wait = []time.Duration{20 * time.Second}
 		began := time.Now()
-		_, err = src.handle(c).Read(t.Context(), make([]byte, 4*kib), 0)
+		_, err := src.handle(c).Read(t.Context(), make([]byte, 4*kib), 0)
 		require.ErrorIs(t, err, slowDown)
 		require.Equal(t, defaultFetchTimeout, time.Since(began))
 		time.Sleep(time.Minute)

@@ -14,12 +14,11 @@ import (
 // fetch is one request: for adjacent blocks of a file, which lie in memory wherever
 // slots were free. Each can be read as soon as it is there.
 type fetch struct {
-	h       *Handle
-	blocks  []*block
-	cancel  func(cause error)
-	lingers bool // abandoned, and its time runs
-	ended   bool
-	err     error // why those that aren't there by then won't come
+	h      *Handle
+	blocks []*block
+	cancel func(cause error)
+	ended  bool
+	err    error // why those that aren't there by then won't come
 }
 
 // pin returns a slice that pins the blocks of [off, end) that are in memory or on

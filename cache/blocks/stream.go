@@ -253,18 +253,17 @@ const linger, lingerSize = 20 * time.Millisecond, 2 * minRequest
 func (c *Cache) abandon(k key, h *Handle) {
 	for _, blk := range c.files[k] {
 		f := blk.fetch
-		if f.ended || f.lingers || f.wanted() || h != nil && f.h != h {
+		if f.ended || f.wanted() || h != nil && f.h != h {
 			continue
 		}
 		if int64(len(f.blocks))*c.blockSize > lingerSize {
 			f.cancel(errUnwanted)
 			continue
 		}
-		f.lingers = true
 		time.AfterFunc(linger, func() {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			if f.lingers = false; !f.wanted() {
+			if !f.wanted() {
 				f.cancel(errUnwanted)
 			}
 		})
