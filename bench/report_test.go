@@ -100,10 +100,14 @@ func (r *results) values(b *strings.Builder, g *group, p place) {
 
 // told is the spread of values, or a dash.
 func told(values []float64) string {
-	if s, ok := spreadOf(values); ok {
+	switch s, ok := spreadOf(values); {
+	case !ok:
+		return "–"
+	case len(values) == 1:
+		return number(s.median)
+	default:
 		return s.String()
 	}
-	return "–"
 }
 
 // ratios divides what ltxfs does by what others do in the same round.
@@ -230,7 +234,8 @@ func (r *results) head() string {
 		}
 	}
 	fmt.Fprintf(&b, `
-The peers run with their defaults; what takes one of them more than %v is measured in one round. The SDK alone gets ranges into memory, lists, or gets a block of 128 KiB where others
+The peers run with their defaults. What took one of them more than %v in the first round was measured in that alone, and so was
+what follows on the same mount: it has no spread. The SDK alone gets ranges into memory, lists, or gets a block of 128 KiB where others
 read 4 KiB. "file" is the same file on disk, "go-fuse" a file that go-fuse serves from memory, "rclone copy" is without
 verification, and "ltxfs, cached" a mount by a user who isn't root. Cold is a new mount; of a replica on disk the kernel has
 nothing cached. The collector's share is of the time in which the program's threads ran or waited for a core, since that is how

@@ -38,20 +38,16 @@ type sample struct {
 	gc      float64 // the collector's share of the CPU time, or -1 if unknown
 }
 
-// patience is how long a peer may take for what it is to do again in later rounds.
+// patience is how long a peer may take in the first round for what it is to do again.
 const patience = 5 * time.Second
 
-// slow reports whether the peer has been measured often enough.
-func (c *cell) slow(who *contestant) bool {
-	if who.kind != peer {
-		return false
-	}
-	for _, s := range c.samples {
-		if s.Seconds > patience.Seconds() {
-			return true
-		}
-	}
-	return false
+// once reports whether a contestant does a row, and what follows it on the same mount, in the
+// first round alone. Who may be the best peer of a goal does it in each.
+func (r *results) once(g *group, p place, row row, c *contestant) bool {
+	first, ok := r.cell(g, p, row, c).samples[0]
+	return ok && c.kind == peer && first.Seconds > patience.Seconds() && !slices.ContainsFunc(goals, func(goal goal) bool {
+		return goal.against == bestPeer && goal.group == g.name && goal.place(r.w) == p && slices.Contains(goal.rows, row.name)
+	})
 }
 
 func newResults(w *world, groups []*group) *results {
@@ -105,7 +101,7 @@ func (r *results) measure(g *group, p place, c *contestant, round int) {
 			end()
 			usable = true
 		}
-		if usable = usable && cell.err == nil && !cell.slow(c); !usable {
+		if usable = usable && cell.err == nil && (round == 0 || !r.once(g, p, row, c)); !usable {
 			continue
 		}
 		last = cell

@@ -43,7 +43,7 @@ func TestRowsBudget(t *testing.T) {
 		c.put(t, 9, 1, 9, f.data)
 		for _, row := range []struct {
 			name   string
-			gets   int   // 0 is each byte of the file once, half a MiB a GET or more
+			gets   int   // 0 is each byte of the file once, 256 KiB a GET or more
 			blocks int   // a GET has at most, where their number is known
 			beside costs // the GETs
 			read   func(t *testing.T, m *ltxfstest.Mounted)
@@ -67,7 +67,7 @@ func TestRowsBudget(t *testing.T) {
 			requests, got := c.proxy.Requests(), costs(c.proxy.Counts())
 			if row.gets == 0 {
 				requireEachByteOnce(t, requests, int64(len(f.data)), row.name)
-				require.LessOrEqual(t, got[s3test.GetObject], len(f.data)/(512<<10), "%s:\n%s", row.name, describe(requests))
+				require.LessOrEqual(t, got[s3test.GetObject], len(f.data)/(256<<10), "%s:\n%s", row.name, describe(requests))
 				row.gets = got[s3test.GetObject]
 			} else {
 				for _, r := range requests {

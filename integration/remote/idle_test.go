@@ -11,13 +11,13 @@ import (
 )
 
 // A mount that nobody reads gives all of the budget back, and the system its memory. It
-// does so after five minutes; here, after five seconds.
+// does so after five minutes; here, after ten seconds.
 func TestIdleMount(t *testing.T) {
 	t.Parallel()
 	const budget = 30 << 20 // no power of two, which the runtime has mappings of
 	r := newRig(t, s3test.MinIO, rigOptions{
 		budget: budget >> 20,
-		binary: ltxfstest.BuildWith(t, "cache/blocks/cache.go", "keepFor = 5 * time.Minute", "keepFor = 5 * time.Second"),
+		binary: ltxfstest.BuildWith(t, "cache/blocks/cache.go", "keepFor = 5 * time.Minute", "keepFor = 10 * time.Second"),
 	})
 	p := r.m.Process(t)
 	defer p.Close()

@@ -51,9 +51,9 @@ func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, y
 		return err
 	}
 	gone := !names.left()
-	l := &lookout{dir: dir, of: of, level: level, opts: opts, names: names}
-	defer l.close()
-	for looks := l.next(ctx); len(looks) > 0; looks = l.next(ctx) {
+	out := &lookout{dir: dir, of: of, level: level, opts: opts, names: names}
+	defer out.close()
+	for looks := out.next(ctx); len(looks) > 0; looks = out.next(ctx) {
 		for _, l := range looks {
 			if l.err == nil && opts.ExactTimes && !opts.NamesOnly && !opts.SetKnownTime(&l.file) {
 				// It may be another file than a moment ago: size, time and version must
@@ -87,7 +87,7 @@ func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, y
 // readNames returns the names in a directory that matter.
 func readNames(ctx context.Context, dir *os.File, level int, opts replica.ListOptions) (*names, error) {
 	n := &names{}
-	defer n.sort()
+	defer n.sorting.Wait()
 	for e, err := range entries(ctx, dir) {
 		if err != nil {
 			return nil, err
@@ -105,6 +105,7 @@ func readNames(ctx context.Context, dir *os.File, level int, opts replica.ListOp
 		}
 		n.add(txids{name.MinTXID, name.MaxTXID})
 	}
+	n.sort()
 	return n, nil
 }
 
@@ -164,7 +165,7 @@ func (l *lookout) begin(ctx context.Context) {
 	n := len(l.batch)
 	l.begun += n
 	l.ahead = slices.Grow(l.ahead, n)[:n]
-	if n < minShared {
+	if n < minShared || l.opts.NamesOnly {
 		l.look(ctx, 0, n)
 		return
 	}
@@ -180,11 +181,11 @@ func (l *lookout) look(ctx context.Context, from, to int) {
 			return
 		}
 		name := replica.Name{Level: l.level, MinTXID: n.min, MaxTXID: n.max}
-		look := look{file: replica.File{Name: name}, err: ctx.Err()}
-		if look.err == nil && !l.opts.NamesOnly {
-			look.file, look.err = lookAt(l.dir, l.of, name)
+		shown := look{file: replica.File{Name: name}, err: ctx.Err()}
+		if shown.err == nil && !l.opts.NamesOnly {
+			shown.file, shown.err = lookAt(l.dir, l.of, name)
 		}
-		l.ahead[from+i] = look
+		l.ahead[from+i] = shown
 	}
 }
 
