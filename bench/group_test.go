@@ -79,7 +79,7 @@ func allGroups(w *world) []*group {
 		listGroup(w, "list-disk", pick(w, 200_000, 20_000), w.disk),
 	}
 	if !w.quick {
-		groups = append(groups, writeGroup(w, "write-far", 200, w.far), listGroup(w, "list-million", 1_000_000, w.disk))
+		groups = append(groups, writeGroup(w, "write-far", 100, w.far), listGroup(w, "list-million", 1_000_000, w.disk))
 	}
 	return groups
 }

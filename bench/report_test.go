@@ -234,7 +234,7 @@ func (r *results) head() string {
 		}
 	}
 	fmt.Fprintf(&b, `
-The peers run with their defaults. What took one of them more than %v in the first round was measured in that alone, and so was
+The peers run with their defaults. What took one of them, or the baseline, more than %v in the first round was measured in that alone, and so was
 what follows on the same mount: it has no spread. The SDK alone gets ranges into memory, lists, or gets a block of 128 KiB where others
 read 4 KiB. "file" is the same file on disk, "go-fuse" a file that go-fuse serves from memory, "rclone copy" is without
 verification, and "ltxfs, cached" a mount by a user who isn't root. Cold is a new mount; of a replica on disk the kernel has

@@ -38,15 +38,20 @@ type sample struct {
 	gc      float64 // the collector's share of the CPU time, or -1 if unknown
 }
 
-// patience is how long a peer may take in the first round for what it is to do again.
+// patience is how long a peer or the baseline may take in the first round for what it is to
+// do again.
 const patience = 5 * time.Second
 
 // once reports whether a contestant does a row, and what follows it on the same mount, in the
-// first round alone. Who may be the best peer of a goal does it in each.
+// first round alone. Whom a goal of the group is against does all of it in each.
 func (r *results) once(g *group, p place, row row, c *contestant) bool {
 	first, ok := r.cell(g, p, row, c).samples[0]
-	return ok && c.kind == peer && first.Seconds > patience.Seconds() && !slices.ContainsFunc(goals, func(goal goal) bool {
-		return goal.against == bestPeer && goal.group == g.name && goal.place(r.w) == p && slices.Contains(goal.rows, row.name)
+	if !ok || c.kind != peer && c.kind != baseline || first.Seconds <= patience.Seconds() {
+		return false
+	}
+	return !slices.ContainsFunc(goals, func(goal goal) bool {
+		against := goal.against == c.name || goal.against == bestPeer && c.kind == peer
+		return against && goal.group == g.name && goal.place(r.w) == p
 	})
 }
 
