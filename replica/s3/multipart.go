@@ -47,7 +47,7 @@ func (u *upload) multipart(ctx context.Context) error {
 		err = p.complete(ctx)
 	}
 	if err != nil || u.adopted {
-		u.abort(ctx, p.id)
+		u.abort(ctx, p.id, p.cut.Load() || ctx.Err() != nil)
 	}
 	return err
 }
@@ -69,6 +69,7 @@ type parts struct {
 	checksums bool
 
 	failed atomic.Bool           // a part has
+	cut    atomic.Bool           // one was cut short by what is to be written
 	sent   []types.CompletedPart // in order
 }
 
@@ -124,6 +125,9 @@ func (p *parts) sendPart(ctx context.Context, i int, body *requestBody, digest *
 		out, err = p.at.s3.UploadPart(ctx, in, digest.signed)
 		return err
 	})
+	if cut := (*contentError)(nil); errors.As(err, &cut) {
+		p.cut.Store(true)
+	}
 	if err != nil {
 		p.failed.Store(true)
 		return fmt.Errorf("part %d: %w", *n, storeError(ctx, "UploadPart", err))
@@ -176,15 +180,15 @@ type unfinished struct{ key, id string }
 
 // abort aborts an upload that has failed. It has a deadline of its own, since the
 // context of the upload may have ended.
-func (u *upload) abort(ctx context.Context, id string) {
+func (u *upload) abort(ctx context.Context, id string, cutOff bool) {
 	at := u.at
-	// Of a part that was broken off on its way, S3 says that it may arrive after
-	// the upload was aborted, and that to abort once more removes it.
-	cutOff := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), at.cfg.Timeouts.CleanUp)
 	defer cancel()
 	err := at.abort(ctx, unfinished{u.key, id})
 	if err == nil && cutOff {
+		// Of a part that was broken off on its way, S3 says that it may arrive after
+		// the upload was aborted, and that to abort once more removes it.
+		_ = wait(ctx, at.cfg.Retry.MinBackoff)
 		err = at.abort(ctx, unfinished{u.key, id})
 	}
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
-// What fails leaves no parts: it is aborted, once and at the end.
+// What fails leaves no parts: it is aborted at once, and once more if a part was cut short.
 func TestMultipartFails(t *testing.T) {
 	data := bytesOf(6 * testPart)
 	odd := errors.New("the disk is gone")
@@ -52,11 +52,21 @@ func TestMultipartFails(t *testing.T) {
 			require.ErrorIs(t, err, tt.is)
 			require.ErrorContains(t, err, tt.text)
 			require.ErrorContains(t, err, "write level 0 "+fileName(1))
-			require.Len(t, s.of("ABORT"), 1)
-			require.Equal(t, "upload-1", s.of("ABORT")[0].param("uploadId"))
-			require.Equal(t, fileKey(1), s.of("ABORT")[0].key)
+			aborts := len(s.of("ABORT"))
+			switch tt.r.(type) {
+			case *bytes.Reader:
+				require.Equal(t, 1, aborts)
+			case *onceReadable:
+				require.Equal(t, 2, aborts)
+			default: // it may be read for a checksum or to be sent
+				require.Contains(t, []int{1, 2}, aborts)
+			}
 			require.NoError(t, c.Close())
-			require.Len(t, s.of("ABORT"), 1)
+			require.Len(t, s.of("ABORT"), aborts)
+			for _, abort := range s.of("ABORT") {
+				require.Equal(t, "upload-1", abort.param("uploadId"))
+				require.Equal(t, fileKey(1), abort.key)
+			}
 		})
 	}
 }
