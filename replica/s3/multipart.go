@@ -125,7 +125,7 @@ func (p *parts) sendPart(ctx context.Context, i int, body *requestBody, digest *
 		out, err = p.at.s3.UploadPart(ctx, in, digest.signed)
 		return err
 	})
-	if cut := (*contentError)(nil); errors.As(err, &cut) {
+	if _, cut := errors.AsType[*contentError](err); cut {
 		p.cut.Store(true)
 	}
 	if err != nil {

@@ -130,7 +130,7 @@ func (u *upload) put(ctx context.Context) error {
 		out, err = at.s3.PutObject(ctx, in, digest.signed)
 		return err
 	})
-	if cut := (*contentError)(nil); errors.As(err, &cut) {
+	if _, cut := errors.AsType[*contentError](err); cut {
 		return u.cutShort(ctx, storeError(ctx, "PutObject", err))
 	}
 	if err != nil {
