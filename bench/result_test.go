@@ -73,7 +73,7 @@ func (r *results) contestants(g *group, p place) []*contestant {
 }
 
 // measure has a contestant do all rows of a group once. What fails isn't tried
-// again in later rounds, and what would go on with it is left out.
+// again in later rounds, and neither is what comes after it.
 func (r *results) measure(g *group, p place, c *contestant, round int) {
 	replica := replicaAt{place: p, name: g.replica, write: g.write}
 	if g.write {
@@ -83,6 +83,9 @@ func (r *results) measure(g *group, p place, c *contestant, round int) {
 				r.w.b.Error(err)
 			}
 		}()
+	}
+	if p == r.w.far {
+		r.w.toxi.Drop(r.w.b) // the connections of who came before
 	}
 	var s *session
 	var last *cell // that s worked for
@@ -106,7 +109,10 @@ func (r *results) measure(g *group, p place, c *contestant, round int) {
 			end()
 			usable = true
 		}
-		if usable = usable && cell.err == nil && (round == 0 || !r.once(g, p, row, c)); !usable {
+		if cell.err != nil {
+			break
+		}
+		if usable = usable && (round == 0 || !r.once(g, p, row, c)); !usable {
 			continue
 		}
 		last = cell
@@ -123,8 +129,8 @@ func (r *results) measure(g *group, p place, c *contestant, round int) {
 		}
 		if err != nil {
 			r.w.progress("%s failed at %s: %v", c.name, row.name, err)
-			cell.err, usable = err, false
-			continue
+			cell.err = err
+			break
 		}
 		cell.samples[round] = measured
 	}

@@ -38,6 +38,7 @@ type world struct {
 	client *s3.Client
 
 	near, far, disk place
+	toxi            *s3test.ToxicProxy // before far
 
 	tuned map[string]transfer // how the SDK alone is fastest, by place
 }
@@ -73,10 +74,10 @@ func newWorld(ctx context.Context, b *testing.B) *world {
 	w.server = s3test.StartMinIO(b)
 	w.bucket = w.server.Bucket(b)
 	w.client = w.server.Client(b)
-	toxi := s3test.Toxi(b, w.server.Endpoint)
-	toxi.Latency(b, delay, 0)
+	w.toxi = s3test.Toxi(b, w.server.Endpoint)
+	w.toxi.Latency(b, delay, 0)
 	w.near = place{name: "MinIO", endpoint: w.server.Endpoint}
-	w.far = place{name: fmt.Sprintf("MinIO, %v away", delay), endpoint: toxi.Endpoint}
+	w.far = place{name: fmt.Sprintf("MinIO, %v away", delay), endpoint: w.toxi.Endpoint}
 	w.disk = place{name: "disk"}
 	return w
 }

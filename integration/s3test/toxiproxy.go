@@ -110,6 +110,17 @@ func (p *ToxicProxy) URL(bucket, path string, query ...string) string {
 	return URL(p.Endpoint, bucket, path, query...)
 }
 
+// Drop closes all connections. Those that a client has given up are among them: Toxiproxy
+// goes on reading from the server for them, up to 32 MiB into its memory.
+func (p *ToxicProxy) Drop(t testing.TB) {
+	t.Helper()
+	for _, enabled := range []bool{false, true} {
+		if _, err := p.call(http.MethodPost, "/proxies/"+toxicName, map[string]any{"enabled": enabled}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Latency delays what the server sends.
 func (p *ToxicProxy) Latency(t testing.TB, delay, jitter time.Duration) (remove func()) {
 	t.Helper()
