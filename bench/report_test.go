@@ -235,7 +235,8 @@ func (r *results) head() string {
 	}
 	fmt.Fprintf(&b, `
 The peers run with their defaults. What took one of them, or the baseline, more than %v in the first round was measured in that alone, and so was
-what follows on the same mount: it has no spread. The SDK alone gets ranges into memory, lists, or gets a block of 128 KiB where others
+what follows on the same mount: it has no spread. rclone isn't measured at random 20 ms away, where what it asks for and gives up
+fills the memory of Toxiproxy. The SDK alone gets ranges into memory, lists, or gets a block of 128 KiB where others
 read 4 KiB. "file" is the same file on disk, "go-fuse" a file that go-fuse serves from memory, "rclone copy" is without
 verification, and "ltxfs, cached" a mount by a user who isn't root. Cold is a new mount; of a replica on disk the kernel has
 nothing cached. The collector's share is of the time in which the program's threads ran or waited for a core, since that is how
