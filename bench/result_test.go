@@ -84,9 +84,6 @@ func (r *results) measure(g *group, p place, c *contestant, round int) {
 			}
 		}()
 	}
-	if p == r.w.far {
-		r.w.toxi.Drop(r.w.b) // the connections of who came before
-	}
 	var s *session
 	var last *cell // that s worked for
 	end := func() {

@@ -21,9 +21,12 @@ import (
 type ToxicProxy struct {
 	Endpoint string // http://127.0.0.1:PORT
 
-	api    string
-	client *http.Client
-	toxics int
+	upstream string // HOST:PORT
+	process  *process
+	api      string
+	client   *http.Client
+	toxics   int
+	added    map[string]map[string]any // those that weren't removed, by name
 }
 
 // Stream is a direction.
@@ -42,9 +45,12 @@ const toxicName = "s3"
 // ends with the test.
 func Toxi(t testing.TB, upstream string) *ToxicProxy {
 	t.Helper()
-	p := &ToxicProxy{client: &http.Client{Transport: newTransport(false), Timeout: ltxfstest.Timeout}}
+	p := &ToxicProxy{
+		upstream: strings.TrimPrefix(upstream, "http://"), added: map[string]map[string]any{},
+		client: &http.Client{Transport: newTransport(false), Timeout: ltxfstest.Timeout},
+	}
 	p.start(t, ltxfstest.Tool(t, "server"))
-	p.listen(t, strings.TrimPrefix(upstream, "http://"))
+	p.listen(t)
 	return p
 }
 
@@ -67,6 +73,7 @@ func (p *ToxicProxy) start(t testing.TB, program string) {
 		for !process.endsWithin(5*time.Millisecond) && time.Now().Before(deadline) {
 			// Somebody else may answer on a port that both have chosen.
 			if _, err := p.call(http.MethodGet, "/version", nil); err == nil && !process.endsWithin(20*time.Millisecond) {
+				p.process = process
 				t.Cleanup(func() {
 					if err := process.stop(stopTimeout); err != nil {
 						t.Errorf("stop toxiproxy: %v", err)
@@ -84,18 +91,21 @@ func (p *ToxicProxy) start(t testing.TB, program string) {
 	}
 }
 
-// listen adds the proxy itself.
-func (p *ToxicProxy) listen(t testing.TB, upstream string) {
+// listen adds the proxy itself, at the endpoint that it had.
+func (p *ToxicProxy) listen(t testing.TB) {
 	t.Helper()
 	const tries = 10
 	var last error
 	for range tries {
-		addr, err := freeAddr()
-		if err != nil {
-			t.Fatal(err)
+		addr := strings.TrimPrefix(p.Endpoint, "http://")
+		if addr == "" {
+			var err error
+			if addr, err = freeAddr(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		_, last = p.call(http.MethodPost, "/proxies", map[string]any{
-			"name": toxicName, "listen": addr, "upstream": upstream, "enabled": true,
+			"name": toxicName, "listen": addr, "upstream": p.upstream, "enabled": true,
 		})
 		if last == nil {
 			p.Endpoint = "http://" + addr
@@ -110,14 +120,18 @@ func (p *ToxicProxy) URL(bucket, path string, query ...string) string {
 	return URL(p.Endpoint, bucket, path, query...)
 }
 
-// Drop closes all connections. Those that a client has given up are among them: Toxiproxy
-// goes on reading from the server for them, up to 32 MiB into its memory.
-func (p *ToxicProxy) Drop(t testing.TB) {
+// Restart ends Toxiproxy, and starts another one at the same endpoint, with the same toxics. For
+// requests that a client has given up, the old one has gone on reading from the server, into
+// memory that it never gives back.
+func (p *ToxicProxy) Restart(t testing.TB) {
 	t.Helper()
-	for _, enabled := range []bool{false, true} {
-		if _, err := p.call(http.MethodPost, "/proxies/"+toxicName, map[string]any{"enabled": enabled}); err != nil {
-			t.Fatal(err)
-		}
+	if err := p.process.stop(stopTimeout); err != nil {
+		t.Fatal(err)
+	}
+	p.start(t, ltxfstest.Tool(t, "server"))
+	p.listen(t)
+	for _, toxic := range p.added {
+		p.mustCall(t, http.MethodPost, "/proxies/"+toxicName+"/toxics", toxic)
 	}
 }
 
@@ -171,11 +185,12 @@ func (p *ToxicProxy) Add(t testing.TB, kind string, stream Stream, attributes ma
 	t.Helper()
 	p.toxics++
 	name := fmt.Sprintf("%s-%d", kind, p.toxics)
-	p.mustCall(t, http.MethodPost, "/proxies/"+toxicName+"/toxics", map[string]any{
-		"name": name, "type": kind, "stream": stream, "toxicity": 1, "attributes": attributes,
-	})
+	toxic := map[string]any{"name": name, "type": kind, "stream": stream, "toxicity": 1, "attributes": attributes}
+	p.mustCall(t, http.MethodPost, "/proxies/"+toxicName+"/toxics", toxic)
+	p.added[name] = toxic
 	return func() {
 		t.Helper()
+		delete(p.added, name)
 		p.mustCall(t, http.MethodDelete, "/proxies/"+toxicName+"/toxics/"+name, nil)
 	}
 }

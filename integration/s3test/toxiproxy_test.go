@@ -89,3 +89,18 @@ func TestDisable(t *testing.T) {
 	require.NoError(t, b.head(t.Context()))
 	require.Equal(t, 2, b.Counts()[s3test.HeadObject], "counted behind the toxics")
 }
+
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	b, toxic := newBehindToxi(t, 10)
+	remove := toxic.Latency(t, 200*time.Millisecond, 0)
+	toxic.LimitData(t, 0)()
+	endpoint := toxic.Endpoint
+	toxic.Restart(t)
+	require.Equal(t, endpoint, toxic.Endpoint)
+	begin := time.Now()
+	require.NoError(t, b.head(t.Context()))
+	require.Greater(t, time.Since(begin), 200*time.Millisecond, "the toxics are there")
+	remove()
+	require.NoError(t, b.head(t.Context()))
+}
