@@ -21,12 +21,10 @@ import (
 type ToxicProxy struct {
 	Endpoint string // http://127.0.0.1:PORT
 
-	upstream string // HOST:PORT
-	process  *process
-	api      string
-	client   *http.Client
-	toxics   int
-	added    map[string]map[string]any // those that weren't removed, by name
+	process *process
+	api     string
+	client  *http.Client
+	toxics  int
 }
 
 // Stream is a direction.
@@ -45,12 +43,9 @@ const toxicName = "s3"
 // ends with the test.
 func Toxi(t testing.TB, upstream string) *ToxicProxy {
 	t.Helper()
-	p := &ToxicProxy{
-		upstream: strings.TrimPrefix(upstream, "http://"), added: map[string]map[string]any{},
-		client: &http.Client{Transport: newTransport(false), Timeout: ltxfstest.Timeout},
-	}
+	p := &ToxicProxy{client: &http.Client{Transport: newTransport(false), Timeout: ltxfstest.Timeout}}
 	p.start(t, ltxfstest.Tool(t, "server"))
-	p.listen(t)
+	p.listen(t, strings.TrimPrefix(upstream, "http://"))
 	return p
 }
 
@@ -91,21 +86,18 @@ func (p *ToxicProxy) start(t testing.TB, program string) {
 	}
 }
 
-// listen adds the proxy itself, at the endpoint that it had.
-func (p *ToxicProxy) listen(t testing.TB) {
+// listen adds the proxy itself.
+func (p *ToxicProxy) listen(t testing.TB, upstream string) {
 	t.Helper()
 	const tries = 10
 	var last error
 	for range tries {
-		addr := strings.TrimPrefix(p.Endpoint, "http://")
-		if addr == "" {
-			var err error
-			if addr, err = freeAddr(); err != nil {
-				t.Fatal(err)
-			}
+		addr, err := freeAddr()
+		if err != nil {
+			t.Fatal(err)
 		}
 		_, last = p.call(http.MethodPost, "/proxies", map[string]any{
-			"name": toxicName, "listen": addr, "upstream": p.upstream, "enabled": true,
+			"name": toxicName, "listen": addr, "upstream": upstream, "enabled": true,
 		})
 		if last == nil {
 			p.Endpoint = "http://" + addr
@@ -125,12 +117,19 @@ func (p *ToxicProxy) URL(bucket, path string, query ...string) string {
 // memory that it never gives back.
 func (p *ToxicProxy) Restart(t testing.TB) {
 	t.Helper()
-	if err := p.process.stop(stopTimeout); err != nil {
+	var old struct {
+		Listen, Upstream string
+		Toxics           []map[string]any
+	}
+	answer, err := p.call(http.MethodGet, "/proxies/"+toxicName, nil)
+	if err = errors.Join(err, json.Unmarshal(answer, &old), p.process.stop(stopTimeout)); err != nil {
 		t.Fatal(err)
 	}
 	p.start(t, ltxfstest.Tool(t, "server"))
-	p.listen(t)
-	for _, toxic := range p.added {
+	p.mustCall(t, http.MethodPost, "/proxies", map[string]any{
+		"name": toxicName, "listen": old.Listen, "upstream": old.Upstream, "enabled": true,
+	})
+	for _, toxic := range old.Toxics {
 		p.mustCall(t, http.MethodPost, "/proxies/"+toxicName+"/toxics", toxic)
 	}
 }
@@ -185,12 +184,11 @@ func (p *ToxicProxy) Add(t testing.TB, kind string, stream Stream, attributes ma
 	t.Helper()
 	p.toxics++
 	name := fmt.Sprintf("%s-%d", kind, p.toxics)
-	toxic := map[string]any{"name": name, "type": kind, "stream": stream, "toxicity": 1, "attributes": attributes}
-	p.mustCall(t, http.MethodPost, "/proxies/"+toxicName+"/toxics", toxic)
-	p.added[name] = toxic
+	p.mustCall(t, http.MethodPost, "/proxies/"+toxicName+"/toxics", map[string]any{
+		"name": name, "type": kind, "stream": stream, "toxicity": 1, "attributes": attributes,
+	})
 	return func() {
 		t.Helper()
-		delete(p.added, name)
 		p.mustCall(t, http.MethodDelete, "/proxies/"+toxicName+"/toxics/"+name, nil)
 	}
 }
