@@ -14,7 +14,9 @@ import (
 
 // LitestreamConfig is a configuration that replicates a database to a URL. It
 // compacts every second or two, takes a snapshot every five, and deletes what twelve
-// seconds of snapshots don't need: of those, three are always left.
+// seconds of snapshots don't need: of those, three are always left. Level 0 is pruned
+// after each compaction only: Litestream's periodic check would run beside it, and
+// either may find that the other has deleted a file already.
 func LitestreamConfig(db, url string) string {
 	return fmt.Sprintf(`
 levels:
@@ -24,7 +26,7 @@ snapshot:
   interval: 5s
   retention: 12s
 l0-retention: 5s
-l0-retention-check-interval: 1s
+l0-retention-check-interval: 1h
 verify-compaction: true
 logging:
   type: json
