@@ -197,15 +197,7 @@ func (w *walker) readBlock(pgno uint32) error {
 	if err := w.in.full(data, "a page"); err != nil {
 		return err
 	}
-	n, err := lz4.UncompressBlock(data, w.page)
-	if err != nil {
-		return invalid("page %d: %w", pgno, err)
-	}
-	// The decoder leaves the rest of a page as it was before.
-	if n != len(w.page) {
-		return invalid("page %d holds %d bytes of %d", pgno, n, len(w.page))
-	}
-	return nil
+	return unpackBlock(data, pgno, w.page)
 }
 
 // addIndex adds an entry to the index that the file must have.
