@@ -123,8 +123,8 @@ func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int
 	})
 }
 
-// mayComeAlone reports, of a fetch that has failed, whether what was asked for may come without
-// what was to be fetched with it.
+// mayComeAlone reports, of a fetch that has failed, whether what was asked for may come
+// without what was to be fetched with it.
 func (f *fetch) mayComeAlone() bool {
 	return f.blocks[len(f.blocks)-1].unasked && !isGone(f.err) && !errors.Is(f.err, context.DeadlineExceeded)
 }
@@ -211,7 +211,7 @@ func (c *Cache) land(f *fetch, err error) {
 			close(blk.done)
 		}
 	}
-	if isGone(err) {
+	if isGone(err) && !f.h.Keep {
 		c.drop(f.h.key)
 	}
 	c.mu.Unlock()

@@ -19,6 +19,10 @@ type Handle struct {
 	// asked for: no kernel repeats it. See lateFailure.
 	Direct bool
 
+	// Keep, set before the first read, has what is cached stay when the store says that
+	// the version is gone.
+	Keep bool
+
 	cache *Cache
 	store replica.Store
 	file  replica.File
@@ -46,6 +50,22 @@ func (c *Cache) Open(replicaID string, store replica.Store, f replica.File) *Han
 // The caller must Release the slice, and should before it reads again: memory it pins
 // is memory that others wait for.
 func (h *Handle) Read(ctx context.Context, dest []byte, off int64) (*Slice, error) {
+	return h.read(ctx, off, int64(len(dest)), func(ctx context.Context, s *Slice, end int64) (*Slice, error) {
+		return h.whole(ctx, s, dest, off, end)
+	})
+}
+
+// ReadSome is Read of n bytes that puts nothing together: where the budget can't hold
+// all of them at once, it returns fewer, though never none.
+func (h *Handle) ReadSome(ctx context.Context, n, off int64) (*Slice, error) {
+	return h.read(ctx, off, n, func(ctx context.Context, s *Slice, end int64) (*Slice, error) {
+		return h.some(ctx, s, off, end)
+	})
+}
+
+// read pins what is there of n bytes from off on, and has wait do the rest, if that
+// isn't all.
+func (h *Handle) read(ctx context.Context, off, n int64, wait func(ctx context.Context, s *Slice, end int64) (*Slice, error)) (*Slice, error) {
 	if off < 0 {
 		return nil, h.failed(off, os.ErrInvalid)
 	}
@@ -55,7 +75,7 @@ func (h *Handle) Read(ctx context.Context, dest []byte, off int64) (*Slice, erro
 	if ctx.Err() != nil {
 		return nil, h.failed(off, context.Cause(ctx))
 	}
-	end := off + min(int64(len(dest)), h.file.Size-off)
+	end := off + min(n, h.file.Size-off)
 	if end <= off {
 		return &Slice{}, nil
 	}
@@ -66,10 +86,30 @@ func (h *Handle) Read(ctx context.Context, dest []byte, off int64) (*Slice, erro
 	began := time.Now()
 	ctx, cancel := flight.Deadline(ctx, h.cache.timeout)
 	defer cancel()
-	if s, err = h.whole(ctx, s, dest, off, end); err != nil {
+	if s, err = wait(ctx, s, end); err != nil {
 		h.cache.failedAt(h, off, end, began, err)
 	}
 	return s, err
+}
+
+// Cached returns n bytes from off on if all of them are in memory, or nil. They are to
+// be released.
+func (h *Handle) Cached(off, n int64) *Slice {
+	c := h.cache
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &Slice{cache: c}
+	for i := off / c.blockSize; i*c.blockSize < off+n; i++ {
+		blk := c.files[h.key][i]
+		if blk == nil || !blk.landed {
+			c.unpin(s.blocks)
+			return nil
+		}
+		c.hold(blk)
+		s.blocks = append(s.blocks, blk)
+	}
+	s.cut(off, off+n)
+	return s
 }
 
 // ReadAt implements io.ReaderAt.
@@ -88,27 +128,15 @@ func (h *Handle) ReadAt(p []byte, off int64) (int, error) {
 
 // whole returns all of [off, end), of which s is the beginning as pin left it.
 func (h *Handle) whole(ctx context.Context, s *Slice, dest []byte, off, end int64) (*Slice, error) {
-	var together error // of a fetch that was for more than this
 	for at := off; ; {
 		var err error
-		s, err = h.part(ctx, s, at, end)
-		switch lost, ok := err.(lostAhead); {
-		case err != nil && ctx.Err() != nil && together != nil:
-			return nil, together
-		case ok && ctx.Err() != nil:
-			return nil, h.failed(at, context.Cause(ctx))
-		case ok:
-			// It is asked for alone, now that somebody waits for it.
-			together = lost.asked
-		case err != nil || int64(s.n) == end-off:
+		if s, err = h.some(ctx, s, at, end); err != nil || int64(s.n) == end-off {
 			return s, err
-		default:
-			at += int64(s.CopyTo(dest[at-off:]))
-			s.Release()
-			together = nil
-			if at == end {
-				return &Slice{parts: [][]byte{dest[: end-off : end-off]}, n: int(end - off)}, nil
-			}
+		}
+		at += int64(s.CopyTo(dest[at-off:]))
+		s.Release()
+		if at == end {
+			return &Slice{parts: [][]byte{dest[: end-off : end-off]}, n: int(end - off)}, nil
 		}
 		if s, _, err = h.pin(ctx, at, end, 0); err != nil {
 			return nil, err
@@ -116,7 +144,32 @@ func (h *Handle) whole(ctx context.Context, s *Slice, dest []byte, off, end int6
 	}
 }
 
-// lostAhead means that a block has not come that was to be fetched ahead, or with more that was.
+// some returns as much of [off, end) as the budget can hold. s is the beginning as pin
+// left it.
+func (h *Handle) some(ctx context.Context, s *Slice, off, end int64) (*Slice, error) {
+	var together error // of a fetch that was for more than this
+	for {
+		var err error
+		s, err = h.part(ctx, s, off, end)
+		switch lost, ok := err.(lostAhead); {
+		case err != nil && ctx.Err() != nil && together != nil:
+			return nil, together
+		case ok && ctx.Err() != nil:
+			return nil, h.failed(off, context.Cause(ctx))
+		case !ok:
+			return s, err
+		default:
+			// It is asked for alone, now that somebody waits for it.
+			together = lost.asked
+		}
+		if s, _, err = h.pin(ctx, off, end, 0); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lostAhead means that a block has not come that was to be fetched ahead, or with more
+// that was.
 type lostAhead struct {
 	asked error // the store's, if the block was asked for
 }

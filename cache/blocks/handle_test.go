@@ -189,3 +189,35 @@ func TestAVersionThatIsGoneIsDropped(t *testing.T) {
 		require.Equal(t, 16, src.read(t, c, 0, 16))
 	}
 }
+
+// What is in memory can be had without asking the store, all or nothing, and stays if
+// the handle says so once a version is gone.
+func TestCached(t *testing.T) {
+	c, budget := newCache(t, 8, 16)
+	src := newSource(1, 60)
+	h := src.handle(c)
+	h.Keep = true
+	require.Nil(t, h.Cached(0, 16))
+	src.read(t, c, 0, 32)
+	src.read(t, c, 48, 12)
+	src.fetched()
+	src.open = func(context.Context, int64, int64) error { return replica.ErrReplaced }
+	for range 2 {
+		for _, r := range [][2]int64{{0, 32}, {3, 20}, {16, 16}, {50, 10}} {
+			slice := h.Cached(r[0], r[1])
+			require.NotNil(t, slice)
+			require.EqualValues(t, r[1], slice.Len())
+			src.check(t, slice, r[0])
+			slice.Release()
+		}
+		for _, r := range [][2]int64{{0, 33}, {32, 1}, {20, 30}} {
+			require.Nil(t, h.Cached(r[0], r[1]))
+		}
+		require.Empty(t, src.fetched())
+		_, err := h.ReadAt(make([]byte, 1), 40)
+		require.ErrorIs(t, err, replica.ErrReplaced)
+		src.fetched()
+	}
+	// What failed to come gives its memory back once it has ended.
+	require.Eventually(t, func() bool { return budget.Used() == 3*16 }, time.Minute, time.Millisecond)
+}

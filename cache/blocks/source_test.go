@@ -123,13 +123,7 @@ func (s *source) read(t tester, c *Cache, off int64, n int) int {
 
 // part reads what of n bytes the budget can hold at once.
 func (s *source) part(ctx context.Context, c *Cache, off int64, n int) (*Slice, error) {
-	h := s.handle(c)
-	end := min(off+int64(n), s.file.Size)
-	slice, _, err := h.pin(ctx, off, end, 0)
-	if err != nil {
-		return nil, err
-	}
-	return h.part(ctx, slice, off, end)
+	return s.handle(c).ReadSome(ctx, int64(n), off)
 }
 
 // readPart reads a part, checks and releases.
@@ -167,8 +161,8 @@ func (s *source) partLater(ctx context.Context, c *Cache, off int64, n int) <-ch
 	return later(func() (*Slice, error) { return s.part(ctx, c, off, n) })
 }
 
-// requireUnused checks that a budget is free again. Of a fetch that has failed, the memory is
-// given back once nothing writes to it.
+// requireUnused checks that a budget is free again. Of a fetch that has failed, the
+// memory is given back once nothing writes to it.
 func requireUnused(t tester, budget *Budget) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); budget.Used() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {

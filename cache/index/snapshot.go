@@ -32,6 +32,13 @@ func (s *files) Len() int { return s.n }
 // at is the block of the i-th file, and its place in there.
 func (s *files) at(i int) (b *block, at int) { return s.blocks[i/blockFiles], i % blockFiles }
 
+// Name returns the name of the i-th file, at less than what At costs.
+func (s *Snapshot) Name(i int) replica.Name {
+	n := s.name(i)
+	n.Level = s.level
+	return n
+}
+
 // At returns the i-th file.
 func (s *Snapshot) At(i int) replica.File {
 	b, at := s.at(i)
