@@ -1,0 +1,176 @@
+// Package database has the restorable states of a replica's database: which TXIDs can
+// be restored, from which files, and what the database file of each is, read page by
+// page out of the replica's files.
+//
+// A state is what Litestream restores for its TXID. It is read from the files that
+// Litestream would choose (Timeline.plan), by way of their page indexes, which say
+// where each page is. Of these a map is made (run) that states have in common as far as
+// their files are the same.
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/cache/blocks"
+	"github.com/ltxfs/ltxfs/cache/index"
+	"github.com/ltxfs/ltxfs/internal/flight"
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// Options are what a Database works with.
+type Options struct {
+	ReplicaID string
+	Store     replica.Store
+	Index     *index.Index
+	Blocks    *blocks.Cache
+	Budget    *blocks.Budget
+	Maps      *Maps
+	Memory    index.Memory
+	Calls     *flight.Group // of the store
+
+	// Exact leaves page 1 as Litestream restores it. Otherwise it says that the
+	// database isn't in WAL mode, in which SQLite can't open one that it can't write
+	// to.
+	Exact bool
+
+	// ReadTimeout is the deadline of one request.
+	ReadTimeout time.Duration
+
+	Logger *slog.Logger
+}
+
+// Database is the states of one replica. All its methods may be called at once from
+// many goroutines.
+type Database struct {
+	opts Options
+
+	mu        sync.Mutex
+	timeline  *Timeline
+	gaps      []gap // that are believed
+	headers   *simplelru.LRU[version, header]
+	asking    map[version]*asking
+	times     *simplelru.LRU[ltx.TXID, header] // the earliest that was seen of each state
+	ahead     ahead
+	instants  instants
+	unordered bool // a state has an earlier time than one before it
+	contents  map[*content]struct{}
+	recent    *content // of the state that was closed last
+	forgets   *time.Timer
+	closed    bool
+
+	building sync.Mutex // is held by who makes a timeline
+}
+
+// maxKnown is how many headers, and how many times of states, are remembered, and
+// knownSize what each takes, in bytes.
+const (
+	maxKnown  = 64 << 10
+	knownSize = 256
+)
+
+// New returns the states of a replica.
+func New(opts Options) *Database {
+	return &Database{
+		opts: opts, asking: map[version]*asking{}, contents: map[*content]struct{}{},
+		headers: newKnown[version](opts.Memory), times: newKnown[ltx.TXID](opts.Memory),
+	}
+}
+
+func newKnown[K comparable](memory index.Memory) *simplelru.LRU[K, header] {
+	l, err := simplelru.NewLRU(maxKnown, func(K, header) { memory.Add(-knownSize) })
+	if err != nil {
+		panic(err) // its one error is a size below 1
+	}
+	return l
+}
+
+// remember puts a header into a table.
+func remember[K comparable](l *simplelru.LRU[K, header], memory index.Memory, key K, h header) {
+	if !l.Contains(key) {
+		memory.Add(knownSize)
+	}
+	l.Add(key, h)
+}
+
+// keepFor is how long the states, and the page map of the one that was closed last, are
+// kept after somebody asked for any.
+const keepFor = time.Minute
+
+// used has what is kept forgotten later. Database.mu is held.
+func (d *Database) used() {
+	if d.closed {
+		return
+	}
+	if d.forgets == nil {
+		d.forgets = time.AfterFunc(keepFor, d.forget)
+	}
+	d.forgets.Reset(keepFor)
+}
+
+// forget gives back what is kept for the next one who asks.
+func (d *Database) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.recent != nil {
+		d.releaseLocked(d.recent)
+		d.recent = nil
+	}
+	d.setTimeline(nil)
+	d.setInstants(instants{})
+}
+
+// Close lets go of what is kept. No reader is open.
+func (d *Database) Close() {
+	d.mu.Lock()
+	d.closed = true
+	if d.forgets != nil {
+		d.forgets.Stop()
+	}
+	d.headers.Purge()
+	d.times.Purge()
+	d.mu.Unlock()
+	d.forget()
+}
+
+// read reads n bytes of a file, without caching them, until ctx is done.
+func (d *Database) read(ctx context.Context, f replica.File, off, n int64) ([]byte, error) {
+	type result struct {
+		b   []byte
+		err error
+	}
+	if ctx.Err() != nil {
+		return nil, replica.NewFileError("read", f.Name, context.Cause(ctx))
+	}
+	done := make(chan result, 1)
+	cancel := flight.Go(ctx, d.opts.Calls, d.opts.ReadTimeout, flight.Work[[]byte]{
+		Run: func(ctx context.Context) ([]byte, error) {
+			body, err := d.opts.Store.OpenLTXFile(ctx, f, off, n)
+			if err != nil {
+				return nil, err
+			}
+			b := make([]byte, n)
+			_, err = io.ReadFull(body, b)
+			if err == io.EOF || err == io.ErrUnexpectedEOF {
+				err = fmt.Errorf("it ends before byte %d: %w", off+n, io.ErrUnexpectedEOF)
+			}
+			return b, errors.Join(err, body.Close())
+		},
+		Land: func(b []byte, err error) { done <- result{b, err} },
+	})
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	defer stop()
+	r := <-done
+	if named := (*replica.FileError)(nil); !errors.As(r.err, &named) {
+		r.err = replica.NewFileError("read", f.Name, r.err)
+	}
+	return r.b, r.err
+}

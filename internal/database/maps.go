@@ -1,0 +1,57 @@
+package database
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/ltxfs/ltxfs/cache/index"
+)
+
+// Maps is the memory of all page maps of a mount: up to a quarter of the budget. Beyond
+// that they lie on disk, in files without a name.
+type Maps struct {
+	dir    string
+	most   int
+	memory index.Memory
+
+	mu   sync.Mutex
+	used int
+}
+
+// largeTemp is where temporary files are that may be too large for a /tmp in memory,
+// unless $TMPDIR says otherwise.
+const largeTemp = "/var/tmp"
+
+// NewMaps returns the memory of page maps for a budget of that many bytes.
+func NewMaps(budget int64, memory index.Memory) *Maps {
+	return &Maps{dir: cmp.Or(os.Getenv("TMPDIR"), largeTemp), most: int(budget / 4), memory: memory}
+}
+
+func (m *Maps) add(n int) {
+	m.mu.Lock()
+	m.used += n
+	m.mu.Unlock()
+	m.memory.Add(int64(n))
+}
+
+// tryAdd is add, unless that would be too much.
+func (m *Maps) tryAdd(n int) bool {
+	m.mu.Lock()
+	ok := m.used+n <= m.most
+	if ok {
+		m.used += n
+	}
+	m.mu.Unlock()
+	if ok {
+		m.memory.Add(int64(n))
+	}
+	return ok
+}
+
+// failed is an error of a page map on disk. It wraps none, which would be taken for one
+// of the store.
+func (m *Maps) failed(op string, err error) error {
+	return fmt.Errorf("%s a page map in %s, which is too large for the cache: %v; point TMPDIR at a disk with more room, or raise --cache-size", op, m.dir, err)
+}

@@ -1,0 +1,203 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxfs/ltxfs/cache/blocks"
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// Reader reads a state. It may be used by many goroutines at once. It is to be closed.
+type Reader struct {
+	state *State
+
+	mu    sync.Mutex
+	files *files
+}
+
+// files are handles on the files of a content, made as they are needed.
+type files struct {
+	*content
+	handles []*blocks.Handle // by their place in the plan
+}
+
+// Close ends what is read ahead, and lets go of the state.
+func (r *Reader) Close() {
+	r.mu.Lock()
+	f := r.files
+	r.files = nil
+	r.mu.Unlock()
+	f.close()
+	r.state.closed()
+}
+
+func (f *files) close() {
+	if f == nil {
+		return
+	}
+	for _, h := range f.handles {
+		if h != nil {
+			h.Close()
+		}
+	}
+}
+
+// handle is the reader's handle on a file of a content.
+func (r *Reader) handle(c *content, i int) *blocks.Handle {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.files == nil || r.files.content != c {
+		r.files.close()
+		r.files = &files{content: c, handles: make([]*blocks.Handle, len(c.plan))}
+	}
+	if r.files.handles[i] == nil {
+		r.files.handles[i] = r.state.d.openFile(c.plan[i])
+	}
+	return r.files.handles[i]
+}
+
+// openFile returns a handle on a file. What is cached of it can still be read, and
+// compared, once it is gone.
+func (d *Database) openFile(f replica.File) *blocks.Handle {
+	h := d.opts.Blocks.Open(d.opts.ReplicaID, d.opts.Store, f)
+	h.Keep = true
+	return h
+}
+
+// ReadAt reads the bytes of the database file from off on. Where fewer are left than p
+// has room for, it reads those.
+func (r *Reader) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	s := r.state
+	n := min(int64(len(p)), s.Size()-off)
+	if n <= 0 {
+		return 0, nil
+	}
+	for range maxTries {
+		c, lost := s.content()
+		err := s.readPages(ctx, c, r.handle, p[:n], off)
+		if isGone(err) {
+			if lost != nil {
+				err = lost
+			} else if again := s.replace(ctx, c, err); again == nil {
+				s.d.release(c)
+				continue
+			} else {
+				err = again
+			}
+		}
+		s.d.release(c)
+		if err != nil {
+			return 0, err
+		}
+		return int(n), nil
+	}
+	return 0, s.failed(fmt.Errorf("files of it change faster than it can be read: %w", replica.ErrReplaced))
+}
+
+// page is a page that is to be read, and the part of it that was asked for.
+type page struct {
+	entry
+	dest []byte
+	skip int // bytes of the page before that part
+}
+
+// span is pages that lie near each other in a file.
+type span struct {
+	file     int
+	off, end int64
+	pages    []page
+}
+
+const (
+	// joinGap is how far apart in a file two pages may lie to be read together, and maxSpan
+	// how much of it is, in bytes.
+	joinGap = 128 << 10
+	maxSpan = 1 << 20
+
+	// unpackAlone is what one goroutine unpacks before there is another, in bytes.
+	unpackAlone = 64 << 10
+)
+
+// readPages fills dest with what a content has from off on, by way of handles on its files.
+func (s *State) readPages(ctx context.Context, c *content, handle func(*content, int) *blocks.Handle, dest []byte, off int64) error {
+	size := int64(s.stamp.pageSize)
+	first, last := off/size, (off+int64(len(dest))-1)/size
+	found, err := c.find(uint32(first)+1, int(last-first)+1)
+	if err != nil {
+		return err
+	}
+	lock := ltx.LockPgno(s.stamp.pageSize)
+	pages := make([]page, 0, len(found))
+	for i, e := range found {
+		pgno, start := uint32(first)+uint32(i)+1, (first+int64(i))*size
+		from, to := max(off, start), min(off+int64(len(dest)), start+size)
+		part := dest[from-off : to-off]
+		switch {
+		case pgno == lock:
+			clear(part) // SQLite never writes it
+		case e.Pgno == 0:
+			return s.failed(fmt.Errorf("%w: page %d of %d is in none of them", errIncomplete, pgno, s.stamp.commit))
+		default:
+			pages = append(pages, page{e, part, int(from - start)})
+		}
+	}
+	var g errgroup.Group
+	for _, sp := range spansOf(pages) {
+		g.Go(func() error {
+			f := c.plan[sp.file]
+			return inFile(f, s.readSpan(ctx, handle(c, sp.file), sp))
+		})
+	}
+	return g.Wait()
+}
+
+// errIncomplete means that a plan's files don't have all pages.
+var errIncomplete = errors.New("the files of the replica that it is read from aren't complete")
+
+func spansOf(pages []page) (spans []*span) {
+	latest := map[int]*span{}
+	for _, p := range pages {
+		s := latest[p.file]
+		if s == nil || p.Offset-s.end > joinGap || p.Offset+p.Size-s.off > maxSpan {
+			s = &span{file: p.file, off: p.Offset}
+			latest[p.file] = s
+			spans = append(spans, s)
+		}
+		s.end, s.pages = p.Offset+p.Size, append(s.pages, p)
+	}
+	return spans
+}
+
+func (s *State) readSpan(ctx context.Context, h *blocks.Handle, sp *span) error {
+	for left := sp.pages; len(left) > 0; {
+		off := left[0].Offset
+		slice, err := h.ReadSome(ctx, sp.end-off, off)
+		if err != nil {
+			return err
+		}
+		n := 0
+		for n < len(left) && left[n].Offset+left[n].Size <= off+int64(slice.Len()) {
+			n++
+		}
+		if n == 0 { // the memory has no room for all blocks that the frame is in
+			slice.Release()
+			if slice, err = h.Read(ctx, make([]byte, left[0].Size), off); err != nil {
+				return err
+			}
+			n = 1
+		}
+		err = s.unpack(slice.Slices(), off, left[:n])
+		slice.Release()
+		if err != nil {
+			return err
+		}
+		left = left[n:]
+	}
+	return nil
+}
