@@ -20,6 +20,10 @@ const (
 	inoRoot      = 1
 	inoLTX       = 2
 	inoSnapshots = 3
+	inoDB        = 4
+	inoLatest    = 5
+	inoAt        = 6
+	inoTime      = 7
 	inoLink      = 16 // + level
 	inoLevel     = 32 // + level
 )
@@ -45,8 +49,19 @@ const dirRead = 128 << 10
 // node is what every node of the tree embeds.
 type node struct {
 	gofs.Inode
-	tree *tree
+	tree     *tree
+	readOnly bool // on a mount that can write, too
 }
+
+// refuse is the errno for what the node never allows.
+func (n *node) refuse() syscall.Errno {
+	if !n.writable() {
+		return syscall.EROFS
+	}
+	return syscall.EPERM
+}
+
+func (n *node) writable() bool { return n.tree.opts.ReadWrite && !n.readOnly }
 
 // Statfs tells of the room in the tree's store, for every node.
 func (n *node) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {

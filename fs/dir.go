@@ -23,14 +23,6 @@ var (
 	_ gofs.NodeRenamer   = (*dirNode)(nil)
 )
 
-// refuse is the errno for what the tree never allows.
-func (m *mount) refuse() syscall.Errno {
-	if !m.opts.ReadWrite {
-		return syscall.EROFS
-	}
-	return syscall.EPERM
-}
-
 // dirNode is what all directories have in common. It refuses what none allows:
 // left out, some of these would succeed without doing anything.
 type dirNode struct {
@@ -52,7 +44,7 @@ func (d *dirNode) Getattr(_ context.Context, _ gofs.FileHandle, out *fuse.AttrOu
 // Setattr changes nothing. Tools that copy a tree set times and modes of its
 // directories last; there is nowhere to keep them.
 func (d *dirNode) Setattr(ctx context.Context, f gofs.FileHandle, _ *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
-	if !d.tree.opts.ReadWrite {
+	if !d.writable() {
 		return syscall.EROFS
 	}
 	return d.setattr(out, d.Getattr(ctx, f, out))
@@ -60,30 +52,37 @@ func (d *dirNode) Setattr(ctx context.Context, f gofs.FileHandle, _ *fuse.SetAtt
 
 // Mkdir refuses. The kernel itself answers EEXIST for a name that exists.
 func (d *dirNode) Mkdir(context.Context, string, uint32, *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
-	return nil, d.tree.refuse()
+	return nil, d.refuse()
 }
 
-func (d *dirNode) Rmdir(context.Context, string) syscall.Errno { return d.tree.refuse() }
+func (d *dirNode) Rmdir(context.Context, string) syscall.Errno { return d.refuse() }
 
 func (d *dirNode) Mknod(context.Context, string, uint32, uint32, *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
-	return nil, d.tree.refuse()
+	return nil, d.refuse()
 }
 
 func (d *dirNode) Link(context.Context, gofs.InodeEmbedder, string, *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
-	return nil, d.tree.refuse()
+	return nil, d.refuse()
 }
 
 func (d *dirNode) Symlink(context.Context, string, string, *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
-	return nil, d.tree.refuse()
+	return nil, d.refuse()
 }
 
 // Create refuses: files are in the level directories.
 func (d *dirNode) Create(context.Context, string, uint32, uint32, *fuse.EntryOut) (*gofs.Inode, gofs.FileHandle, uint32, syscall.Errno) {
-	return nil, nil, 0, d.tree.refuse()
+	return nil, nil, 0, d.refuse()
 }
 
-func (d *dirNode) Unlink(context.Context, string) syscall.Errno { return d.tree.refuse() }
+func (d *dirNode) Unlink(context.Context, string) syscall.Errno { return d.refuse() }
 
 func (d *dirNode) Rename(context.Context, string, gofs.InodeEmbedder, string, uint32) syscall.Errno {
-	return d.tree.refuse()
+	return d.refuse()
+}
+
+// absent is the answer for a name that doesn't exist, which the kernel may remember for
+// a while.
+func absent(validFor time.Duration, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
+	out.SetEntryTimeout(validFor)
+	return nil, syscall.ENOENT
 }

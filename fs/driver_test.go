@@ -47,7 +47,7 @@ func newDriverOf(t *testing.T, store replica.Store, readWrite bool, freshness, d
 
 func newDriverWith(t *testing.T, opts Options, deadline time.Duration) *driver {
 	t.Helper()
-	return newDriverWithin(t, opts, deadlines{read: deadline, stat: deadline, list: deadline, delete: deadline, publish: deadline, space: deadline})
+	return newDriverWithin(t, opts, deadlines{read: deadline, stat: deadline, list: deadline, delete: deadline, publish: deadline, space: deadline, open: deadline})
 }
 
 // newDriverWithin is a driver of a mount with options; what every one needs, it fills

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/ltxfs/ltxfs/cache/blocks"
+	"github.com/ltxfs/ltxfs/internal/database"
 	"github.com/ltxfs/ltxfs/internal/flight"
 )
 
@@ -24,6 +25,7 @@ import (
 // even if the store never answers. To publish a file may take longer by its size.
 type deadlines struct {
 	read, stat, list, delete, publish, space time.Duration
+	open                                     time.Duration // of a state, which may take several requests one after the other
 }
 
 var defaultDeadlines = deadlines{
@@ -33,6 +35,7 @@ var defaultDeadlines = deadlines{
 	delete:  60 * time.Second,
 	publish: 5 * time.Minute,
 	space:   2 * time.Second,
+	open:    2 * time.Minute,
 }
 
 // errClosed ends what still runs when a mount closes.
@@ -50,6 +53,7 @@ type mount struct {
 	share   *blocks.Share // of the budget, for the indexes and inodes
 	calls   *flight.Group // of the stores
 	inodes  *inodeLimiter
+	maps    *database.Maps
 	trees   []*tree
 
 	directWrites bool // the kernel takes its own pages away from what is written past them
@@ -69,6 +73,7 @@ func newMount(opts Options, within deadlines) *mount {
 	m.writing = blocks.NewPart(budget)
 	m.share = blocks.NewShare(budget, opts.Heap)
 	m.inodes = newInodeLimiter(m.share, budget.Size())
+	m.maps = database.NewMaps(budget.Size(), m.share)
 	for i, t := range opts.Trees {
 		m.trees = append(m.trees, newTree(m, i, t))
 	}
@@ -103,6 +108,9 @@ func (m *mount) close() {
 	m.inodes.close()
 	m.calls.Close(errClosed)
 	for _, t := range m.trees {
+		if t.states != nil {
+			t.states.Close()
+		}
 		t.index.Close()
 	}
 	m.share.Close()

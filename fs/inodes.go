@@ -8,7 +8,6 @@ import (
 	gofs "github.com/hanwen/go-fuse/v2/fs"
 
 	"github.com/ltxfs/ltxfs/cache/index"
-	"github.com/ltxfs/ltxfs/replica"
 )
 
 // An inode that the kernel knows costs half a kilobyte here and one there, and
@@ -23,8 +22,9 @@ const (
 	pruneAtOnce = 1024
 )
 
-// inodeLimiter makes the kernel forget published files. It tells the kernel so
-// from a goroutine of its own: within a request, that could deadlock.
+// inodeLimiter makes the kernel forget published files, states, and links to these. It
+// tells the kernel so from a goroutine of its own: within a request, that could
+// deadlock.
 type inodeLimiter struct {
 	memory index.Memory // is told what the inodes take up here
 	most   int
@@ -42,8 +42,8 @@ func newInodeLimiter(memory index.Memory, budget int64) *inodeLimiter {
 
 // inodeRef names an inode without keeping it.
 type inodeRef struct {
-	dir  *levelDir
-	name replica.Name
+	dir  *gofs.Inode
+	name string
 }
 
 // add notes that the kernel gets to know an inode that it doesn't know yet.
@@ -100,7 +100,7 @@ func prune(batch []inodeRef) {
 	inodes := make([]*gofs.Inode, 0, len(batch))
 	known := batch[:0]
 	for _, r := range batch {
-		if inode := r.dir.GetChild(r.name.Base()); inode != nil {
+		if inode := r.dir.GetChild(r.name); inode != nil {
 			inodes = append(inodes, inode)
 			known = append(known, r)
 		}
@@ -110,6 +110,6 @@ func prune(batch []inodeRef) {
 	}
 	// Before Linux 6.18 they go one by one, by way of their names.
 	for _, r := range known {
-		r.dir.NotifyEntry(r.name.Base())
+		r.dir.NotifyEntry(r.name)
 	}
 }

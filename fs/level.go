@@ -76,7 +76,7 @@ func (d *levelDir) published(ctx context.Context, f published, known *file, vali
 	out.SetAttrTimeout(attrTimeout)
 	switch {
 	case known == nil:
-		d.tree.inodes.add(inodeRef{d, f.Name})
+		d.tree.inodes.add(inodeRef{d.EmbeddedInode(), f.Base()})
 	case known.f == f.File:
 		return known.EmbeddedInode()
 	case known.f.Version != f.Version:

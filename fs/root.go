@@ -42,17 +42,21 @@ func newFixedDir(t *tree) *fixedDir {
 	return &fixedDir{dirNode: dirNode{node: node{tree: t}, changed: func() time.Time { return t.started }}}
 }
 
+func (d *fixedDir) add(name string, ino uint64, mode uint32, n gofs.InodeEmbedder) {
+	d.children = append(d.children, child{DirEntry: fuse.DirEntry{Name: name, Mode: mode, Ino: ino + d.tree.inos}, node: n})
+}
+
 func (d *fixedDir) addDir(name string, ino uint64, n gofs.InodeEmbedder) {
-	d.children = append(d.children, child{DirEntry: fuse.DirEntry{Name: name, Mode: syscall.S_IFDIR, Ino: ino + d.tree.inos}, node: n})
+	d.add(name, ino, syscall.S_IFDIR, n)
 	d.subdirs++
 }
 
-func (d *fixedDir) addLink(name string, ino uint64, target string, hidden bool) {
-	d.children = append(d.children, child{
-		DirEntry: fuse.DirEntry{Name: name, Mode: syscall.S_IFLNK, Ino: ino + d.tree.inos},
-		node:     &link{node{tree: d.tree}, target}, hidden: hidden,
-	})
+func (d *fixedDir) addLink(name string, ino uint64, target string) {
+	d.add(name, ino, syscall.S_IFLNK, &link{node{tree: d.tree}, target})
 }
+
+// hide leaves the child that was added last out of listings.
+func (d *fixedDir) hide() { d.children[len(d.children)-1].hidden = true }
 
 // newRoot makes the mount's root. Above several trees, it belongs to one without
 // a replica.
@@ -77,11 +81,15 @@ func newTreeDir(t *tree) *fixedDir {
 		ltx.addDir(name, inoLevel+uint64(level), dir)
 		// Litestream's own name for the level. Listed, each file would be
 		// found twice.
-		ltx.addLink(fmt.Sprint(level), inoLink+uint64(level), name, true)
+		ltx.addLink(fmt.Sprint(level), inoLink+uint64(level), name)
+		ltx.hide()
 	}
 	d := newFixedDir(t)
 	d.addDir("ltx", inoLTX, ltx)
-	d.addLink("snapshots", inoSnapshots, staging.Place{Level: replica.SnapshotLevel}.String(), false)
+	d.addLink("snapshots", inoSnapshots, staging.Place{Level: replica.SnapshotLevel}.String())
+	if t.states != nil {
+		d.addDir(dbName, inoDB, newDBDir(t))
+	}
 	return d
 }
 
@@ -95,7 +103,7 @@ func (d *fixedDir) OnAdd(ctx context.Context) {
 func (d *fixedDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
 	inode := d.GetChild(name)
 	if inode == nil {
-		return nil, syscall.ENOENT
+		return absent(attrTimeout, out)
 	}
 	var attr fuse.AttrOut
 	if e := inode.Operations().(gofs.NodeGetattrer).Getattr(ctx, nil, &attr); e != 0 {
@@ -129,16 +137,20 @@ type link struct {
 
 func (l *link) Readlink(context.Context) ([]byte, syscall.Errno) { return []byte(l.target), 0 }
 
-func (l *link) Getattr(_ context.Context, _ gofs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+func (l *link) attr(out *fuse.Attr) {
 	out.Mode = syscall.S_IFLNK | 0o777
 	out.Nlink = 1
 	out.Size = uint64(len(l.target))
-	l.tree.ownerAndTimes(&out.Attr, l.tree.started)
+	l.tree.ownerAndTimes(out, l.tree.started)
+}
+
+func (l *link) Getattr(_ context.Context, _ gofs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	l.attr(&out.Attr)
 	out.SetTimeout(attrTimeout)
 	return 0
 }
 
 // Setattr refuses: the links are the tree's, not the user's.
 func (l *link) Setattr(context.Context, gofs.FileHandle, *fuse.SetAttrIn, *fuse.AttrOut) syscall.Errno {
-	return l.tree.refuse()
+	return l.refuse()
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/cache/index"
 	"github.com/ltxfs/ltxfs/fs/staging"
+	"github.com/ltxfs/ltxfs/internal/database"
 	"github.com/ltxfs/ltxfs/internal/flight"
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -52,6 +53,7 @@ type tree struct {
 	stages uint64       // added to the IDs of staged files
 	hash   [16]byte     // of ID
 	index  *index.Index
+	states *database.Database // nil if they aren't shown
 	staged *staging.Files
 	spaces singleflight.Group
 
@@ -79,6 +81,21 @@ func newTree(m *mount, i int, opts Tree) *tree {
 		Memory:      m.share,
 		Logger:      t.log,
 	})
+	if !m.opts.NoDB {
+		t.states = database.New(database.Options{
+			ReplicaID:   opts.ID,
+			Store:       opts.Store,
+			Index:       t.index,
+			Blocks:      m.blocks,
+			Budget:      m.budget,
+			Maps:        m.maps,
+			Memory:      m.share,
+			Calls:       m.calls,
+			Exact:       m.opts.ExactDB,
+			ReadTimeout: m.within.read,
+			Logger:      t.log,
+		})
+	}
 	t.staged = staging.New(staging.Options{
 		Dir:     opts.Staging,
 		Store:   opts.Store,

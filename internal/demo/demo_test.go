@@ -4,14 +4,20 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/superfly/ltx"
 	"golang.org/x/sys/unix"
 
+	"github.com/ltxfs/ltxfs/internal/database"
 	"github.com/ltxfs/ltxfs/internal/ltxfile"
 )
 
@@ -48,7 +54,37 @@ func fakeMount(t *testing.T) (*tour, *bytes.Buffer) {
 		require.NoError(t, os.WriteFile(name, f.Content, 0o644))
 		require.NoError(t, os.Chtimes(name, f.ModTime, f.ModTime))
 	}
+	slices.SortFunc(files, func(a, b sampleFile) int { return strings.Compare(path.Base(a.Path), path.Base(b.Path)) })
+	var latest string
+	for i, f := range files {
+		_, last, err := ltx.ParseFilename(path.Base(f.Path))
+		require.NoError(t, err)
+		latest = filepath.Join(tour.Mountpoint, "db", "at", last.String()+".db")
+		require.NoError(t, os.MkdirAll(filepath.Dir(latest), 0o755))
+		require.NoError(t, os.WriteFile(latest, restore(t, files[:i+1]), 0o644))
+	}
+	times := filepath.Join(tour.Mountpoint, "db", "time")
+	require.NoError(t, os.Mkdir(times, 0o755))
+	require.NoError(t, os.Symlink("../at/0000000000000009.db", filepath.Join(times, database.FormatTime(files[0].ModTime)+".db")))
+	require.NoError(t, os.Symlink(latest, filepath.Join(tour.Mountpoint, "db", "latest.db")))
 	return tour, &out
+}
+
+// restore makes the database file of a snapshot and files that follow it, not in WAL mode.
+func restore(t *testing.T, files []sampleFile) []byte {
+	t.Helper()
+	var inputs []io.Reader
+	for _, f := range files {
+		inputs = append(inputs, bytes.NewReader(f.Content))
+	}
+	var compacted, db bytes.Buffer
+	c, err := ltx.NewCompactor(&compacted, inputs)
+	require.NoError(t, err)
+	c.HeaderFlags = ltx.HeaderFlagNoChecksum
+	require.NoError(t, c.Compact(context.Background()))
+	require.NoError(t, ltx.NewDecoder(&compacted).DecodeDatabaseTo(&db))
+	db.Bytes()[18], db.Bytes()[19] = 1, 1
+	return db.Bytes()
 }
 
 func TestTourText(t *testing.T) {
@@ -86,6 +122,13 @@ func TestTourFindsWhatIsWrong(t *testing.T) {
 		"size":    {func(t *testing.T, path string) { require.NoError(t, os.Truncate(path, 100)) }, "100 bytes"},
 		"time":    {func(t *testing.T, path string) { require.NoError(t, os.Chtimes(path, time.Now(), time.Now())) }, "has the time"},
 		"missing": {func(t *testing.T, path string) { require.NoError(t, os.Remove(path)) }, "no such file"},
+		"no database": {func(t *testing.T, path string) {
+			db := filepath.Join(filepath.Dir(path), "..", "..", "db", "at", "0000000000000009.db")
+			require.NoError(t, os.WriteFile(db, make([]byte, 4096), 0o644))
+		}, "no SQLite database"},
+		"a state is missing": {func(t *testing.T, path string) {
+			require.NoError(t, os.Remove(filepath.Join(filepath.Dir(path), "..", "..", "db", "at", "0000000000000009.db")))
+		}, "4 states"},
 		"stray": {func(t *testing.T, path string) {
 			require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(path), "stray"), nil, 0o644))
 		}, "stray"},

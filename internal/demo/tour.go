@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/ltxfs/ltxfs/internal/database"
 )
 
 // commandTimeout bounds each command of the tour.
@@ -39,6 +41,10 @@ type step struct {
 	shows []string // what its output must hold
 }
 
+// ordersNow and ordersFirst are how many rows the sample's table has in the latest
+// state, and in that of the snapshot.
+const ordersNow, ordersFirst = "361", "540"
+
 // steps are the commands to try.
 func (t *tour) steps() []step {
 	files := sampleFiles()
@@ -58,7 +64,15 @@ func (t *tour) steps() []step {
 	if _, err := exec.LookPath("xxd"); err != nil {
 		head = []string{"od", "-A", "d", "-t", "x1z", "-N", "64", inMount}
 	}
+	latest := filepath.Join(t.Mountpoint, "db", "latest.db")
+	earlier := filepath.Join(t.Mountpoint, "db", "time", database.FormatTime(snapshot.ModTime)+".db")
+	const query = "SELECT count(*) FROM orders"
 	return []step{
+		{"Query the database as it is now", []string{"sqlite3", latest, query}, []string{ordersNow}},
+		{"List since when it can be queried", []string{"ls", filepath.Dir(earlier)}, []string{filepath.Base(earlier)}},
+		{"Query it as it was first", []string{"sqlite3", earlier, query}, []string{ordersFirst}},
+		{"Compare the two", []string{"sqldiff", "--summary", earlier, latest}, []string{"orders"}},
+		{"Restore it", []string{"cp", latest, filepath.Join(filepath.Dir(t.Replica), "restored.db")}, nil},
 		{"List the levels that hold files", append([]string{"ls", "-l"}, dirs...), append(names, size)},
 		{"Look at the snapshot", []string{"stat", inMount}, []string{size}},
 		{"Read its header: it begins with LTX1", head, []string{"LTX1"}},
@@ -78,6 +92,8 @@ and mounted, read-only, on
   %s
 
 What is where in the mount:
+  db/latest.db       the database, as a file that SQLite opens; nothing is restored for that
+  db/at, db/time     the same after each transaction, by number and by time
   ltx/0000           the changes, as they came: one file for one transaction
   ltx/0001 … 0008    the same changes, compacted: one file for many transactions
   ltx/0009           snapshots of the whole database, also at snapshots
@@ -91,7 +107,7 @@ A file is named for the first and the last transaction in it.
 func (t *tour) suggest() {
 	t.printf("To try, in another terminal:\n")
 	for i, s := range t.steps() {
-		if i != 1 { // the list shows as much
+		if i != 6 { // the list shows as much
 			t.printf("  %s\n", strings.Join(s.argv, " "))
 		}
 	}

@@ -124,6 +124,8 @@ func (s *server) mount() error {
 		GID:          cfg.GID,
 		FileMode:     uint32(cfg.FileMode),
 		DirMode:      uint32(cfg.DirMode),
+		NoDB:         cfg.NoDB,
+		ExactDB:      cfg.ExactDB,
 		CacheSize:    int64(cfg.CacheSize),
 		Heap:         limitHeap,
 		AllowOther:   cfg.AllowOther,

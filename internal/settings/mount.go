@@ -31,6 +31,7 @@ type Mount struct {
 	Layout                        replica.Layout // zero: detect it
 	Freshness                     *time.Duration // nil: what suits the store
 	ExactTimes                    bool
+	NoDB, ExactDB                 bool
 	VerifyWrites                  config.VerifyMode
 	CacheSize                     Size
 	LimitRead, LimitWrite         Size   // 0: unlimited
@@ -44,9 +45,9 @@ type Mount struct {
 	// For calls by mount(8).
 	Sloppy, Fake, Quiet bool
 
-	layout, mtime string
-	replica       string            // as it was named
-	from          map[string]string // by flag, where the value of what is set came from
+	layout, mtime, dbBytes string
+	replica                string            // as it was named
+	from                   map[string]string // by flag, where the value of what is set came from
 }
 
 // Size is a number of bytes.
@@ -71,6 +72,7 @@ func (m *Mount) Parse(flags *pflag.FlagSet, replicaArg, mountpoint string, env L
 	}
 	m.Layout, _ = replica.LayoutByName(m.layout) // one of the words that were checked
 	m.ExactTimes = m.mtime == mtimeExact
+	m.ExactDB = m.dbBytes == dbExact
 	// A URL on the command line counts more than a configuration in the environment.
 	if IsURL(replicaArg) && m.from["config"] == envName("config") {
 		m.Config = ""

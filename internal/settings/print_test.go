@@ -54,6 +54,7 @@ func TestPrintOnDisk(t *testing.T) {
 		"replica": {"/srv/r", "command line"}, "mountpoint": {"/mnt", "command line"},
 		"rw": {"true", "--rw"}, "cache-size": {"1536MiB", "--cache-size"}, "grace": {"1m0s", "LTXFS_GRACE"},
 		"options": {"noexec", "LTXFS_OPTIONS"}, "uid": {"7", "LTXFS_OPTIONS"}, "log-level": {"warn", "LTXFS_LOG_LEVEL"},
+		"no-db": {"false", "default"}, "db-bytes": {"open", "default"},
 		"layout": {"auto", "default"}, "freshness": {"1s", "default"}, "max-requests": {"no limit", "default"},
 		"file-mode": {"0644", "default"}, "config": {"-", "default"}, "no-expand-env": {"false", "default"}, "allow-other": {"false", "default"},
 		"staging-dir": {"-", "default: /var/lib/ltxfs/staging for root, else $XDG_STATE_HOME/ltxfs/staging or ~/.local/state/ltxfs/staging"},
@@ -61,7 +62,7 @@ func TestPrintOnDisk(t *testing.T) {
 	for _, name := range []string{"print-config", "daemon", "sloppy", "region", "mtime", "verify-writes"} {
 		require.NotContains(t, got, name)
 	}
-	require.Len(t, got, 22)
+	require.Len(t, got, 24)
 }
 
 func TestPrintS3(t *testing.T) {

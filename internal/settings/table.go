@@ -36,7 +36,10 @@ type row struct {
 	hidden   bool // for calls by mount(8) alone
 }
 
-const mtimeExact = "exact"
+const (
+	mtimeExact = "exact"
+	dbExact    = "exact"
+)
 
 const (
 	// MinCacheSize is the smallest budget, in bytes.
@@ -94,6 +97,10 @@ var rows = []row{
 		words: []string{string(config.VerifyAuto), string(config.VerifyFull), string(config.VerifyChecksum), string(config.VerifySize)},
 		doc: "what was written is read back (`full`), or compared by the store's `checksum`, or by its `size`; " +
 			"`auto` is `checksum` where the store has one, else `full`. On disk it is always `full`"},
+	{flag: "no-db", field: func(m *Mount) any { return &m.NoDB },
+		doc: "leave out `db/`, the database as it was at every transaction"},
+	{flag: "db-bytes", field: func(m *Mount) any { return &m.dbBytes }, arg: "which", words: []string{"open", dbExact}, def: "open",
+		doc: "databases are what SQLite can open without writing (`open`), or byte for byte what Litestream restores (`exact`), which is in WAL mode"},
 	{flag: "cache-size", field: func(m *Mount) any { return &m.CacheSize }, arg: "size", def: "128MiB", bad: func(m *Mount) string {
 		switch {
 		case m.CacheSize < MinCacheSize:
@@ -102,7 +109,7 @@ var rows = []row{
 			return "too large: give at most 1TiB"
 		}
 		return ""
-	}, doc: "memory for cached blocks, reading ahead, writing and the index, from 4MiB to 1TiB: `KiB`, `MiB`, `GiB`, `KB`, `MB`, `GB`, `B` or plain bytes"},
+	}, doc: "memory for cached blocks, page maps, reading ahead, writing and the index, from 4MiB to 1TiB: `KiB`, `MiB`, `GiB`, `KB`, `MB`, `GB`, `B` or plain bytes"},
 	{flag: "limit-read", field: func(m *Mount) any { return &m.LimitRead }, arg: "size", bad: func(m *Mount) string { return tooLittle(m.LimitRead) },
 		def: "0", doc: "most bytes of files to read from the replica in a second, at least `512KiB`; 0 is no limit. Reading back to verify doesn't count"},
 	{flag: "limit-write", field: func(m *Mount) any { return &m.LimitWrite }, arg: "size", bad: func(m *Mount) string { return tooLittle(m.LimitWrite) },
