@@ -29,9 +29,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: build ## Mount a sample replica, show what is in it, and unmount
-	@if ! command -v fusermount3 >/dev/null; then \
-		.ci/deps fusermount3:fuse3 || [[ $$(id -u) == 0 ]]; \
-	fi
+	@.ci/deps fusermount3:fuse3 sqlite3:sqlite3 sqldiff:sqlite3-tools || [[ $$(id -u) == 0 || -n $$(command -v fusermount3) ]]
 	bin/ltxfs demo --unattended
 
 build: ## Build bin/ltxfs
@@ -74,10 +72,11 @@ tools: ## Install the programs of integration/tools.txt into .tools/bin
 	@.ci/tools
 
 deps: ## Install the Debian packages that the tests need
-	@.ci/deps fusermount3:fuse3 rsync:rsync sqlite3:sqlite3 xxd:xxd gcc:gcc gcc:libc6-dev sshfs:sshfs /usr/lib/openssh/sftp-server:openssh-sftp-server mergerfs:mergerfs
+	@.ci/deps fusermount3:fuse3 rsync:rsync sqlite3:sqlite3 sqldiff:sqlite3-tools /usr/bin/python3:python3 xxd:xxd gcc:gcc gcc:libc6-dev sshfs:sshfs /usr/lib/openssh/sftp-server:openssh-sftp-server mergerfs:mergerfs
 
 bench: tools ## Measure ltxfs beside its peers and limits; with QUICK=1 in less than 5 minutes, ROWS=… in part, BASELINE=… beside another ltxfs
-	@.ci/deps fusermount3:fuse3 s3fs:s3fs
+	@.ci/deps fusermount3:fuse3 s3fs:s3fs sqlite3:sqlite3 gcc:gcc gcc:libc6-dev
+	@.ci/vfs
 	LTXFS_TOOLS=$(CURDIR)/.tools/bin $(GO) test ./bench -run '^$$' -bench . -benchtime 1x -timeout 0 -args \
 		$(if $(QUICK),-quick) $(if $(ROWS),-rows=$(ROWS)) $(if $(PEERS),-peers=$(PEERS)) \
 		$(if $(ROUNDS),-rounds=$(ROUNDS)) $(if $(BASELINE),-baseline=$(abspath $(BASELINE)))

@@ -51,7 +51,7 @@ func TestAutomount(t *testing.T) {
 			a := ltxfstest.Automount(t, trigger)
 
 			listed := accessSoon(t, a, "ls", dir)
-			require.Equal(t, "ltx\nsnapshots\n", listed.Stdout, listed)
+			require.Equal(t, "db\nltx\nsnapshots\n", listed.Stdout, listed)
 			a.Expect("mount 0")
 			pid := servedBy(t, state)
 			session, err := unix.Getsid(pid)
@@ -84,7 +84,7 @@ func TestAutomount(t *testing.T) {
 			require.NoError(t, unix.Kill(servedBy(t, state), unix.SIGTERM))
 			waitForEnd(t, state)
 			listed = accessSoon(t, a, "ls", dir)
-			require.Equal(t, "ltx\nsnapshots\n", listed.Stdout, listed)
+			require.Equal(t, "db\nltx\nsnapshots\n", listed.Stdout, listed)
 			a.Expect("mount 0")
 			a.Expire()
 			a.Expect("expire ok")

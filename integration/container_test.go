@@ -54,7 +54,7 @@ func TestContainer(t *testing.T) {
 		return ltxfstest.Run(t, ltxfstest.Timeout, "nsenter", fmt.Sprintf("--mount=/proc/%d/ns/mnt", c.Process.Pid),
 			"--", "ls", filepath.Join(rootfs, dir))
 	}
-	const tree = "ltx\nsnapshots\n"
+	const tree = "db\nltx\nsnapshots\n"
 	require.Equal(t, tree, look("parent/orders").Stdout)
 	require.Equal(t, tree, look("itself").Stdout)
 

@@ -300,7 +300,7 @@ func TestRefused(t *testing.T) {
 		})
 	}
 
-	ltxfstest.RequireNames(t, w.Process, ".", "ltx", "snapshots")
+	ltxfstest.RequireNames(t, w.Process, ".", "db", "ltx", "snapshots")
 	ltxfstest.RequireNames(t, w.Process, "ltx", ltxfstest.LevelNames...)
 	ltxfstest.RequireNames(t, w.Process, "ltx/0000", name1, "x.tmp")
 	w.shows(t, "ltx/0000/x.tmp", []byte("x"))

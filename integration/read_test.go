@@ -134,7 +134,7 @@ func TestReadStrayFiles(t *testing.T) {
 			want = append(want, f.Name)
 		}
 	}
-	ltxfstest.RequireNames(t, p, ".", "ltx", "snapshots")
+	ltxfstest.RequireNames(t, p, ".", "db", "ltx", "snapshots")
 	ltxfstest.RequireNames(t, p, "ltx", ltxfstest.LevelNames...)
 	ltxfstest.RequireNames(t, p, "ltx/0000", want...)
 	ltxfstest.RequireNames(t, p, "ltx/0005") // the store has a file of that name

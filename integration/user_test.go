@@ -38,6 +38,11 @@ var notAsUser = map[string]string{
 	"TestReplicate":            "it takes more than a minute, and is about Litestream",
 	"TestReplicateThroughKill": "the same",
 	"TestScale":                "it is about the number of files",
+	"TestStatesInSQLite":       "it opens them as both",
+	"TestStatesLive":           "it takes a minute, and is about Litestream",
+	"TestStateManyPages":       "it is about the number of pages",
+	"TestStateLockPage":        "it is about the size",
+	"TestStatePageSizes":       "it is about the pages",
 }
 
 // A user who isn't root mounts through fusermount3, and the kernel grants no

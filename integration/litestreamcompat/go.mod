@@ -8,6 +8,7 @@ require (
 	github.com/stretchr/testify v1.12.1
 	github.com/superfly/ltx v0.5.3
 	go.uber.org/goleak v1.3.0
+	modernc.org/sqlite v1.49.1
 )
 
 require (
@@ -63,7 +64,6 @@ require (
 	modernc.org/libc v1.72.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.11.0 // indirect
-	modernc.org/sqlite v1.49.1 // indirect
 )
 
 replace github.com/ltxfs/ltxfs => ../..

@@ -42,10 +42,10 @@ func OrdersFiles(t testing.TB) []OrdersFile {
 			t.Fatal(err)
 		}
 		files = append(files, OrdersFile{
-			Level:   atoi(t, row[0]),
+			Level:   Atoi(t, row[0]),
 			Name:    row[1],
-			Size:    int64(atoi(t, row[2])),
-			Commit:  atoi(t, row[3]),
+			Size:    int64(Atoi(t, row[2])),
+			Commit:  Atoi(t, row[3]),
 			ModTime: modTime,
 		})
 	}
@@ -112,7 +112,8 @@ func readTable(t testing.TB, name, sep string) [][]string {
 	return rows
 }
 
-func atoi(t testing.TB, s string) int {
+// Atoi is a number.
+func Atoi(t testing.TB, s string) int {
 	t.Helper()
 	n, err := strconv.Atoi(s)
 	if err != nil {

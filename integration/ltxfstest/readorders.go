@@ -38,7 +38,7 @@ func RequireOrders(t testing.TB, m *Mounted) {
 		require.NoError(t, err, f.Path())
 		require.Equal(t, SHA256(OrdersData(t, f)), SHA256(data), "content of %s", f.Path())
 	}
-	RequireNames(t, p, ".", "ltx", "snapshots")
+	RequireNames(t, p, ".", "db", "ltx", "snapshots")
 	RequireNames(t, p, "ltx", LevelNames...)
 	for _, level := range LevelNames {
 		RequireNames(t, p, filepath.Join("ltx", level), want["ltx/"+level]...)
@@ -95,7 +95,7 @@ func ReadOrders(t *testing.T, m *Mounted, root string) {
 
 	t.Run("find", func(t *testing.T) {
 		require.Equal(t, fileList(t, func(f OrdersFile) string { return m.Path(f.Path()) }),
-			Lines(Shell(t, `find "$1" -type f | sort`, m.Dir)))
+			Lines(Shell(t, `find "$1/ltx" -type f | sort`, m.Dir)))
 	})
 	t.Run("find -newer", func(t *testing.T) {
 		ref := OrdersFiles(t)[11]

@@ -30,7 +30,7 @@ func User(t testing.TB) *syscall.Credential {
 		t.Fatalf("a user to run as: %v", err)
 	}
 	openDevFuse(t)
-	return &syscall.Credential{Uid: uint32(atoi(t, nobody.Uid)), Gid: uint32(atoi(t, nobody.Gid))}
+	return &syscall.Credential{Uid: uint32(Atoi(t, nobody.Uid)), Gid: uint32(Atoi(t, nobody.Gid))}
 }
 
 // openDevFuse lets everybody open /dev/fuse until this test and all others that
