@@ -37,6 +37,10 @@ type job struct {
 	Seed    uint64
 	Command []string // gets the path as its last argument
 	Env     []string // added to the command's environment
+
+	// A database is queried by SQL, or copied to To, a file that goes again if that is "".
+	Query, To string
+	Extension string // of SQLite, by which it is opened
 }
 
 // outcome is what a child tells of its job.
@@ -57,6 +61,7 @@ var jobs = map[string]func(j job) (outcome, error){
 	"list":    job.list,
 	"write":   job.write,
 	"restore": job.restore,
+	"state":   job.state,
 	"command": job.command,
 }
 

@@ -63,8 +63,13 @@ func (s *session) close() error {
 // inTree has jobs work on a tree with a replica at root.
 func inTree(root, levels string) func(j job, level int, name string) job {
 	return func(j job, level int, name string) job {
-		if j.Path = filepath.Join(root, fmt.Sprintf(levels, level), name); j.Kind == "restore" {
+		switch j.Kind {
+		case "restore":
 			j.Path = "file://" + root
+		case "state":
+			j.Path = filepath.Join(root, "db", "latest.db")
+		default:
+			j.Path = filepath.Join(root, fmt.Sprintf(levels, level), name)
 		}
 		return j
 	}

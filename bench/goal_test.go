@@ -38,6 +38,16 @@ var goals = []goal{
 	{"writing, verified", "write", []string{"large file"}, near, seconds, "rclone copy", 1.1},
 	{"start to mounted", "start", []string{"start"}, disk, seconds, "", 0.1},
 	{"start to mounted", "start", []string{"start"}, near, requests, "", 3},
+	{"a database", "database", []string{"an indexed lookup, from the start"}, near, seconds, "Litestream", 1. / 40},
+	{"a database", "database", []string{"an indexed lookup, from the start"}, near, seconds, "VFS", 1. / 2},
+	{"a database", "database", []string{"20,000 rows, cold"}, near, seconds, "VFS", 1. / 20},
+	{"a database", "database", []string{"full scan, cold", "cp to /dev/null"}, near, seconds, "Litestream", 1. / 4},
+	{"a database", "database", []string{"cp to a file"}, near, seconds, "Litestream", 1. / 3},
+	{"a database", "database", []string{"an indexed lookup, from the start"}, far, seconds, "Litestream", 1. / 40},
+	{"a database", "database", []string{"an indexed lookup, from the start"}, far, seconds, "VFS", 1. / 2},
+	{"a database", "database", []string{"full scan, cold", "cp to /dev/null"}, far, seconds, "Litestream", 1. / 4},
+	{"a database", "database", []string{"cp to a file"}, far, seconds, "Litestream", 1. / 3},
+	{"a database", "database", []string{"full scan, again"}, near, seconds, "file", 1.25},
 	{"litestream restore through the mount", "restore", []string{"restore, cold"}, near, seconds, "Litestream", 1.1},
 }
 

@@ -31,6 +31,7 @@ type row struct {
 	name    string
 	fresh   bool // on a new mount, which has nothing cached
 	evict   bool // with nothing cached of the file that is on disk
+	start   bool // counts from the start of the program
 	level   int
 	file    string // in the level, or "" for all of it
 	job     job
@@ -76,7 +77,7 @@ func allGroups(w *world) []*group {
 		sequentialGroup(w), readersGroup(w), randomGroup(w), startGroup(w),
 		writeGroup(w, "write", pick(w, 1000, 100), w.near, w.disk), restoreGroup(w),
 		listGroup(w, "list", pick(w, 20_000, 1_000), stores(w)...),
-		listGroup(w, "list-disk", pick(w, 200_000, 20_000), w.disk),
+		listGroup(w, "list-disk", pick(w, 200_000, 20_000), w.disk), databaseGroup(w),
 	}
 	if !w.quick {
 		groups = append(groups, writeGroup(w, "write-far", 100, w.far), listGroup(w, "list-million", 1_000_000, w.disk))

@@ -42,8 +42,8 @@ type sample struct {
 // do again.
 const patience = 5 * time.Second
 
-// once reports whether a contestant does a row, and what follows it on the same mount, in the
-// first round alone. Whom a goal of the group is against does all of it in each.
+// once reports whether a contestant does a row, and what follows it on the same mount,
+// in the first round alone. Whom a goal of the group is against does all of it in each.
 func (r *results) once(g *group, p place, row row, c *contestant) bool {
 	first, ok := r.cell(g, p, row, c).samples[0]
 	if !ok || c.kind != peer && c.kind != baseline || first.Seconds <= patience.Seconds() {
@@ -100,6 +100,9 @@ func (r *results) measure(g *group, p place, c *contestant, round int) {
 	for _, row := range g.rows {
 		if c == sdk && !row.fresh {
 			continue // it caches nothing
+		}
+		if c == vfs && row.job.Query == "" {
+			continue // it has no file to copy
 		}
 		cell := r.cell(g, p, row, c)
 		if row.fresh {
@@ -184,6 +187,9 @@ func (w *world) measure(s *session, row row, round int) (m sample, err error) {
 		return m, fmt.Errorf("%d entries listed, not %d", m.Entries, row.entries)
 	}
 	m.traffic = w.server.Traffic(w.b).Sub(counted)
+	if row.start && s.daemon != nil {
+		m.Seconds += s.daemon.took.Seconds()
+	}
 	if m.gc = -1; s.daemon == nil {
 		return m, nil
 	}
