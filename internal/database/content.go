@@ -3,6 +3,7 @@ package database
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
@@ -122,6 +123,24 @@ func (c *content) files() (n int) {
 		n += len(r.files)
 	}
 	return n
+}
+
+// identity tells what a file holds from what else it may hold: its size, and the checksum of
+// its bytes that it ends with.
+type identity struct {
+	size int64
+	sum  uint64
+}
+
+// identities are those of the files of its plan.
+func (c *content) identities() map[replica.Name]identity {
+	all := map[replica.Name]identity{}
+	for _, r := range c.runs {
+		for i, f := range r.files {
+			all[f.Name] = identity{f.Size, r.sums[i]}
+		}
+	}
+	return all
 }
 
 // shared are the runs, held, of the content that has most files of a plan from its
@@ -247,7 +266,7 @@ func (d *Database) readRun(ctx context.Context, f replica.File) (*run, error) {
 		}()
 		index = io.MultiReader(p, index)
 	}
-	w := newRunWriter(d.opts.Maps, []replica.File{f})
+	w := newRunWriter(d.opts.Maps, []replica.File{f}, []uint64{binary.BigEndian.Uint64(end[len(end)-8:])})
 	if err := ltxfile.ReadIndex(index, off, func(fr ltxfile.Frame) error { return w.add(entry{Frame: fr}) }); err != nil {
 		w.abort()
 		return nil, inFile(f, err)

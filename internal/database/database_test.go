@@ -448,6 +448,26 @@ func TestChangedSinceListed(t *testing.T) {
 	}
 }
 
+// TestTouched: a state that is open goes on where files of it become another version without
+// another content.
+func TestTouched(t *testing.T) {
+	h := newHistory(t, 1, 4096)
+	for range 3 {
+		h.Commit(300, 20)
+	}
+	r := newRig(t, h.store, 8<<20)
+	rd, err := r.state(t, 3).Open(t.Context())
+	require.NoError(t, err)
+	defer rd.Close()
+	for n, data := range h.Files {
+		h.Put(n, data)
+	}
+	got := make([]byte, 300*4096)
+	_, err = rd.ReadAt(t.Context(), got, 0)
+	require.NoError(t, err)
+	require.Equal(t, h.File(3), got)
+}
+
 // TestSnapshotFirst: a state of which the snapshot came first stays the same once the
 // other files are there.
 func TestSnapshotFirst(t *testing.T) {

@@ -2,15 +2,13 @@ package database
 
 import (
 	"cmp"
-
-	"github.com/ltxfs/ltxfs/replica"
+	"slices"
 )
 
 // merge makes one run of two that are adjacent: of the pages that both have, it has the
 // later's.
 func merge(earlier, later *run) (*run, error) {
-	files := append(append([]replica.File(nil), earlier.files...), later.files...)
-	w := newRunWriter(earlier.maps, files)
+	w := newRunWriter(earlier.maps, slices.Concat(earlier.files, later.files), slices.Concat(earlier.sums, later.sums))
 	a, b := cursor{run: earlier}, cursor{run: later, base: len(earlier.files)}
 	err := cmp.Or(a.next(), b.next())
 	for err == nil && (!a.end || !b.end) {

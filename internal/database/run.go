@@ -50,7 +50,8 @@ func entryOf(b []byte) entry {
 // states have runs in common.
 type run struct {
 	files []replica.File
-	n     int // entries
+	sums  []uint64 // the files' checksums, from their trailers
+	n     int      // entries
 	first uint32
 	last  uint32
 	mem   [][]byte // the entries, in pieces of pieceEntries, or
@@ -166,8 +167,8 @@ const (
 	leastRun     = 16 * entrySize
 )
 
-func newRunWriter(maps *Maps, files []replica.File) *runWriter {
-	return &runWriter{run: &run{files: files, maps: maps}}
+func newRunWriter(maps *Maps, files []replica.File, sums []uint64) *runWriter {
+	return &runWriter{run: &run{files: files, sums: sums, maps: maps}}
 }
 
 func (w *runWriter) add(e entry) error {

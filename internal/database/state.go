@@ -92,6 +92,16 @@ func (t *Timeline) survives(plan []replica.File) bool {
 	})
 }
 
+// rewrote reports whether a file of before is still there and holds something else. Another
+// version of the same bytes isn't that, as where Litestream sets a file's time once it is
+// there; such a one must be read in after.
+func (t *Timeline) rewrote(before, after *content) bool {
+	was, is := before.identities(), after.identities()
+	return slices.ContainsFunc(before.plan, func(f replica.File) bool {
+		return !t.survives([]replica.File{f}) && was[f.Name] != is[f.Name]
+	})
+}
+
 // Open returns a reader of the state. It reads the page indexes of the state's files,
 // unless somebody has.
 func (s *State) Open(ctx context.Context) (*Reader, error) {
@@ -246,13 +256,15 @@ func (s *State) successor(ctx context.Context, before *content) (after *content,
 		if err := s.isIn(ctx, t, before); err != nil {
 			return err
 		}
-		if !t.survives(before.plan) {
-			return s.failed(fmt.Errorf("%w: a file of it was written again", errLost))
-		}
 		if after, err = s.buildFrom(ctx, t); err != nil {
 			return err
 		}
-		if err = s.compare(ctx, before, after); err != nil {
+		if t.rewrote(before, after) {
+			err = s.failed(fmt.Errorf("%w: a file of it was written again", errLost))
+		} else {
+			err = s.compare(ctx, before, after)
+		}
+		if err != nil {
 			s.d.release(after)
 		}
 		return err
