@@ -21,8 +21,9 @@ var (
 type timeDir struct{ dirNode }
 
 func (d *timeDir) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
-	at, ok := database.ParseTime(strings.TrimSuffix(name, dbSuffix))
-	if !ok || !strings.HasSuffix(name, dbSuffix) {
+	base, named := strings.CutSuffix(name, dbSuffix)
+	at, ok := database.ParseTime(base)
+	if !named || !ok {
 		return absent(attrTimeout, out)
 	}
 	var target string

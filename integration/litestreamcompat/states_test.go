@@ -113,6 +113,11 @@ func requireStates(t *testing.T, m *mock.Store, h *storetest.History, fails bool
 			require.Equal(t, want, got, "at %v", at)
 			if want != last {
 				changes, last = append(changes, at), want
+				opt := litestream.NewRestoreOptions()
+				opt.Timestamp = at.Add(time.Millisecond)
+				bytes, err := restore(t, theirs, opt)
+				require.NoError(t, err)
+				require.Equal(t, bytes, read(t, d, states, i), "at %v", at)
 			}
 		}
 		if all {

@@ -94,8 +94,13 @@ func ReadOrders(t *testing.T, m *Mounted, root string) {
 	}
 
 	t.Run("find", func(t *testing.T) {
-		require.Equal(t, fileList(t, func(f OrdersFile) string { return m.Path(f.Path()) }),
-			Lines(Shell(t, `find "$1/ltx" -type f | sort`, m.Dir)))
+		var want []string
+		states, _ := OrdersStates(t)
+		for _, s := range states {
+			want = append(want, m.Path("db/at", s.TXID+".db"))
+		}
+		want = append(want, fileList(t, func(f OrdersFile) string { return m.Path(f.Path()) })...)
+		require.Equal(t, want, Lines(Shell(t, `find "$1" -type f | sort`, m.Dir)))
 	})
 	t.Run("find -newer", func(t *testing.T) {
 		ref := OrdersFiles(t)[11]

@@ -27,14 +27,8 @@ func (s *State) compare(ctx context.Context, before, after *content) error {
 		return err
 	}
 	slices.SortFunc(was, func(a, b pageHash) int { return cmp.Compare(a.pgno, b.pgno) })
-	handles := make([]*blocks.Handle, len(after.plan))
-	defer func() { (&files{handles: handles}).close() }()
-	handle := func(_ *content, i int) *blocks.Handle {
-		if handles[i] == nil {
-			handles[i] = s.d.openFile(after.plan[i])
-		}
-		return handles[i]
-	}
+	files := s.d.open(after)
+	defer files.close()
 	pageSize := int(s.stamp.pageSize)
 	buf := make([]byte, compareUnit)
 	for len(was) > 0 {
@@ -42,7 +36,7 @@ func (s *State) compare(ctx context.Context, before, after *content) error {
 		for n < len(was) && was[n].pgno == was[0].pgno+uint32(n) && (n+1)*pageSize <= len(buf) {
 			n++
 		}
-		if err := s.readPages(ctx, after, handle, buf[:n*pageSize], int64(was[0].pgno-1)*int64(pageSize)); err != nil {
+		if err := s.readPages(ctx, files, buf[:n*pageSize], int64(was[0].pgno-1)*int64(pageSize)); err != nil {
 			return err
 		}
 		for i, w := range was[:n] {

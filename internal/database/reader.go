@@ -21,12 +21,6 @@ type Reader struct {
 	files *files
 }
 
-// files are handles on the files of a content, made as they are needed.
-type files struct {
-	*content
-	handles []*blocks.Handle // by their place in the plan
-}
-
 // Close ends what is read ahead, and lets go of the state.
 func (r *Reader) Close() {
 	r.mu.Lock()
@@ -37,29 +31,50 @@ func (r *Reader) Close() {
 	r.state.closed()
 }
 
+// filesOf are the reader's handles on the files of a content.
+func (r *Reader) filesOf(c *content) *files {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.files == nil || r.files.content != c {
+		r.files.close()
+		r.files = r.state.d.open(c)
+	}
+	return r.files
+}
+
+// files are handles on the files of a content, made as they are needed.
+type files struct {
+	*content
+	d *Database
+
+	mu      sync.Mutex
+	handles []*blocks.Handle // by their place in the plan
+}
+
+func (d *Database) open(c *content) *files {
+	return &files{content: c, d: d, handles: make([]*blocks.Handle, len(c.plan))}
+}
+
+func (f *files) handle(i int) *blocks.Handle {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.handles[i] == nil {
+		f.handles[i] = f.d.openFile(f.plan[i])
+	}
+	return f.handles[i]
+}
+
 func (f *files) close() {
 	if f == nil {
 		return
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, h := range f.handles {
 		if h != nil {
 			h.Close()
 		}
 	}
-}
-
-// handle is the reader's handle on a file of a content.
-func (r *Reader) handle(c *content, i int) *blocks.Handle {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.files == nil || r.files.content != c {
-		r.files.close()
-		r.files = &files{content: c, handles: make([]*blocks.Handle, len(c.plan))}
-	}
-	if r.files.handles[i] == nil {
-		r.files.handles[i] = r.state.d.openFile(c.plan[i])
-	}
-	return r.files.handles[i]
 }
 
 // openFile returns a handle on a file. What is cached of it can still be read, and
@@ -80,7 +95,7 @@ func (r *Reader) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	}
 	for range maxTries {
 		c, lost := s.content()
-		err := s.readPages(ctx, c, r.handle, p[:n], off)
+		err := s.readPages(ctx, r.filesOf(c), p[:n], off)
 		if isGone(err) {
 			if lost != nil {
 				err = lost
@@ -124,11 +139,11 @@ const (
 	unpackAlone = 64 << 10
 )
 
-// readPages fills dest with what a content has from off on, by way of handles on its files.
-func (s *State) readPages(ctx context.Context, c *content, handle func(*content, int) *blocks.Handle, dest []byte, off int64) error {
+// readPages fills dest with what the files of a content have from off on.
+func (s *State) readPages(ctx context.Context, f *files, dest []byte, off int64) error {
 	size := int64(s.stamp.pageSize)
 	first, last := off/size, (off+int64(len(dest))-1)/size
-	found, err := c.find(uint32(first)+1, int(last-first)+1)
+	found, err := f.find(uint32(first)+1, int(last-first)+1)
 	if err != nil {
 		return err
 	}
@@ -150,8 +165,7 @@ func (s *State) readPages(ctx context.Context, c *content, handle func(*content,
 	var g errgroup.Group
 	for _, sp := range spansOf(pages) {
 		g.Go(func() error {
-			f := c.plan[sp.file]
-			return inFile(f, s.readSpan(ctx, handle(c, sp.file), sp))
+			return inFile(f.plan[sp.file], s.readSpan(ctx, f.handle(sp.file), sp))
 		})
 	}
 	return g.Wait()

@@ -65,7 +65,7 @@ func (s *State) Is(later *State, t *Timeline) bool {
 	case s.open == 0:
 		is = is && samePlan(s.now.plan, t.plan(s.TXID))
 	default:
-		is = is && (s.stamp.matches(later.stamp) || t.hasEnd(s.now.plan)) && t.survives(s.now.plan)
+		is = is && (s.stamp.matches(later.stamp) || t.hasEnd(s.now.plan)) && !slices.ContainsFunc(s.now.plan, t.changed)
 	}
 	if is {
 		s.time = later.time
@@ -75,21 +75,27 @@ func (s *State) Is(later *State, t *Timeline) bool {
 
 func samePlan(a, b []replica.File) bool { return slices.EqualFunc(a, b, sameVersion) }
 
+// version is the one that a timeline has of a file now.
+func (t *Timeline) version(n replica.Name) (v replica.Version, ok bool) {
+	l := t.levels[n.Level]
+	i, ok := l.Search(n)
+	if ok {
+		v = l.At(i).Version
+	}
+	return v, ok
+}
+
 // hasEnd reports whether the file that ends a plan is still there.
 func (t *Timeline) hasEnd(plan []replica.File) bool {
 	last := plan[len(plan)-1]
-	i, ok := t.levels[last.Level].Search(last.Name)
-	return ok && t.levels[last.Level].At(i).Version == last.Version
+	v, ok := t.version(last.Name)
+	return ok && v == last.Version
 }
 
-// survives reports whether those files of a plan that are still there are the same
-// versions.
-func (t *Timeline) survives(plan []replica.File) bool {
-	return !slices.ContainsFunc(plan, func(f replica.File) bool {
-		l := t.levels[f.Level]
-		i, ok := l.Search(f.Name)
-		return ok && l.At(i).Version != f.Version
-	})
+// changed reports whether a file is another version now.
+func (t *Timeline) changed(f replica.File) bool {
+	v, ok := t.version(f.Name)
+	return ok && v != f.Version
 }
 
 // rewrote reports whether a file of before is still there and holds something else. Another
@@ -97,9 +103,7 @@ func (t *Timeline) survives(plan []replica.File) bool {
 // there; such a one must be read in after.
 func (t *Timeline) rewrote(before, after *content) bool {
 	was, is := before.identities(), after.identities()
-	return slices.ContainsFunc(before.plan, func(f replica.File) bool {
-		return !t.survives([]replica.File{f}) && was[f.Name] != is[f.Name]
-	})
+	return slices.ContainsFunc(before.plan, func(f replica.File) bool { return t.changed(f) && was[f.Name] != is[f.Name] })
 }
 
 // Open returns a reader of the state. It reads the page indexes of the state's files,
