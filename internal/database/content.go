@@ -30,13 +30,17 @@ const (
 )
 
 // content is what a state is read from: the files of a plan, and where in them each
-// page is. It never changes.
+// page is. It never changes, but that the id alone is left of it once nobody holds it.
 type content struct {
+	id   planID
 	plan []replica.File
 	size uint32 // of a page
 	runs []*run // of adjacent files of the plan, all together
 	refs int    // guarded by Database.mu
 }
+
+// fileSize is what a file takes in a plan and in the run that it is in, in bytes.
+const fileSize = 256
 
 // hold returns c, held once more, or nil if it was let go before.
 func (d *Database) hold(c *content) *content {
@@ -63,6 +67,8 @@ func (d *Database) releaseLocked(c *content) {
 	for _, r := range c.runs {
 		r.release()
 	}
+	d.opts.Memory.Add(-int64(len(c.plan)) * fileSize)
+	c.plan, c.runs = nil, nil
 }
 
 // keep is release, but that the content stays for a while.
@@ -79,7 +85,7 @@ func (d *Database) keep(c *content) {
 // build makes the content of a plan, held once. What other contents have of it isn't
 // made again.
 func (d *Database) build(ctx context.Context, plan []replica.File, pageSize uint32) (_ *content, err error) {
-	c := &content{plan: plan, size: pageSize, runs: d.shared(plan, pageSize)}
+	c := &content{id: idOf(plan), plan: plan, size: pageSize, runs: d.shared(plan, pageSize)}
 	defer func() {
 		if err != nil {
 			for _, r := range c.runs {
@@ -114,6 +120,7 @@ func (d *Database) build(ctx context.Context, plan []replica.File, pageSize uint
 	defer d.mu.Unlock()
 	c.refs = 1
 	d.contents[c] = struct{}{}
+	d.opts.Memory.Add(int64(len(plan)) * fileSize)
 	return c, nil
 }
 

@@ -72,6 +72,35 @@ func TestLongIndex(t *testing.T) {
 	require.Equal(t, h.File(1), r.bytes(t, 1))
 }
 
+// TestClosed: of what states were read from, no more is kept than of the one that was
+// closed last, though they are still known.
+func TestClosed(t *testing.T) {
+	h := newHistory(t, 1, 512)
+	for range 50 {
+		h.Commit(100, 2)
+	}
+	r := newRig(t, h.store, 8<<20)
+	var states []*State
+	kept := func() (files int) {
+		for _, s := range states {
+			files += len(s.now.plan)
+		}
+		return files
+	}
+	for txid := ltx.TXID(1); txid <= 50; txid++ {
+		s := r.state(t, txid)
+		rd, err := s.Open(t.Context())
+		require.NoError(t, err)
+		states = append(states, s)
+		require.LessOrEqual(t, kept(), int(txid)+int(txid)-1)
+		rd.Close()
+	}
+	require.Equal(t, 50, kept())
+	r.forget()
+	require.Zero(t, kept())
+	require.Equal(t, int64(r.headers.Len()+r.times.Len())*knownSize, r.memory.n.Load(), "bytes")
+}
+
 // TestMapOnDisk: a page map that is too large for the memory lies on disk, and is as good.
 func TestMapOnDisk(t *testing.T) {
 	h := newHistory(t, 1, 512)

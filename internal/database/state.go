@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"os"
 	"slices"
 	"sync"
@@ -63,7 +64,7 @@ func (s *State) Is(later *State, t *Timeline) bool {
 	case s.now == nil:
 		is = is && s.stamp.matches(later.stamp)
 	case s.open == 0:
-		is = is && samePlan(s.now.plan, t.plan(s.TXID))
+		is = is && s.now.id == idOf(t.plan(s.TXID))
 	default:
 		is = is && (s.stamp.matches(later.stamp) || t.hasEnd(s.now.plan)) && !slices.ContainsFunc(s.now.plan, t.changed)
 	}
@@ -73,7 +74,19 @@ func (s *State) Is(later *State, t *Timeline) bool {
 	return is
 }
 
-func samePlan(a, b []replica.File) bool { return slices.EqualFunc(a, b, sameVersion) }
+// planID tells a plan from others, by its files and their versions.
+type planID uint64
+
+var planSeed = maphash.MakeSeed()
+
+func idOf(plan []replica.File) planID {
+	var h maphash.Hash
+	h.SetSeed(planSeed)
+	for _, f := range plan {
+		maphash.WriteComparable(&h, versionOf(f))
+	}
+	return planID(h.Sum64())
+}
 
 // version is the one that a timeline has of a file now.
 func (t *Timeline) version(n replica.Name) (v replica.Version, ok bool) {
@@ -148,10 +161,11 @@ func (s *State) takeTurn(ctx context.Context) error {
 // must be those of before, unless that is nil: programs may still have pages of these.
 func (s *State) build(ctx context.Context, before *content) (c *content, err error) {
 	err = s.d.Current(ctx, func(t *Timeline) error {
-		if err := s.isIn(ctx, t, before); err != nil {
-			return err
-		}
-		if before != nil && !samePlan(before.plan, t.plan(s.TXID)) {
+		if before == nil {
+			if err := s.isIn(ctx, t, nil); err != nil {
+				return err
+			}
+		} else if before.id != idOf(t.plan(s.TXID)) {
 			return s.failed(fmt.Errorf("%w: its files have changed since it was open", errLost))
 		}
 		c, err = s.buildFrom(ctx, t)
