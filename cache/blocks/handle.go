@@ -28,7 +28,7 @@ type Handle struct {
 	file  replica.File
 	key   key
 
-	streams [maxStreams]stream // guarded by Cache.mu
+	streams []stream // guarded by Cache.mu; none before the first begins
 }
 
 // Open returns a handle on a version of a file of a replica. All handles on it share
@@ -110,6 +110,21 @@ func (h *Handle) Cached(off, n int64) *Slice {
 	}
 	s.cut(off, off+n)
 	return s
+}
+
+// Forget drops the blocks that n bytes from off on are in, as far as they are here, so
+// that they are fetched anew.
+func (h *Handle) Forget(off, n int64) {
+	c := h.cache
+	c.mu.Lock()
+	for i := off / c.blockSize; i*c.blockSize < off+n; i++ {
+		if blk := c.files[h.key][i]; blk != nil && blk.landed {
+			c.lose(blk)
+			c.freeUnused(blk)
+		}
+	}
+	c.mu.Unlock()
+	c.budget.reclaim()
 }
 
 // ReadAt implements io.ReaderAt.

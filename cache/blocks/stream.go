@@ -58,6 +58,9 @@ type stream struct {
 func (h *Handle) advance(off, end int64, missing, waits bool) *stream {
 	c, now := h.cache, time.Now()
 	c.noteRead(now)
+	if h.file.Size <= c.blockSize {
+		return nil // it has nothing that could be ahead
+	}
 	s := h.streamAt(off)
 	switch {
 	case s == nil:
@@ -111,6 +114,9 @@ func (h *Handle) streamAt(off int64) *stream {
 
 // newStream is the place for another stream, of the one that was read longest ago.
 func (h *Handle) newStream() *stream {
+	if h.streams == nil {
+		h.streams = make([]stream, maxStreams)
+	}
 	oldest := &h.streams[0]
 	for i := range h.streams {
 		if h.streams[i].lastRead.Before(oldest.lastRead) {

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/ltxfs/ltxfs/cache/blocks"
-	"github.com/ltxfs/ltxfs/replica"
 )
 
 // compareUnit is how much of a state is compared at once, in bytes.
@@ -19,7 +18,7 @@ const compareUnit = 1 << 20
 // it evicted.
 func (s *State) compare(ctx context.Context, before, after *content) error {
 	seed := maphash.MakeSeed()
-	was, err := s.cachedOf(before, after.plan, seed)
+	was, err := s.cachedOf(before, after, seed)
 	size := int64(cap(was)) * pageHashSize
 	s.d.opts.Memory.Add(size)
 	defer s.d.opts.Memory.Add(-size)
@@ -57,17 +56,17 @@ type pageHash struct {
 
 const pageHashSize = 16
 
-// cachedOf hashes the pages of a content that are cached of files which a later plan
-// doesn't have.
-func (s *State) cachedOf(before *content, later []replica.File, seed maphash.Seed) (all []pageHash, err error) {
+// cachedOf hashes the pages of a content that are cached of files which a later one
+// isn't read from.
+func (s *State) cachedOf(before, later *content, seed maphash.Seed) (all []pageHash, err error) {
 	kept := map[version]bool{}
-	for _, f := range later {
-		kept[versionOf(f)] = true
+	for _, f := range later.files() {
+		kept[versionOf(f.File)] = true
 	}
-	lost := make([]*blocks.Handle, len(before.plan))
-	for i, f := range before.plan {
-		if !kept[versionOf(f)] {
-			lost[i] = s.d.openFile(f)
+	lost := make([]*blocks.Handle, before.len())
+	for i, f := range before.files() {
+		if !kept[versionOf(f.File)] {
+			lost[i] = s.d.openFile(f.File)
 			defer lost[i].Close()
 		}
 	}
@@ -88,7 +87,7 @@ func (s *State) cachedOf(before *content, later []replica.File, seed maphash.See
 			err := s.unpack(slice.Slices(), e.Offset, []page{{e, content, 0}})
 			slice.Release()
 			if err != nil {
-				return all, inFile(before.plan[e.file], err)
+				return all, inFile(before.at(e.file).File, err)
 			}
 			found, err := before.find(e.Pgno, 1)
 			if err != nil {

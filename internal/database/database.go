@@ -19,6 +19,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/superfly/ltx"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/ltxfs/ltxfs/cache/blocks"
 	"github.com/ltxfs/ltxfs/cache/index"
@@ -63,14 +64,18 @@ type Database struct {
 	instants  instants
 	unordered bool // a state has an earlier time than one before it
 	contents  map[*content]struct{}
-	recent    *content // of the state that was closed last
+	runs      *simplelru.LRU[version, *run] // of single files
+	runsSize  int                           // in bytes
+	recent    *content                      // of the state that was closed last
 	forgets   *time.Timer
 	closed    bool
 
-	building sync.Mutex // is held by who makes a timeline
+	building sync.Mutex                 // is held by who makes a timeline
+	reading  flight.Locks[replica.Name] // of who reads a file's page index
+	ends     *semaphore.Weighted        // of all who do
 }
 
-// maxKnown is how many headers, and how many times of states, are remembered, and
+// maxKnown is how many headers, times of states, and indexes are remembered at most, and
 // knownSize what each takes, in bytes.
 const (
 	maxKnown  = 64 << 10
@@ -79,14 +84,24 @@ const (
 
 // New returns the states of a replica.
 func New(opts Options) *Database {
-	return &Database{
+	d := &Database{
 		opts: opts, asking: map[version]*asking{}, contents: map[*content]struct{}{},
 		headers: newKnown[version](opts.Memory), times: newKnown[ltx.TXID](opts.Memory),
+		ends: semaphore.NewWeighted(endsAtOnce),
 	}
+	d.runs = newLRU(func(_ version, r *run) {
+		d.runsSize -= r.memory()
+		r.release()
+	})
+	return d
 }
 
 func newKnown[K comparable](memory index.Memory) *simplelru.LRU[K, header] {
-	l, err := simplelru.NewLRU(maxKnown, func(K, header) { memory.Add(-knownSize) })
+	return newLRU(func(K, header) { memory.Add(-knownSize) })
+}
+
+func newLRU[K comparable, V any](lost func(K, V)) *simplelru.LRU[K, V] {
+	l, err := simplelru.NewLRU(maxKnown, lost)
 	if err != nil {
 		panic(err) // its one error is a size below 1
 	}
@@ -124,6 +139,7 @@ func (d *Database) forget() {
 		d.releaseLocked(d.recent)
 		d.recent = nil
 	}
+	d.runs.Purge()
 	d.setTimeline(nil)
 	d.setInstants(instants{})
 }

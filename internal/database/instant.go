@@ -22,17 +22,20 @@ const timeLayout = "2006-01-02T15:04:05.000Z"
 // FormatTime writes the time of a state.
 func FormatTime(t time.Time) string { return t.UTC().Format(timeLayout) }
 
-// ParseTime reads an instant: RFC 3339 with any fraction or none, of which the seconds,
+// ParseTime reads an instant: ISO 8601 with any fraction or none, of which the seconds,
 // the offset, or the whole time of the day may be left out. Without an offset it is
 // UTC.
 func ParseTime(s string) (t time.Time, ok bool) {
 	s = strings.Replace(strings.ToUpper(s), " ", "T", 1)
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", time.DateOnly} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t, true
+	for _, clock := range []string{"T15:04:05", "T15:04"} {
+		for _, offset := range []string{"Z07:00", "Z0700", "Z07", ""} {
+			if t, err := time.Parse(time.DateOnly+clock+offset, s); err == nil {
+				return t, true
+			}
 		}
 	}
-	return time.Time{}, false
+	t, err := time.Parse(time.DateOnly, s)
+	return t, err == nil
 }
 
 // Instant is a time from which on a state can be restored, and the place of the last

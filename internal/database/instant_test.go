@@ -115,6 +115,9 @@ func TestParseTime(t *testing.T) {
 		"2026-01-02T03:04:05.123456789Z": at.Add(123456789),
 		"2026-01-02T03:04Z":              at.Add(-5 * time.Second),
 		"2026-01-02T03:04":               at.Add(-5 * time.Second),
+		"2026-01-02T05:04:05+0200":       at,
+		"2026-01-02T01:04:05.5-02":       at.Add(time.Second / 2),
+		"2026-01-02T03:04+00":            at.Add(-5 * time.Second),
 		"2026-01-02":                     time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC),
 	} {
 		got, ok := ParseTime(s)

@@ -2,9 +2,11 @@ package database
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
 
 	"github.com/ltxfs/ltxfs/cache/index"
 )
@@ -50,8 +52,11 @@ func (m *Maps) tryAdd(n int) bool {
 	return ok
 }
 
-// failed is an error of a page map on disk. It wraps none, which would be taken for one
-// of the store.
+// failed is an error of a page map on disk. It wraps none but of a full disk: another would
+// be taken for one of the store.
 func (m *Maps) failed(op string, err error) error {
-	return fmt.Errorf("%s a page map in %s, which is too large for the cache: %v; point TMPDIR at a disk with more room, or raise --cache-size", op, m.dir, err)
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		err = errors.New(err.Error())
+	}
+	return fmt.Errorf("%s a page map in %s, which is too large for the cache: %w; point TMPDIR at a disk with more room, or raise --cache-size", op, m.dir, err)
 }

@@ -8,7 +8,7 @@ import (
 // merge makes one run of two that are adjacent: of the pages that both have, it has the
 // later's.
 func merge(earlier, later *run) (*run, error) {
-	w := newRunWriter(earlier.maps, slices.Concat(earlier.files, later.files), slices.Concat(earlier.sums, later.sums))
+	w := newRunWriter(earlier.maps, slices.Concat(earlier.files, later.files))
 	a, b := cursor{run: earlier}, cursor{run: later, base: len(earlier.files)}
 	err := cmp.Or(a.next(), b.next())
 	for err == nil && (!a.end || !b.end) {

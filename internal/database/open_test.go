@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -83,7 +84,7 @@ func TestClosed(t *testing.T) {
 	var states []*State
 	kept := func() (files int) {
 		for _, s := range states {
-			files += len(s.now.plan)
+			files += s.now.len()
 		}
 		return files
 	}
@@ -120,6 +121,18 @@ func TestMapOnDisk(t *testing.T) {
 	rd.Close()
 	r.forget()
 	assert.Zero(t, r.opts.Maps.used, "bytes of maps once none is needed")
+}
+
+// TestMapFailed: a full disk is told as such, and no error of a page map is one of the store.
+func TestMapFailed(t *testing.T) {
+	m := NewMaps(1<<20, &counter{})
+	full := m.failed("write", &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC})
+	require.ErrorIs(t, full, syscall.ENOSPC)
+	require.ErrorContains(t, full, "TMPDIR")
+	m.dir = filepath.Join(t.TempDir(), "none")
+	_, err := os.CreateTemp(m.dir, "")
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.False(t, isGone(m.failed("create", err)))
 }
 
 // TestManyFilesDeadline: a store that hangs holds up nobody for longer than the deadline,

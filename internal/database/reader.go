@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxfs/ltxfs/cache/blocks"
+	"github.com/ltxfs/ltxfs/internal/ltxfile"
 	"github.com/ltxfs/ltxfs/replica"
 )
 
@@ -52,14 +53,14 @@ type files struct {
 }
 
 func (d *Database) open(c *content) *files {
-	return &files{content: c, d: d, handles: make([]*blocks.Handle, len(c.plan))}
+	return &files{content: c, d: d, handles: make([]*blocks.Handle, c.len())}
 }
 
 func (f *files) handle(i int) *blocks.Handle {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.handles[i] == nil {
-		f.handles[i] = f.d.openFile(f.plan[i])
+		f.handles[i] = f.d.openFile(f.at(i).File)
 	}
 	return f.handles[i]
 }
@@ -164,8 +165,19 @@ func (s *State) readPages(ctx context.Context, f *files, dest []byte, off int64)
 	}
 	var g errgroup.Group
 	for _, sp := range spansOf(pages) {
-		g.Go(func() error {
-			return inFile(f.plan[sp.file], s.readSpan(ctx, f.handle(sp.file), sp))
+		g.Go(func() (err error) {
+			file := f.at(sp.file)
+			if file.damaged {
+				return damaged(file.File, ltx.ErrChecksumMismatch)
+			}
+			h := f.handle(sp.file)
+			for range 2 {
+				if err = s.readSpan(ctx, h, sp); !errors.Is(err, ltxfile.ErrInvalid) {
+					break
+				}
+				h.Forget(sp.off, sp.end-sp.off) // the store can have given something else once
+			}
+			return inFile(file.File, err)
 		})
 	}
 	return g.Wait()

@@ -138,7 +138,7 @@ func TestOtherContentInFullCache(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.Eventually(t, func() bool { return h.store.OpenReaders() == 0 }, time.Minute, time.Millisecond, "what is read ahead has come")
-		cached, err := s.cachedOf(s.now, nil, maphash.MakeSeed())
+		cached, err := s.cachedOf(s.now, &content{}, maphash.MakeSeed())
 		require.NoError(t, err)
 		require.Greater(t, len(cached), 500)
 		other := &storetest.History{}

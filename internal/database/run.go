@@ -45,19 +45,29 @@ func entryOf(b []byte) entry {
 	}
 }
 
+// member is a file of a run.
+type member struct {
+	replica.File
+	sum     uint64 // the checksum that it ends with
+	damaged bool   // its bytes have another
+}
+
+// memberSize is what one takes, in bytes.
+const memberSize = 128
+
 // run is where the pages are that some files have, adjacent ones of a plan: each in the
 // last of them that has it, in the order of the page numbers. It never changes, and
 // states have runs in common.
 type run struct {
-	files []replica.File
-	sums  []uint64 // the files' checksums, from their trailers
-	n     int      // entries
-	first uint32
-	last  uint32
-	mem   [][]byte // the entries, in pieces of pieceEntries, or
-	disk  *os.File // where they are
-	maps  *Maps
-	refs  atomic.Int32
+	files    []member
+	pageSize uint32 // as the header of a single file says
+	n        int    // entries
+	first    uint32
+	last     uint32
+	mem      [][]byte // the entries, in pieces of pieceEntries, or
+	disk     *os.File // where they are
+	maps     *Maps
+	refs     atomic.Int32
 }
 
 func (r *run) hold() *run {
@@ -70,6 +80,7 @@ func (r *run) release() {
 		return
 	}
 	r.dropMemory()
+	r.maps.memory.Add(-int64(len(r.files)) * memberSize)
 	if r.disk != nil {
 		_ = r.disk.Close() // it has no name
 	}
@@ -167,8 +178,9 @@ const (
 	leastRun     = 16 * entrySize
 )
 
-func newRunWriter(maps *Maps, files []replica.File, sums []uint64) *runWriter {
-	return &runWriter{run: &run{files: files, sums: sums, maps: maps}}
+func newRunWriter(maps *Maps, files []member) *runWriter {
+	maps.memory.Add(int64(len(files)) * memberSize)
+	return &runWriter{run: &run{files: files, maps: maps}}
 }
 
 func (w *runWriter) add(e entry) error {

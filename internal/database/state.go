@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -66,7 +65,7 @@ func (s *State) Is(later *State, t *Timeline) bool {
 	case s.open == 0:
 		is = is && s.now.id == idOf(t.plan(s.TXID))
 	default:
-		is = is && (s.stamp.matches(later.stamp) || t.hasEnd(s.now.plan)) && !slices.ContainsFunc(s.now.plan, t.changed)
+		is = is && (s.stamp.matches(later.stamp) || t.hasEnd(s.now)) && !t.changedAny(s.now)
 	}
 	if is {
 		s.time = later.time
@@ -98,9 +97,9 @@ func (t *Timeline) version(n replica.Name) (v replica.Version, ok bool) {
 	return v, ok
 }
 
-// hasEnd reports whether the file that ends a plan is still there.
-func (t *Timeline) hasEnd(plan []replica.File) bool {
-	last := plan[len(plan)-1]
+// hasEnd reports whether the file that ends the plan of a content is still there.
+func (t *Timeline) hasEnd(c *content) bool {
+	last := c.at(c.len() - 1)
 	v, ok := t.version(last.Name)
 	return ok && v == last.Version
 }
@@ -111,12 +110,26 @@ func (t *Timeline) changed(f replica.File) bool {
 	return ok && v != f.Version
 }
 
+func (t *Timeline) changedAny(c *content) bool {
+	for _, f := range c.files() {
+		if t.changed(f.File) {
+			return true
+		}
+	}
+	return false
+}
+
 // rewrote reports whether a file of before is still there and holds something else. Another
 // version of the same bytes isn't that, as where Litestream sets a file's time once it is
 // there; such a one must be read in after.
 func (t *Timeline) rewrote(before, after *content) bool {
-	was, is := before.identities(), after.identities()
-	return slices.ContainsFunc(before.plan, func(f replica.File) bool { return t.changed(f) && was[f.Name] != is[f.Name] })
+	is := after.identities()
+	for _, f := range before.files() {
+		if t.changed(f.File) && f.identity() != is[f.Name] {
+			return true
+		}
+	}
+	return false
 }
 
 // Open returns a reader of the state. It reads the page indexes of the state's files,
@@ -208,7 +221,7 @@ func (s *State) isIn(ctx context.Context, t *Timeline, before *content) error {
 	if !ok {
 		return s.failed(fmt.Errorf("%w: the replica has no files for it", errLost))
 	}
-	if before != nil && t.hasEnd(before.plan) {
+	if before != nil && t.hasEnd(before) {
 		return nil
 	}
 	stamp, err := s.d.stampOf(ctx, t, i)
