@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	endpointHostRegex   = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+	endpointHostRegex   = regexp.MustCompile(`^([A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]+\.?$`)
 	endpointSchemeRegex = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
 )
 

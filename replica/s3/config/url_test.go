@@ -173,6 +173,8 @@ func TestParseURLErrors(t *testing.T) {
 		"s3://bucket/db?endpoint=http://key:hunter2@host":           "credentials don't belong in it",
 		"s3://bucket/db?endpoint=ftp://hunter2":                     "must be http or https",
 		"s3://bucket/db?endpoint=http://":                           "not the URL of a store",
+		"s3://bucket/db?endpoint=.":                                 "not the URL of a store",
+		"s3://bucket/db?endpoint=http://a..b":                       "not the URL of a store",
 		"s3://bucket/db?endpoint=http://host:hunter2":               "not the URL of a store",
 		"s3://bucket/db?endpoint=http://host%253Fx=hunter2":         "not the URL of a store",
 		"s3://bucket/db?endpoint=http://host/%253Fx%3Fy=hunter2":    "must not have a query",
