@@ -112,8 +112,8 @@ func (h *Handle) Cached(off, n int64) *Slice {
 	return s
 }
 
-// Forget drops the blocks that n bytes from off on are in, as far as they are here, so
-// that they are fetched anew.
+// Forget drops the blocks that n bytes from off on are in, so that they are fetched anew.
+// Those on their way stay.
 func (h *Handle) Forget(off, n int64) {
 	c := h.cache
 	c.mu.Lock()

@@ -221,3 +221,50 @@ func TestCached(t *testing.T) {
 	// What failed to come gives its memory back once it has ended.
 	require.Eventually(t, func() bool { return budget.Used() == 3*16 }, time.Minute, time.Millisecond)
 }
+
+// TestForget: what is forgotten is fetched anew, but for what is on its way; a slice of it
+// stays as it is, and its memory is given back after that.
+func TestForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, budget := newCache(t, 8, 16)
+		src := newSource(1, 60)
+		src.read(t, c, 0, 48)
+		h := src.handle(c)
+		defer h.Close()
+		pinned := src.slice(t, c, 0, 16)
+		gate := make(chan struct{})
+		src.open = func(context.Context, int64, int64) error { <-gate; return nil }
+		coming := src.readLater(t.Context(), c, 48, 12)
+		src.fetched()
+
+		h.Forget(10, 10) // of the first two blocks
+		h.Forget(50, 5)
+		src.check(t, pinned, 0)
+		require.Equal(t, int64(3*16), budget.Used(), "bytes: pinned, cached, on their way")
+		pinned.Release()
+		require.Equal(t, int64(2*16), budget.Used())
+		close(gate)
+		r := arrived(t, coming)
+		require.NoError(t, r.err)
+		r.slice.Release()
+		require.Empty(t, src.fetched())
+		src.read(t, c, 32, 28)
+		require.Empty(t, src.fetched())
+		src.read(t, c, 0, 32)
+		require.Equal(t, []string{"0+32"}, src.fetched())
+	})
+}
+
+// TestOneBlockHasNoStream: a file of one block has nothing ahead, and takes no share of the
+// memory for that.
+func TestOneBlockHasNoStream(t *testing.T) {
+	c, _ := newCache(t, 8, 16)
+	for size, streams := range map[int64]bool{15: false, 16: false, 17: true} {
+		src := newSource(int(size), size)
+		h := src.handle(c)
+		_, err := h.ReadAt(make([]byte, 1), 0)
+		require.NoError(t, err)
+		require.Equal(t, streams, h.streams != nil, "of a file of %d bytes", size)
+		h.Close()
+	}
+}

@@ -65,7 +65,7 @@ func (s *State) cachedOf(before, later *content, seed maphash.Seed) (all []pageH
 	}
 	lost := make([]*blocks.Handle, before.len())
 	for i, f := range before.files() {
-		if !kept[versionOf(f.File)] {
+		if !kept[versionOf(f.File)] && !f.damaged {
 			lost[i] = s.d.openFile(f.File)
 			defer lost[i].Close()
 		}
@@ -87,7 +87,7 @@ func (s *State) cachedOf(before, later *content, seed maphash.Seed) (all []pageH
 			err := s.unpack(slice.Slices(), e.Offset, []page{{e, content, 0}})
 			slice.Release()
 			if err != nil {
-				return all, inFile(before.at(e.file).File, err)
+				continue // nobody was given that
 			}
 			found, err := before.find(e.Pgno, 1)
 			if err != nil {

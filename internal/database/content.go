@@ -33,7 +33,7 @@ func (c *content) files() iter.Seq2[int, member] {
 	}
 }
 
-// len is how many they are, and at the i-th.
+// len is the number of files.
 func (c *content) len() (n int) {
 	for _, r := range c.runs {
 		n += len(r.files)
@@ -41,6 +41,7 @@ func (c *content) len() (n int) {
 	return n
 }
 
+// at is the i-th file.
 func (c *content) at(i int) member {
 	for _, r := range c.runs {
 		if i < len(r.files) {
@@ -79,10 +80,17 @@ func (d *Database) releaseLocked(c *content) {
 	c.runs = nil
 }
 
-// keep is release, but that the content stays for a while.
+// keep is release, but that the content stays for a while, unless a file of it is to be
+// read again.
 func (d *Database) keep(c *content) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, f := range c.files() {
+		if f.damaged {
+			d.releaseLocked(c)
+			return
+		}
+	}
 	if d.recent != nil {
 		d.releaseLocked(d.recent)
 	}
@@ -102,7 +110,7 @@ func (d *Database) build(ctx context.Context, plan []replica.File, pageSize uint
 		}
 	}()
 	rest := plan[c.len():]
-	made, err := d.indexes(ctx, rest)
+	made, err := d.runsOf(ctx, rest)
 	for i, r := range made {
 		if err == nil && r.pageSize != pageSize {
 			err = damaged(rest[i], fmt.Errorf("its pages have %d bytes, those of the state %d", r.pageSize, pageSize))
@@ -144,7 +152,7 @@ func (c *content) identities() map[replica.Name]identity {
 }
 
 // shared are the runs, held, of the content that has most files of a plan from its
-// beginning on. A damaged one is read again.
+// beginning on. A run with a damaged file isn't shared, so that it is read again.
 func (d *Database) shared(plan []replica.File, pageSize uint32) (runs []*run) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

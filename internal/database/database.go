@@ -65,18 +65,17 @@ type Database struct {
 	unordered bool // a state has an earlier time than one before it
 	contents  map[*content]struct{}
 	runs      *simplelru.LRU[version, *run] // of single files
-	runsSize  int                           // in bytes
-	recent    *content                      // of the state that was closed last
+	reading   map[version]*reading
+	recent    *content // of the state that was closed last
 	forgets   *time.Timer
 	closed    bool
 
-	building sync.Mutex                 // is held by who makes a timeline
-	reading  flight.Locks[replica.Name] // of who reads a file's page index
-	ends     *semaphore.Weighted        // of all who do
+	building sync.Mutex          // is held by who makes a timeline
+	ends     *semaphore.Weighted // a place for each file whose index is read
 }
 
-// maxKnown is how many headers, times of states, and indexes are remembered at most, and
-// knownSize what each takes, in bytes.
+// maxKnown is how many headers, times of states, and runs of files are kept at most, and
+// knownSize what a header or a time takes, in bytes.
 const (
 	maxKnown  = 64 << 10
 	knownSize = 256
@@ -87,10 +86,10 @@ func New(opts Options) *Database {
 	d := &Database{
 		opts: opts, asking: map[version]*asking{}, contents: map[*content]struct{}{},
 		headers: newKnown[version](opts.Memory), times: newKnown[ltx.TXID](opts.Memory),
-		ends: semaphore.NewWeighted(endsAtOnce),
+		reading: map[version]*reading{}, ends: semaphore.NewWeighted(endsAtOnce),
 	}
 	d.runs = newLRU(func(_ version, r *run) {
-		d.runsSize -= r.memory()
+		d.opts.Maps.unkeep(r.memory())
 		r.release()
 	})
 	return d
@@ -116,8 +115,8 @@ func remember[K comparable](l *simplelru.LRU[K, header], memory index.Memory, ke
 	l.Add(key, h)
 }
 
-// keepFor is how long the states, and the page map of the one that was closed last, are
-// kept after somebody asked for any.
+// keepFor is how long the states, the page indexes that were read, and the page map of the
+// state that was closed last, are kept after somebody asked for any.
 const keepFor = time.Minute
 
 // used has what is kept forgotten later. Database.mu is held.

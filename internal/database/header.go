@@ -87,15 +87,18 @@ func (d *Database) readHeader(ctx context.Context, f replica.File) (header, erro
 	if f.Size < ltx.HeaderSize {
 		return header{}, damaged(f, fmt.Errorf("its %d bytes are less than a header", f.Size))
 	}
-	b, err := d.read(context.WithoutCancel(ctx), f, 0, ltx.HeaderSize)
-	if err != nil {
-		return header{}, err
+	var wrong error
+	for range 2 { // the store can have given something else once
+		b, err := d.read(context.WithoutCancel(ctx), f, 0, ltx.HeaderSize)
+		if err != nil {
+			return header{}, err
+		}
+		var h header
+		if h, wrong = parseHeader(b, f.Name); wrong == nil {
+			return h, nil
+		}
 	}
-	h, err := parseHeader(b, f.Name)
-	if err != nil {
-		return header{}, damaged(f, err)
-	}
-	return h, nil
+	return header{}, damaged(f, wrong)
 }
 
 func parseHeader(b []byte, n replica.Name) (header, error) {

@@ -6,10 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"maps"
 
 	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ltxfs/ltxfs/internal/flight"
 	"github.com/ltxfs/ltxfs/internal/ltxfile"
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -19,93 +21,158 @@ const (
 	// are no longer.
 	endSize = 64 << 10
 
-	// endsAtOnce is how many files have their indexes read at the same time.
+	// endsAtOnce is how many files of a replica have their indexes read at the same time.
 	endsAtOnce = 32
+
+	// indexRequests is of how many requests one after the other an index may take the time.
+	indexRequests = 4
 )
 
-// indexes makes the run of each file, held, of which some are there on an error.
-func (d *Database) indexes(ctx context.Context, files []replica.File) ([]*run, error) {
-	made := make([]*run, len(files))
-	g, gctx := errgroup.WithContext(ctx)
+// reading is a page index on its way, which many may wait for.
+type reading struct {
+	done    chan struct{} // closed when it has come; run and err are set before
+	run     *run          // held for each who waits
+	err     error
+	waiters int // guarded by Database.mu
+	cancel  func(cause error)
+}
+
+// runsOf makes the run of each file, held. On an error, some are there.
+func (d *Database) runsOf(ctx context.Context, files []replica.File) (made []*run, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	made = make([]*run, len(files))
+	coming := make([]*reading, len(files))
 	for i, f := range files {
-		unlock, err := d.reading.Lock(gctx, f.Name)
-		if err != nil {
-			break // which g tells, or else ctx
+		if made[i], coming[i], err = d.begin(ctx, f); err != nil {
+			cancel(err)
+			break
 		}
-		if made[i] = d.known(f); made[i] != nil {
-			unlock()
+	}
+	for i, w := range coming {
+		if w == nil {
 			continue
 		}
-		if err := d.ends.Acquire(gctx, 1); err != nil {
-			unlock()
-			break
+		var failed error
+		if made[i], failed = d.wait(ctx, w); failed != nil && err == nil {
+			err = failed
+			cancel(err)
 		}
-		g.Go(func() (err error) {
-			defer unlock()
-			defer d.ends.Release(1)
-			made[i], err = d.index(gctx, f)
-			return err
-		})
 	}
-	if err := g.Wait(); err != nil {
-		return made, err
-	}
-	return made, context.Cause(ctx)
+	return made, err
 }
 
-// known is the run of a file that was read before, held, or nil.
-func (d *Database) known(f replica.File) *run {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if r, ok := d.runs.Get(versionOf(f)); ok {
-		return r.hold()
+// begin returns the run of a file, held, if it is known, or who reads it.
+func (d *Database) begin(ctx context.Context, f replica.File) (*run, *reading, error) {
+	if r, w := d.join(f); r != nil || w != nil {
+		return r, w, nil
 	}
-	return nil
-}
-
-// runSize is what a run takes beside its files and entries, in bytes.
-const runSize = 256
-
-func (r *run) memory() int { return runSize + len(r.files)*memberSize + r.n*entrySize }
-
-// remember keeps the run of a file for other plans, as long as such runs take no more than
-// a quarter of what page maps may.
-func (d *Database) remember(r *run) {
-	if r.disk != nil || r.files[0].damaged {
-		return
+	if err := d.ends.Acquire(ctx, 1); err != nil {
+		return nil, nil, replica.NewFileError("read", f.Name, context.Cause(ctx))
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	key := versionOf(r.files[0].File)
-	if d.closed || d.runs.Contains(key) {
+	if r, w := d.joinLocked(f); r != nil || w != nil {
+		d.ends.Release(1)
+		return r, w, nil
+	}
+	w := &reading{done: make(chan struct{}), waiters: 1}
+	d.reading[versionOf(f)] = w
+	w.cancel = flight.Go(ctx, d.opts.Calls, indexRequests*d.opts.ReadTimeout, flight.Work[*run]{
+		Run:  func(ctx context.Context) (*run, error) { return d.readSound(ctx, f) },
+		Land: func(r *run, err error) { d.land(f, w, r, err) },
+		Late: func(r *run) { r.release() },
+		Over: func() { d.ends.Release(1) },
+	})
+	return nil, w, nil
+}
+
+func (d *Database) join(f replica.File) (*run, *reading) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.joinLocked(f)
+}
+
+func (d *Database) joinLocked(f replica.File) (*run, *reading) {
+	key := versionOf(f)
+	if r, ok := d.runs.Get(key); ok {
+		return r.hold(), nil
+	}
+	w := d.reading[key]
+	if w != nil {
+		w.waiters++
+	}
+	return nil, w
+}
+
+// land gives what has come to those who wait.
+func (d *Database) land(f replica.File, w *reading, r *run, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if key := versionOf(f); d.reading[key] == w {
+		delete(d.reading, key)
+	}
+	if w.run, w.err = r, err; r != nil {
+		for range w.waiters {
+			r.hold()
+		}
+		d.keepRun(r)
+		r.release() // the reader's own
+	}
+	close(w.done)
+}
+
+// wait returns what has come, or why ctx is done. Where nobody waits any more, reading ends.
+func (d *Database) wait(ctx context.Context, w *reading) (*run, error) {
+	select {
+	case <-w.done:
+		return w.run, w.err
+	case <-ctx.Done():
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case <-w.done:
+		return w.run, w.err
+	default:
+	}
+	if w.waiters--; w.waiters == 0 {
+		maps.DeleteFunc(d.reading, func(_ version, other *reading) bool { return other == w })
+		w.cancel(context.Cause(ctx))
+	}
+	return nil, context.Cause(ctx)
+}
+
+// keepRun keeps the run of a file for other plans, if it is sound, as long as such runs take
+// no more than a quarter of what page maps may. Database.mu is held.
+func (d *Database) keepRun(r *run) {
+	size := r.memory()
+	if d.closed || r.disk != nil || r.files[0].damaged || size > d.opts.Maps.mostKept() {
 		return
 	}
-	d.runs.Add(key, r.hold())
-	for d.runsSize += r.memory(); d.runsSize > d.opts.Maps.most/4; {
-		d.runs.RemoveOldest()
-	}
-}
-
-// index makes the run of one file. What isn't sound is read twice: the store can have given
-// something else once.
-func (d *Database) index(ctx context.Context, f replica.File) (r *run, err error) {
-	for range 2 {
-		if r != nil {
-			r.release()
-		}
-		r, err = d.readIndex(ctx, f)
-		if err == nil && !r.files[0].damaged {
-			d.remember(r)
-			break
-		}
-		if err != nil && !errors.Is(err, ErrDamaged) {
-			break
+	for !d.opts.Maps.tryKeep(size) {
+		if _, _, ok := d.runs.RemoveOldest(); !ok { // others have it all
+			return
 		}
 	}
-	return r, err
+	d.runs.Add(versionOf(r.files[0].File), r.hold())
+	d.used()
 }
 
-// readIndex reads the index of a file, and its header.
+// readSound is readIndex, twice for what isn't sound: the store can have given something else
+// once.
+func (d *Database) readSound(ctx context.Context, f replica.File) (*run, error) {
+	r, err := d.readIndex(ctx, f)
+	switch {
+	case err == nil && r.files[0].damaged:
+		r.release()
+	case !errors.Is(err, ErrDamaged):
+		return r, err
+	}
+	return d.readIndex(ctx, f)
+}
+
+// readIndex makes the run of a file. It reads its page index, and its header.
 func (d *Database) readIndex(ctx context.Context, f replica.File) (*run, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	var h header
@@ -151,14 +218,17 @@ func (d *Database) readRun(ctx context.Context, f replica.File) (*run, error) {
 	}
 	m := member{File: f, sum: binary.BigEndian.Uint64(end[len(end)-8:])}
 	if n == f.Size {
-		if h, err := parseHeader(end, f.Name); err == nil {
+		// A page has no checksum of its own.
+		_, err := ltxfile.Verify(ctx, bytes.NewReader(end), n)
+		if ctx.Err() != nil {
+			return nil, replica.NewFileError("read", f.Name, context.Cause(ctx))
+		}
+		m.damaged = errors.Is(err, ltx.ErrChecksumMismatch)
+		if h, err := parseHeader(end, f.Name); err == nil && !m.damaged {
 			d.mu.Lock()
 			remember(d.headers, d.opts.Memory, versionOf(f), h)
 			d.mu.Unlock()
 		}
-		// A page has no checksum of its own.
-		_, err := ltxfile.Verify(ctx, bytes.NewReader(end), n)
-		m.damaged = errors.Is(err, ltx.ErrChecksumMismatch)
 	}
 	// What of the end belongs to the index.
 	inEnd := end[max(off-(f.Size-n), 0) : off+size-(f.Size-n)]

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -55,26 +56,31 @@ func TestIndexesOnce(t *testing.T) {
 	small := newRig(t, h.store, 256<<10)
 	for _, s := range all {
 		require.NoError(t, open(small.state(t, s.TXID)))
-		require.LessOrEqual(t, small.runsSize, 256<<10/16)
+		require.LessOrEqual(t, small.opts.Maps.kept, 256<<10/16)
 	}
-	require.Positive(t, small.runsSize)
+	require.Positive(t, small.opts.Maps.kept)
 	require.Less(t, small.runs.Len(), states)
 	for _, txid := range []ltx.TXID{1, 30, states} {
 		require.Equal(t, h.File(txid), small.bytes(t, txid))
 	}
 }
 
-// zeroing is a store that gives zeros in place of some bodies.
-type zeroing struct {
+// wrong is a store that gives other bytes in place of some bodies.
+type wrong struct {
 	replica.Wrapper
-	left atomic.Int32
+	left  atomic.Int32
+	files map[replica.Name][]byte // what it gives of those; of others, zeros
 }
 
-func (z *zeroing) OpenLTXFile(ctx context.Context, f replica.File, off, size int64) (io.ReadCloser, error) {
-	body, err := z.Store.OpenLTXFile(ctx, f, off, size)
-	if err == nil && z.left.Add(-1) >= 0 {
+func (w *wrong) OpenLTXFile(ctx context.Context, f replica.File, off, size int64) (io.ReadCloser, error) {
+	body, err := w.Store.OpenLTXFile(ctx, f, off, size)
+	if err == nil && w.left.Add(-1) >= 0 {
 		err = body.Close()
-		body = io.NopCloser(bytes.NewReader(make([]byte, size)))
+		b := make([]byte, size)
+		if other, ok := w.files[f.Name]; ok {
+			copy(b, other[off:])
+		}
+		body = io.NopCloser(bytes.NewReader(b))
 	}
 	return body, err
 }
@@ -87,8 +93,9 @@ func TestZeros(t *testing.T) {
 	for range 3 {
 		h.Commit(300, 1)
 	}
-	z := &zeroing{Wrapper: replica.Wrapper{Store: h.store}}
+	z := &wrong{Wrapper: replica.Wrapper{Store: h.store}}
 	r := newRig(t, z, 8<<20)
+	z.left.Store(1)
 	s := r.state(t, 4)
 	z.left.Store(1)
 	rd, err := s.Open(t.Context())
@@ -140,6 +147,98 @@ func TestFlippedBit(t *testing.T) {
 		assert.LessOrEqual(t, refused, 4, "state %s", txid)
 	}
 	require.Equal(t, h.File(1), r.bytes(t, 1))
+}
+
+// TestFlippedOnce: a small file that the store gave damaged once is sound the next time that
+// the state is opened.
+func TestFlippedOnce(t *testing.T) {
+	h := newHistory(t, 1, 4096)
+	h.Commit(100, 0)
+	h.Commit(100, 2)
+	n := replica.Name{MinTXID: 2, MaxTXID: 2}
+	bad := &wrong{Wrapper: replica.Wrapper{Store: h.store}, files: map[replica.Name][]byte{n: flipped(t, h.Files[n])}}
+	r := newRig(t, bad, 8<<20)
+	require.Equal(t, h.File(1), r.bytes(t, 1))
+	s, want := r.state(t, 2), h.File(2)
+	read := func() error {
+		rd, err := s.Open(t.Context())
+		require.NoError(t, err)
+		defer rd.Close()
+		got := make([]byte, len(want))
+		if _, err = rd.ReadAt(t.Context(), got, 0); err == nil {
+			require.Equal(t, want, got)
+		}
+		return err
+	}
+	bad.left.Store(2)
+	require.ErrorIs(t, read(), ErrDamaged)
+	require.Zero(t, bad.left.Load())
+	require.NoError(t, read())
+	r.forget()
+	bad.left.Store(1)
+	require.NoError(t, read())
+	require.True(t, r.isStill(t, s))
+}
+
+// TestIndexWaiters: who waits for an index that another one reads has its result, and doesn't
+// lose it with that one; where nobody waits any more, reading ends.
+func TestIndexWaiters(t *testing.T) {
+	h := newHistory(t, 1, 512)
+	for range 5 {
+		h.Commit(100, 2)
+	}
+	r := newRig(t, h.store, 8<<20)
+	states := []*State{r.state(t, 3), r.state(t, 4), r.state(t, 5)}
+	third := replica.Name{MinTXID: 3, MaxTXID: 3}
+	tl, err := r.Timeline(t.Context())
+	require.NoError(t, err)
+	v, ok := tl.version(third)
+	require.True(t, ok)
+	answer := make(chan struct{})
+	hang := h.store.Inject(mock.Fault{Op: mock.OpOpen, File: &third, Wait: answer})
+	h.store.ResetCalls()
+	openers := func(ctx ...context.Context) []chan error {
+		var results []chan error
+		for i, s := range states {
+			done := make(chan error, 1)
+			results = append(results, done)
+			go func() {
+				rd, err := s.Open(ctx[i])
+				if err == nil {
+					rd.Close()
+				}
+				done <- err
+			}()
+		}
+		require.Eventually(t, func() bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			w := r.reading[version{third, v}]
+			return w != nil && w.waiters == len(states)
+		}, time.Minute, time.Millisecond)
+		return results
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	results := openers(ctx, ctx, ctx)
+	cancel()
+	for _, done := range results {
+		require.ErrorIs(t, <-done, context.Canceled)
+	}
+	require.Empty(t, r.reading)
+	hang()
+	failure := errors.New("no")
+	hang = h.store.Inject(mock.Fault{Op: mock.OpOpen, File: &third, Wait: answer, Err: failure})
+	ctx, cancel = context.WithCancel(t.Context())
+	results = openers(ctx, t.Context(), t.Context())
+	cancel()
+	require.ErrorIs(t, <-results[0], context.Canceled)
+	require.Equal(t, 2, h.store.CallsFor(mock.OpOpen, third))
+	close(answer)
+	for _, done := range results[1:] {
+		require.ErrorIs(t, <-done, failure)
+	}
+	hang()
+	require.Equal(t, h.File(5), r.bytes(t, 5))
 }
 
 // flipped is a file with a flipped bit that nothing but its checksum shows.

@@ -22,7 +22,7 @@ const timeLayout = "2006-01-02T15:04:05.000Z"
 // FormatTime writes the time of a state.
 func FormatTime(t time.Time) string { return t.UTC().Format(timeLayout) }
 
-// ParseTime reads an instant: ISO 8601 with any fraction or none, of which the seconds,
+// ParseTime reads an instant: RFC 3339, or with ISO 8601's shorter offsets, with any fraction or none, of which the seconds,
 // the offset, or the whole time of the day may be left out. Without an offset it is
 // UTC.
 func ParseTime(s string) (t time.Time, ok bool) {

@@ -20,6 +20,7 @@ type Maps struct {
 
 	mu   sync.Mutex
 	used int
+	kept int // of runs that are kept for those who may want them
 }
 
 // largeTemp is where temporary files are that may be too large for a /tmp in memory,
@@ -50,6 +51,26 @@ func (m *Maps) tryAdd(n int) bool {
 		m.memory.Add(int64(n))
 	}
 	return ok
+}
+
+// mostKept is how much runs may take that are kept for those who may want them, in bytes.
+func (m *Maps) mostKept() int { return m.most / 4 }
+
+// tryKeep notes that n bytes more are kept, unless that would be too much.
+func (m *Maps) tryKeep(n int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.kept+n > m.mostKept() {
+		return false
+	}
+	m.kept += n
+	return true
+}
+
+func (m *Maps) unkeep(n int) {
+	m.mu.Lock()
+	m.kept -= n
+	m.mu.Unlock()
 }
 
 // failed is an error of a page map on disk. It wraps none but of a full disk: another would

@@ -175,7 +175,7 @@ func (s *State) readPages(ctx context.Context, f *files, dest []byte, off int64)
 				if err = s.readSpan(ctx, h, sp); !errors.Is(err, ltxfile.ErrInvalid) {
 					break
 				}
-				h.Forget(sp.off, sp.end-sp.off) // the store can have given something else once
+				h.Forget(sp.off, sp.end-sp.off) // the store can have given something else, and may not the next time
 			}
 			return inFile(file.File, err)
 		})

@@ -52,15 +52,18 @@ type member struct {
 	damaged bool   // its bytes have another
 }
 
-// memberSize is what one takes, in bytes.
-const memberSize = 128
+// memberSize is what one takes, and runSize what a run without any does, in bytes.
+const (
+	memberSize = 128
+	runSize    = 256
+)
 
 // run is where the pages are that some files have, adjacent ones of a plan: each in the
 // last of them that has it, in the order of the page numbers. It never changes, and
 // states have runs in common.
 type run struct {
 	files    []member
-	pageSize uint32 // as the header of a single file says
+	pageSize uint32 // as the header of its file says, if that is one
 	n        int    // entries
 	first    uint32
 	last     uint32
@@ -69,6 +72,12 @@ type run struct {
 	maps     *Maps
 	refs     atomic.Int32
 }
+
+// overhead is what it takes beside its entries, in bytes.
+func (r *run) overhead() int64 { return runSize + int64(len(r.files))*memberSize }
+
+// memory is what it takes in all, if it isn't on disk.
+func (r *run) memory() int { return int(r.overhead()) + r.n*entrySize }
 
 func (r *run) hold() *run {
 	r.refs.Add(1)
@@ -80,7 +89,7 @@ func (r *run) release() {
 		return
 	}
 	r.dropMemory()
-	r.maps.memory.Add(-int64(len(r.files)) * memberSize)
+	r.maps.memory.Add(-r.overhead())
 	if r.disk != nil {
 		_ = r.disk.Close() // it has no name
 	}
@@ -179,8 +188,9 @@ const (
 )
 
 func newRunWriter(maps *Maps, files []member) *runWriter {
-	maps.memory.Add(int64(len(files)) * memberSize)
-	return &runWriter{run: &run{files: files, maps: maps}}
+	r := &run{files: files, maps: maps}
+	maps.memory.Add(r.overhead())
+	return &runWriter{run: r}
 }
 
 func (w *runWriter) add(e entry) error {
