@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -85,6 +86,40 @@ func TestStateManyPages(t *testing.T) {
 	}
 	require.NoError(t, f.Close())
 	require.LessOrEqual(t, m.Memory(t), int64(budget+64<<20), "resident memory")
+}
+
+// Many states that are open at once, each of hundreds of files, share what is known of these.
+func TestStatesOfManyFiles(t *testing.T) {
+	t.Parallel()
+	const states, pageSize, budget = 1000, 4096, 4 << 20
+	root := t.TempDir()
+	h := storetest.NewHistory(t, 1, pageSize)
+	h.Put = func(n replica.Name, data []byte) {
+		path := filepath.Join(root, ltxfstest.StorePath(n.Level, n.Base()))
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, data, 0o644))
+	}
+	for range states {
+		h.Commit(300, 2)
+	}
+	m := ltxfstest.Mount(t, root, "--cache-size=4MiB", "--db-bytes=exact")
+	p := m.Process(t)
+	var open []*ltxfstest.File
+	for i := range states {
+		// Neither in order nor near each other.
+		txid := ltx.TXID(i*7%states + 1)
+		f, err := p.Open(fmt.Sprintf("db/at/%s.db", txid), unix.O_RDONLY, 0)
+		require.NoError(t, err)
+		open = append(open, f)
+		page := int64(i*11) % 300
+		data, err := f.ReadAt(pageSize, page*pageSize)
+		require.NoError(t, err)
+		require.Equal(t, h.File(txid)[page*pageSize:][:pageSize], data, "state %s, page %d", txid, page+1)
+	}
+	require.LessOrEqual(t, m.Memory(t), int64(budget+64<<20), "resident memory")
+	for _, f := range open {
+		require.NoError(t, f.Close())
+	}
 }
 
 // The lock page, at 1 GiB, is zeros, in a database that ends before it, with it, or
