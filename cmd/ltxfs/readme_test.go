@@ -15,7 +15,7 @@ import (
 func TestREADME(t *testing.T) {
 	data, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
-	for code := exitcode.OK; code <= exitcode.Staging; code++ {
+	for code := exitcode.OK; code <= exitcode.Damaged; code++ {
 		require.Contains(t, string(data), fmt.Sprintf("| %d | %s |", int(code), code))
 	}
 }

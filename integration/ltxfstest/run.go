@@ -117,4 +117,5 @@ const (
 	ExitBusy           = 9
 	ExitTimeout        = 10
 	ExitNotMounted     = 11
+	ExitDamaged        = 13
 )

@@ -2,6 +2,7 @@ package ltxfstest
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -103,4 +104,35 @@ func OpenStates(t testing.TB, cred *syscall.Credential, paths ...string) {
 		require.Equal(t, tables, run(inGo, path), path)
 		require.Equal(t, tables, run(inGo, "file:"+path+"?mode=ro", "PRAGMA mmap_size=268435456"), path)
 	}
+}
+
+// RequireRestores checks that ltxfs restore makes of the sample replica what Litestream
+// restores, by TXID and by time. env is added to the environment.
+func RequireRestores(t testing.TB, env []string, source string) {
+	t.Helper()
+	dir := t.TempDir()
+	byTXID, byTime := OrdersStates(t)
+	restore := func(want string, flags ...string) {
+		t.Helper()
+		out := filepath.Join(dir, "restored.db")
+		cmd := exec.Command(Binary(), append([]string{"restore", source, "-o", out}, flags...)...)
+		cmd.Env = append(Env(), env...)
+		r := RunCmd(t, Timeout, cmd)
+		require.Zero(t, r.Code, r)
+		require.Empty(t, r.Stderr)
+		data, err := os.ReadFile(out)
+		require.NoError(t, err)
+		require.Equal(t, want, SHA256(data), r)
+		require.NoError(t, os.Remove(out))
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Empty(t, entries)
+	}
+	for _, s := range byTXID {
+		restore(s.SHA256, "--txid="+s.TXID)
+	}
+	for _, s := range byTime {
+		restore(s.SHA256, "--timestamp="+s.Time)
+	}
+	restore(byTXID[len(byTXID)-1].SHA256)
 }

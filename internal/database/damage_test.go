@@ -55,7 +55,7 @@ func TestDamage(t *testing.T) {
 	require.ErrorIs(t, read(21), ErrDamaged)
 
 	h.Add(snapshot, without(good, frames, 20))
-	require.ErrorIs(t, read(20), errIncomplete)
+	require.ErrorIs(t, read(20), ErrIncomplete)
 	require.NoError(t, read(21))
 
 	h.Add(snapshot, good[:len(good)/2])

@@ -102,14 +102,7 @@ func (d *Database) readHeader(ctx context.Context, f replica.File) (header, erro
 }
 
 func parseHeader(b []byte, n replica.Name) (header, error) {
-	var h ltx.Header
-	err := h.UnmarshalBinary(b)
-	if err == nil {
-		err = h.Validate()
-	}
-	if err == nil {
-		err = ltxfile.CheckName(h, n.MinTXID, n.MaxTXID)
-	}
+	h, err := ltxfile.ParseHeader(b, n.MinTXID, n.MaxTXID)
 	return header{h.PageSize, h.Commit, h.Timestamp, isBase(n)}, err
 }
 

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync"
@@ -41,6 +42,19 @@ func (r *Reader) filesOf(c *content) *files {
 		r.files = r.state.d.open(c)
 	}
 	return r.files
+}
+
+// Identity is a hash of what identifies the files that the state is read from now: their
+// names, their sizes and the checksums that they end with. It is the same in each process.
+func (r *Reader) Identity() (sum [sha256.Size]byte) {
+	c, _ := r.state.content()
+	defer r.state.d.release(c)
+	h := sha256.New()
+	for _, f := range c.files() {
+		fmt.Fprintln(h, f.Name, f.Size, f.sum)
+	}
+	h.Sum(sum[:0])
+	return sum
 }
 
 // files are handles on the files of a content, made as they are needed.
@@ -158,7 +172,7 @@ func (s *State) readPages(ctx context.Context, f *files, dest []byte, off int64)
 		case pgno == lock:
 			clear(part) // SQLite never writes it
 		case e.Pgno == 0:
-			return s.failed(fmt.Errorf("%w: page %d of %d is in none of them", errIncomplete, pgno, s.stamp.commit))
+			return s.failed(fmt.Errorf("%w: page %d of %d is in none of them", ErrIncomplete, pgno, s.stamp.commit))
 		default:
 			pages = append(pages, page{e, part, int(from - start)})
 		}
@@ -183,8 +197,8 @@ func (s *State) readPages(ctx context.Context, f *files, dest []byte, off int64)
 	return g.Wait()
 }
 
-// errIncomplete means that a plan's files don't have all pages.
-var errIncomplete = errors.New("the files of the replica that it is read from aren't complete")
+// ErrIncomplete means that a plan's files don't have all pages.
+var ErrIncomplete = errors.New("the files of the replica that it is read from aren't complete")
 
 func spansOf(pages []page) (spans []*span) {
 	latest := map[int]*span{}

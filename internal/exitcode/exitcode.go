@@ -25,6 +25,7 @@ const (
 	Timeout        Code = 10 // a daemon, a mount or a store didn't answer within its deadline
 	NotMounted     Code = 11 // no ltxfs mount is there
 	Staging        Code = 12 // the staging directory can't be used
+	Damaged        Code = 13 // the replica is damaged, or what was asked for can't be restored from it
 )
 
 var names = [...]string{
@@ -41,6 +42,7 @@ var names = [...]string{
 	Timeout:        "timeout",
 	NotMounted:     "not-mounted",
 	Staging:        "staging",
+	Damaged:        "damaged",
 }
 
 // String is the code's name, as the README has it.

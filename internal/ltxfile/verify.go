@@ -67,6 +67,23 @@ func CheckName(h ltx.Header, minTXID, maxTXID ltx.TXID) error {
 		ltx.FormatFilename(h.MinTXID, h.MaxTXID), ltx.FormatFilename(minTXID, maxTXID))
 }
 
+// ParseHeader returns the header that b is, if it is valid and of a file of that name.
+func ParseHeader(b []byte, minTXID, maxTXID ltx.TXID) (h ltx.Header, err error) {
+	if len(b) < ltx.HeaderSize {
+		return h, invalid("%d bytes are less than a header", len(b))
+	}
+	if err := h.UnmarshalBinary(b); err != nil {
+		return h, invalid("header: %w", err)
+	}
+	if err := h.Validate(); err != nil {
+		return h, invalid("header: %w", err)
+	}
+	return h, CheckName(h, minTXID, maxTXID)
+}
+
+// IsInvalid reports whether an error is of a file's bytes, and not of reading them.
+func IsInvalid(err error) bool { return errors.Is(err, ErrInvalid) || errors.Is(err, ErrName) }
+
 // HeaderTime returns the timestamp of the LTX header that b begins with. ok is
 // false if it doesn't begin with a valid one.
 func HeaderTime(b []byte) (t time.Time, ok bool) {

@@ -45,6 +45,7 @@ type Mount struct {
 	// For calls by mount(8).
 	Sloppy, Fake, Quiet bool
 
+	reading                bool // without mounting
 	layout, mtime, dbBytes string
 	replica                string            // as it was named
 	from                   map[string]string // by flag, where the value of what is set came from
@@ -94,7 +95,7 @@ func (m *Mount) Parse(flags *pflag.FlagSet, replicaArg, mountpoint string, env L
 
 // check checks the values, wherever they came from.
 func (m *Mount) check() error {
-	if m.Mountpoint == "" {
+	if m.Mountpoint == "" && !m.reading {
 		return errors.New("the mountpoint is empty: give the path of an empty directory")
 	}
 	for i := range rows {

@@ -23,14 +23,14 @@ func (m *Mount) apply(flags *pflag.FlagSet, env Lookup) error {
 	for i := range rows {
 		r, variable := &rows[i], envName(rows[i].flag)
 		value, _ := env(variable)
-		if value == "" || m.from[r.flag] != "" || r.noEnv || r.flag == "options" {
+		if value == "" || m.from[r.flag] != "" || r.noEnv || r.flag == "options" || m.reading && !r.reads {
 			continue
 		}
 		if err := m.set(r.flag, value, variable); err != nil {
 			return fmt.Errorf("environment variable %s=%s: %w", variable, value, err)
 		}
 	}
-	if value, _ := env(envName("options")); value != "" && m.from["options"] == "" {
+	if value, _ := env(envName("options")); value != "" && m.from["options"] == "" && !m.reading {
 		return m.applyEnvOptions(value)
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
-// row is one setting of ltxfs mount.
+// row is one setting of ltxfs mount, or of what else reads a replica.
 type row struct {
 	flag  string
 	short string
@@ -30,6 +30,7 @@ type row struct {
 	doc    string    // for --help and the README
 	only   string    // the kind of replica for which it holds; "" is all
 
+	reads    bool // commands that read a replica without mounting it take it as well
 	noOption bool // it can't be given after -o
 	noEnv    bool // no environment variable stands for it
 	once     bool // it is done before a daemon starts
@@ -71,9 +72,9 @@ var rows = []row{
 		doc: "let the mount write, rename and delete"},
 	{flag: "daemon", field: func(m *Mount) any { return &m.Daemon }, noOption: true, once: true,
 		doc: "go to the background once mounted; fails with the reason if it can't mount, and after 60 s at the latest"},
-	{flag: "config", field: func(m *Mount) any { return &m.Config }, arg: "file",
+	{flag: "config", field: func(m *Mount) any { return &m.Config }, arg: "file", reads: true,
 		doc: "Litestream's configuration file, in which to look up the replica of DB-PATH"},
-	{flag: "no-expand-env", field: func(m *Mount) any { return &m.NoExpandEnv },
+	{flag: "no-expand-env", field: func(m *Mount) any { return &m.NoExpandEnv }, reads: true,
 		doc: "leave each $ in Litestream's configuration as it is, as Litestream's own `-no-expand-env` does"},
 	{flag: "allow-other", field: func(m *Mount) any { return &m.AllowOther },
 		doc: "let other users in"},
@@ -85,7 +86,7 @@ var rows = []row{
 		doc: "permissions of files, octal"},
 	{flag: "dir-mode", field: func(m *Mount) any { return &m.DirMode }, arg: "mode", def: "0755",
 		doc: "permissions of directories, octal"},
-	{flag: "layout", field: func(m *Mount) any { return &m.layout }, arg: "layout", words: layouts(), def: replica.LayoutAuto,
+	{flag: "layout", field: func(m *Mount) any { return &m.layout }, arg: "layout", words: layouts(), def: replica.LayoutAuto, reads: true,
 		doc: "where the replica keeps its files: `auto`, `litestream-file`, `litestream-s3` or `guide`"},
 	{flag: "freshness", field: func(m *Mount) any { return &m.Freshness }, arg: "duration", bad: func(m *Mount) string {
 		return negative(m.Freshness)
@@ -101,7 +102,7 @@ var rows = []row{
 		doc: "leave out `db/`, the database as it was at every transaction"},
 	{flag: "db-bytes", field: func(m *Mount) any { return &m.dbBytes }, arg: "which", words: []string{"open", dbExact}, def: "open",
 		doc: "databases are what SQLite can open without writing (`open`), or byte for byte what Litestream restores (`exact`), which is in WAL mode"},
-	{flag: "cache-size", field: func(m *Mount) any { return &m.CacheSize }, arg: "size", def: "128MiB", bad: func(m *Mount) string {
+	{flag: "cache-size", field: func(m *Mount) any { return &m.CacheSize }, arg: "size", def: "128MiB", reads: true, bad: func(m *Mount) string {
 		switch {
 		case m.CacheSize < MinCacheSize:
 			return "too small: give at least 4MiB"
@@ -110,11 +111,11 @@ var rows = []row{
 		}
 		return ""
 	}, doc: "memory for cached blocks, page maps, reading ahead, writing and the index, from 4MiB to 1TiB: `KiB`, `MiB`, `GiB`, `KB`, `MB`, `GB`, `B` or plain bytes"},
-	{flag: "limit-read", field: func(m *Mount) any { return &m.LimitRead }, arg: "size", bad: func(m *Mount) string { return tooLittle(m.LimitRead) },
+	{flag: "limit-read", field: func(m *Mount) any { return &m.LimitRead }, arg: "size", reads: true, bad: func(m *Mount) string { return tooLittle(m.LimitRead) },
 		def: "0", doc: "most bytes of files to read from the replica in a second, at least `512KiB`; 0 is no limit. Reading back to verify doesn't count"},
 	{flag: "limit-write", field: func(m *Mount) any { return &m.LimitWrite }, arg: "size", bad: func(m *Mount) string { return tooLittle(m.LimitWrite) },
 		def: "0", doc: "most bytes of files to write to the replica in a second, at least `512KiB`; 0 is no limit"},
-	{flag: "max-requests", field: func(m *Mount) any { return &m.MaxRequests }, arg: "requests", bad: func(m *Mount) string {
+	{flag: "max-requests", field: func(m *Mount) any { return &m.MaxRequests }, arg: "requests", reads: true, bad: func(m *Mount) string {
 		if m.MaxRequests != nil && *m.MaxRequests > maxRequests {
 			return fmt.Sprintf("too many: give at most %d, or 0 for no limit", maxRequests)
 		}
@@ -188,11 +189,20 @@ func rowOf(flag string) *row {
 	return &rows[i]
 }
 
+// DefineReading defines the flags of a command that reads a replica without mounting it.
+func (m *Mount) DefineReading(flags *pflag.FlagSet) {
+	m.reading = true
+	m.Define(flags)
+}
+
 // Define defines the flags of ltxfs mount.
 func (m *Mount) Define(flags *pflag.FlagSet) {
 	flags.SortFlags = false
 	for i := range rows {
 		r := &rows[i]
+		if m.reading && !r.reads {
+			continue
+		}
 		help := r.help()
 		if def := r.defaultText(); def != "" && def != "0" && !r.isBool() {
 			help += " (default " + def + ")"

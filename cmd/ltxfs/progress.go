@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	// barEvery is how often a bar on a terminal is drawn, and lineEvery how often there is a
+	// line elsewhere.
+	barEvery  = 200 * time.Millisecond
+	lineEvery = 10 * time.Second
+)
+
+// progress shows how much of a work is done: on a terminal as a line that changes, elsewhere
+// as a line now and then.
+type progress struct {
+	w     io.Writer
+	what  string
+	bar   bool
+	total int64 // bytes
+	began time.Time
+
+	mu    sync.Mutex
+	done  int64
+	had   int64 // of these, what was done before
+	shown time.Time
+}
+
+func newProgress(w io.Writer, what string, total int64) *progress {
+	p := &progress{w: w, what: what, total: total, began: time.Now()}
+	if f, ok := w.(*os.File); ok {
+		st, err := f.Stat()
+		p.bar = err == nil && st.Mode()&os.ModeCharDevice != 0
+	}
+	p.shown = p.began
+	return p
+}
+
+// add notes that n bytes more are done. What was done before tells nothing of how long the
+// rest takes.
+func (p *progress) add(n int64, had bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done += n
+	if had {
+		p.had += n
+	}
+	every := lineEvery
+	if p.bar {
+		every = barEvery
+	}
+	if now := time.Now(); now.Sub(p.shown) >= every {
+		p.shown = now
+		p.show(now)
+	}
+}
+
+func (p *progress) show(now time.Time) {
+	rate := float64(p.done-p.had) / now.Sub(p.began).Seconds()
+	line := fmt.Sprintf("%s: %d %%, %s of %s, %s/s", p.what, 100*p.done/max(p.total, 1), humanSize(p.done), humanSize(p.total), humanSize(int64(rate)))
+	if rate > 0 {
+		line += fmt.Sprintf(", %v left", time.Duration(float64(p.total-p.done)/rate*float64(time.Second)).Round(time.Second))
+	}
+	if p.bar {
+		fmt.Fprintf(p.w, "\r\x1b[K%s", line)
+	} else {
+		fmt.Fprintln(p.w, line)
+	}
+}
+
+// end takes the bar away.
+func (p *progress) end() {
+	if p.bar {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}

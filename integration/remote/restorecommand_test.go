@@ -1,0 +1,74 @@
+package remote
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/integration/ltxfstest"
+	"github.com/ltxfs/ltxfs/integration/s3test"
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/storetest"
+)
+
+// What Litestream restores from the sample is restored from each server.
+func TestRestoreCommandFromS3(t *testing.T) {
+	s3test.ForAll(t, func(t *testing.T, kind *s3test.Kind) {
+		s := kind.Shared(t)
+		bucket := s.Bucket(t)
+		putOrders(t, s, bucket, "db", replica.LitestreamS3, true)
+		ltxfstest.RequireRestores(t, s.Env(), s.URL(bucket, "db"))
+	})
+}
+
+// A restore asks for each byte of the files once, and one that goes on for what isn't there
+// yet.
+func TestRestoreCommandBudget(t *testing.T) {
+	forEachCounted(t, func(t *testing.T, c *counted) {
+		const pageSize = 65536
+		h := storetest.NewHistory(t, 1, pageSize)
+		var size int64
+		h.Put = func(n replica.Name, data []byte) {
+			c.put(t, n.Level, n.MinTXID, n.MaxTXID, data)
+			size += int64(len(data))
+		}
+		h.Commit(512, 0) // 32 MiB
+		out := filepath.Join(t.TempDir(), "out.db")
+		command := func(flags ...string) *exec.Cmd {
+			cmd := exec.Command(ltxfstest.Binary(), append([]string{"restore", c.proxy.URL(c.bucket, countedPath), "-o", out}, flags...)...)
+			cmd.Env = append(ltxfstest.Env(), c.server.Env()...)
+			return cmd
+		}
+		down := func() (n int64) {
+			for _, r := range c.proxy.Requests() {
+				if r.Operation == s3test.GetObject {
+					n += r.Down
+				}
+			}
+			return n
+		}
+		require.Zero(t, ltxfstest.RunCmd(t, ltxfstest.Timeout, command()).Code)
+		require.LessOrEqual(t, down(), size+256<<10, "bytes of files")
+		require.NoError(t, os.Remove(out))
+
+		cmd := command("--limit-read=4MiB")
+		require.NoError(t, cmd.Start())
+		require.Eventually(t, func() bool {
+			st, err := os.Stat(out + ".ltxfs-part-notes")
+			return err == nil && st.Size() >= 32+4*40 // of four chunks of eight
+		}, time.Minute, time.Millisecond)
+		require.NoError(t, cmd.Process.Kill())
+		require.Error(t, cmd.Wait())
+		c.proxy.Reset()
+		require.Zero(t, ltxfstest.RunCmd(t, ltxfstest.Timeout, command()).Code)
+		// The blocks at the edges of what is there, the index and the header come again.
+		require.LessOrEqual(t, down(), size/2+512<<10, "of %d bytes", size)
+		data, err := os.ReadFile(out)
+		require.NoError(t, err)
+		require.Equal(t, h.File(1), data)
+	})
+}

@@ -1,0 +1,61 @@
+package audit
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxfs/ltxfs/internal/ltxfile"
+	"github.com/ltxfs/ltxfs/internal/offline"
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// filesAtOnce is how many files are looked into at the same time.
+const filesAtOnce = 32
+
+// File is a file of a replica and what it tells of itself, or why it can't.
+type File struct {
+	replica.File
+	Contents
+	Err error
+}
+
+// Time is when the last of its transactions was, or, of a snapshot, when it was taken, in
+// UTC; without that, the store's time.
+func (f *File) Time() time.Time {
+	if f.Err != nil {
+		return f.ModTime.UTC()
+	}
+	return time.UnixMilli(f.Header.Timestamp).UTC()
+}
+
+// Files looks into all files of some levels. read, if not nil, is called after each.
+func Files(ctx context.Context, r *offline.Replica, levels []int, read func(*File)) ([]File, error) {
+	var files []File
+	for _, level := range levels {
+		l, err := r.Index.Level(ctx, level)
+		if err != nil {
+			return nil, err
+		}
+		for i := range l.Len() {
+			files = append(files, File{File: l.At(i)})
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(filesAtOnce)
+	for i := range files {
+		f := &files[i]
+		g.Go(func() error {
+			f.Contents, f.Err = Read(ctx, r, f.File)
+			if f.Err != nil && !ltxfile.IsInvalid(f.Err) {
+				return f.Err
+			}
+			if read != nil {
+				read(f)
+			}
+			return nil
+		})
+	}
+	return files, g.Wait()
+}

@@ -1,0 +1,89 @@
+// Package offline opens a replica to be read without a mount: its files, and the
+// states of its database.
+package offline
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/ltxfs/ltxfs/cache/blocks"
+	"github.com/ltxfs/ltxfs/cache/index"
+	"github.com/ltxfs/ltxfs/internal/database"
+	"github.com/ltxfs/ltxfs/internal/exitcode"
+	"github.com/ltxfs/ltxfs/internal/flight"
+	"github.com/ltxfs/ltxfs/internal/replicas"
+	"github.com/ltxfs/ltxfs/internal/settings"
+)
+
+const (
+	openTimeout = 30 * time.Second
+	readTimeout = 30 * time.Second
+	listTimeout = time.Minute
+
+	// freshness is how long what was listed counts: a command looks once.
+	freshness = 24 * time.Hour
+)
+
+// Replica is a replica that is read without a mount.
+type Replica struct {
+	*replicas.Opened
+	Name, ID string
+	Index    *index.Index
+	Blocks   *blocks.Cache
+	Budget   *blocks.Budget
+	States   *database.Database
+
+	share *blocks.Share
+	calls *flight.Group
+}
+
+// Open opens the replica that the settings name. Its errors have exit codes.
+func Open(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*Replica, error) {
+	opening, cancel := flight.Deadline(ctx, openTimeout)
+	defer cancel()
+	opened, err := replicas.Open(opening, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	budget := blocks.NewBudget(int64(cfg.CacheSize))
+	r := &Replica{
+		Opened: opened, Name: cfg.Source.Name(), ID: cfg.Source.ID(),
+		Blocks: blocks.New(budget, blocks.Options{FetchTimeout: readTimeout}), Budget: budget,
+		share: blocks.NewShare(budget, nil), calls: flight.NewGroup(),
+	}
+	r.Index = index.New(r.Store, index.Options{
+		Freshness: freshness, ListTimeout: listTimeout, StatTimeout: readTimeout, Memory: r.share, Logger: log,
+	})
+	r.States = database.New(database.Options{
+		ReplicaID: r.ID, Store: r.Store, Index: r.Index, Blocks: r.Blocks, Budget: budget,
+		Maps: database.NewMaps(budget.Size(), r.share), Memory: r.share, Calls: r.calls, Exact: true,
+		ReadTimeout: readTimeout, Logger: log,
+	})
+	return r, nil
+}
+
+// Close ends what is under way.
+func (r *Replica) Close() error {
+	r.States.Close()
+	r.Index.Close()
+	r.calls.Close(os.ErrClosed)
+	r.Blocks.Close()
+	r.share.Close()
+	return r.Opened.Close()
+}
+
+// Failed gives an error of reading the replica the exit code that it has in all commands.
+func Failed(err error) error {
+	switch {
+	case errors.Is(err, database.ErrDamaged), errors.Is(err, database.ErrIncomplete):
+		return exitcode.Wrap(exitcode.Damaged, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return exitcode.Wrap(exitcode.Timeout, err)
+	case errors.Is(err, os.ErrPermission):
+		return exitcode.Wrap(exitcode.Permission, err)
+	}
+	return err
+}
