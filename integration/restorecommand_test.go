@@ -149,3 +149,87 @@ func TestLs(t *testing.T) {
 		require.Empty(t, r.Stdout)
 	}
 }
+
+// info tells what can be restored, what is missing and what is damaged, of a replica and of a
+// file.
+func TestInfo(t *testing.T) {
+	t.Parallel()
+	root := ltxfstest.Orders(t)
+	files := ltxfstest.OrdersFiles(t)
+	type state struct {
+		TXID string
+		Time time.Time
+		Size int64
+	}
+	type report struct {
+		Version, States int
+		Oldest, Newest  *state
+		Granularity     []struct{ States int }
+		Gaps            []struct {
+			Min_TXID, Max_TXID string
+		}
+		Levels []struct {
+			Level, Files int
+			Size         int64
+		}
+		Damaged []struct {
+			Level    int
+			Max_TXID string
+		}
+	}
+	look := func() (out report) {
+		t.Helper()
+		r := ltxfstest.Ltxfs(t, "info", "--json", root)
+		require.Zero(t, r.Code, r)
+		require.NoError(t, json.Unmarshal([]byte(r.Stdout), &out), r)
+		return out
+	}
+	all := look()
+	require.Equal(t, 24, all.States)
+	require.Equal(t, state{"0000000000000001", files[0].ModTime.UTC(), int64(files[0].Commit) * 4096}, *all.Oldest)
+	require.Equal(t, state{"0000000000000018", files[23].ModTime.UTC(), int64(files[23].Commit) * 4096}, *all.Newest)
+	require.Equal(t, 24, all.Granularity[0].States)
+	require.Empty(t, all.Gaps)
+	require.Empty(t, all.Damaged)
+	var levels, size int64
+	for _, l := range all.Levels {
+		levels, size = levels+int64(l.Files), size+l.Size
+	}
+	for _, f := range files {
+		size -= f.Size
+	}
+	require.Equal(t, []int64{int64(len(files)), 0}, []int64{levels, size})
+	text := ltxfstest.MustRun(t, ltxfstest.Binary(), "info", root)
+	require.Regexp(t, `(?m)^  newest +0000000000000018 of 2026-11-22T22:06:28\.593Z, .* ago, 96KiB$`, text)
+	require.Regexp(t, `(?m)^gaps +none$`, text)
+
+	// Without the levels above, what one file had is a gap, and a damaged one is named.
+	for _, level := range []string{"1", "2", "9"} {
+		require.NoError(t, os.RemoveAll(filepath.Join(root, "ltx", level)))
+	}
+	require.NoError(t, os.Remove(filepath.Join(root, files[9].StorePath())))
+	damaged := filepath.Join(root, files[4].StorePath())
+	require.NoError(t, os.Truncate(damaged, files[4].Size/2))
+	got := look()
+	require.Equal(t, 9, got.States)
+	require.Len(t, got.Gaps, 1)
+	require.Equal(t, "000000000000000a", got.Gaps[0].Min_TXID)
+	require.Equal(t, "000000000000000a", got.Gaps[0].Max_TXID)
+	require.Len(t, got.Damaged, 1)
+	require.Equal(t, "0000000000000005", got.Damaged[0].Max_TXID)
+
+	sound := ltxfstest.Ltxfs(t, "info", filepath.Join(root, files[5].StorePath()))
+	require.Zero(t, sound.Code, sound)
+	require.Contains(t, sound.Stdout, "sound: every page unpacks")
+	broken := ltxfstest.Ltxfs(t, "info", "--json", damaged)
+	require.Equal(t, ltxfstest.ExitDamaged, broken.Code, broken)
+	require.Contains(t, broken.Stdout, `"sound": false`)
+	require.Empty(t, broken.Stderr)
+	renamed := filepath.Join(t.TempDir(), "0000000000000063-0000000000000063.ltx")
+	data, err := os.ReadFile(filepath.Join(root, files[5].StorePath()))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(renamed, data, 0o600))
+	other := ltxfstest.Ltxfs(t, "info", renamed)
+	require.Equal(t, ltxfstest.ExitDamaged, other.Code, other)
+	require.Contains(t, other.Stdout, "contradicts the file's name")
+}

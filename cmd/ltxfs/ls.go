@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -132,14 +131,17 @@ type lsFileJSON struct {
 func printLsJSON(w io.Writer, r *offline.Replica, files []audit.File) error {
 	out := lsJSON{Version: 1, Replica: r.Name, Files: []lsFileJSON{}}
 	for i := range files {
-		f := &files[i]
-		j := lsFileJSON{Level: f.Level, MinTXID: f.MinTXID.String(), MaxTXID: f.MaxTXID.String(), Size: f.Size, Time: f.Time()}
-		if f.Err != nil {
-			j.Error = strings.TrimSpace(f.Err.Error())
-		} else {
-			j.Pages = &f.Pages
-		}
-		out.Files = append(out.Files, j)
+		out.Files = append(out.Files, fileJSON(&files[i]))
 	}
 	return printJSON(w, out)
+}
+
+func fileJSON(f *audit.File) lsFileJSON {
+	j := lsFileJSON{Level: f.Level, MinTXID: f.MinTXID.String(), MaxTXID: f.MaxTXID.String(), Size: f.Size, Time: f.Time()}
+	if f.Err != nil {
+		j.Error = f.Err.Error()
+	} else {
+		j.Pages = &f.Pages
+	}
+	return j
 }

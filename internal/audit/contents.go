@@ -5,7 +5,10 @@ package audit
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 
 	"github.com/superfly/ltx"
 
@@ -27,34 +30,78 @@ type Contents struct {
 const endSize = 64 << 10
 
 // Read reads what a file tells of itself, and checks that its page index can be true. An
-// error that wraps ltxfile.ErrInvalid or ltxfile.ErrName is of its bytes.
-func Read(ctx context.Context, r *offline.Replica, f replica.File) (c Contents, err error) {
+// error that wraps ltxfile.ErrInvalid or ltxfile.ErrName is of its bytes, and names the file.
+func Read(ctx context.Context, r *offline.Replica, f replica.File) (Contents, error) {
 	h := r.Blocks.Open(r.ID, r.Store, f)
 	defer h.Close()
-	in := &reader{ctx, h}
-	head := make([]byte, min(ltx.HeaderSize, f.Size))
+	c, err := read(&reader{ctx, h}, f.Size)
+	if err == nil {
+		err = ltxfile.CheckName(c.Header, f.MinTXID, f.MaxTXID)
+	}
+	if ltxfile.IsInvalid(err) {
+		err = replica.NewFileError("read", f.Name, err)
+	}
+	return c, err
+}
+
+func read(in io.ReaderAt, size int64) (c Contents, err error) {
+	head := make([]byte, min(ltx.HeaderSize, size))
 	if _, err := in.ReadAt(head, 0); err != nil {
 		return c, err
 	}
-	if c.Header, err = ltxfile.ParseHeader(head, f.MinTXID, f.MaxTXID); err != nil {
+	h, err := ltxfile.ParseHeader(head)
+	if err != nil {
 		return c, err
 	}
-	end := make([]byte, min(endSize, f.Size))
-	if _, err := in.ReadAt(end, f.Size-int64(len(end))); err != nil {
+	c.Header = h
+	end := make([]byte, min(endSize, size))
+	if _, err := in.ReadAt(end, size-int64(len(end))); err != nil {
 		return c, err
 	}
-	off, n, err := ltxfile.IndexAt(end, f.Size)
+	off, n, err := ltxfile.IndexAt(end, size)
 	if err != nil {
 		return c, err
 	}
 	var index io.Reader = io.NewSectionReader(in, off, n)
-	if from := off - (f.Size - int64(len(end))); from >= 0 {
+	if from := off - (size - int64(len(end))); from >= 0 {
 		index = bytes.NewReader(end[from : from+n])
 	}
 	if err := ltxfile.ReadIndex(index, off, func(ltxfile.Frame) error { c.Pages++; return nil }); err != nil {
 		return c, err
 	}
 	return c, c.Trailer.UnmarshalBinary(end[len(end)-ltx.TrailerSize:])
+}
+
+// FileInfo is a file on disk, and why it isn't sound, if it isn't.
+type FileInfo struct {
+	Contents
+	Size int64 // bytes
+	Err  error
+}
+
+// LookAtFile reads all of a file on disk and checks it.
+func LookAtFile(ctx context.Context, path string) (*FileInfo, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	info := &FileInfo{Size: st.Size()}
+	info.Contents, info.Err = read(f, info.Size)
+	if info.Err == nil {
+		_, info.Err = ltxfile.Verify(ctx, f, info.Size)
+	}
+	if minTXID, maxTXID, err := ltx.ParseFilename(filepath.Base(path)); err == nil && info.Err == nil {
+		info.Err = ltxfile.CheckName(info.Header, minTXID, maxTXID)
+	}
+	if info.Err != nil && !ltxfile.IsInvalid(info.Err) {
+		return nil, fmt.Errorf("read %s: %w", path, info.Err)
+	}
+	return info, nil
 }
 
 // reader reads a file until a context is done.

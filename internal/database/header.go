@@ -102,7 +102,10 @@ func (d *Database) readHeader(ctx context.Context, f replica.File) (header, erro
 }
 
 func parseHeader(b []byte, n replica.Name) (header, error) {
-	h, err := ltxfile.ParseHeader(b, n.MinTXID, n.MaxTXID)
+	h, err := ltxfile.ParseHeader(b)
+	if err == nil {
+		err = ltxfile.CheckName(h, n.MinTXID, n.MaxTXID)
+	}
 	return header{h.PageSize, h.Commit, h.Timestamp, isBase(n)}, err
 }
 

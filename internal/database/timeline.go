@@ -40,6 +40,15 @@ type point struct {
 // comes after them that none can be restored from.
 type gap struct{ min, max ltx.TXID }
 
+// Gaps are the first and the last TXID of each gap: of transactions that no file has,
+// though a state can be restored before them, and files come after them.
+func (t *Timeline) Gaps() (gaps [][2]ltx.TXID) {
+	for _, g := range t.gaps {
+		gaps = append(gaps, [2]ltx.TXID{g.min, g.max})
+	}
+	return gaps
+}
+
 // Len is the number of states.
 func (t *Timeline) Len() int { return len(t.points) }
 

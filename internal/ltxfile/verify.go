@@ -67,8 +67,8 @@ func CheckName(h ltx.Header, minTXID, maxTXID ltx.TXID) error {
 		ltx.FormatFilename(h.MinTXID, h.MaxTXID), ltx.FormatFilename(minTXID, maxTXID))
 }
 
-// ParseHeader returns the header that b is, if it is valid and of a file of that name.
-func ParseHeader(b []byte, minTXID, maxTXID ltx.TXID) (h ltx.Header, err error) {
+// ParseHeader returns the header that b begins with, if it is valid.
+func ParseHeader(b []byte) (h ltx.Header, err error) {
 	if len(b) < ltx.HeaderSize {
 		return h, invalid("%d bytes are less than a header", len(b))
 	}
@@ -78,7 +78,7 @@ func ParseHeader(b []byte, minTXID, maxTXID ltx.TXID) (h ltx.Header, err error) 
 	if err := h.Validate(); err != nil {
 		return h, invalid("header: %w", err)
 	}
-	return h, CheckName(h, minTXID, maxTXID)
+	return h, nil
 }
 
 // IsInvalid reports whether an error is of a file's bytes, and not of reading them.
