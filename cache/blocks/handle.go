@@ -129,7 +129,19 @@ func (h *Handle) Forget(off, n int64) {
 
 // ReadAt implements io.ReaderAt.
 func (h *Handle) ReadAt(p []byte, off int64) (int, error) {
-	s, err := h.Read(context.Background(), p, off)
+	return h.Within(context.Background()).ReadAt(p, off)
+}
+
+// Within returns a reader of the file that reads until ctx is done.
+func (h *Handle) Within(ctx context.Context) io.ReaderAt { return &within{ctx, h} }
+
+type within struct {
+	ctx context.Context
+	h   *Handle
+}
+
+func (w *within) ReadAt(p []byte, off int64) (int, error) {
+	s, err := w.h.Read(w.ctx, p, off)
 	if err != nil {
 		return 0, err
 	}

@@ -35,7 +35,7 @@ the database. Of a single LTX file, show its header, its pages and its trailer.`
 				return fileInfo(cmd, args[0], asJSON)
 			}
 			return withReplica(cmd, m, args[0], func(ctx context.Context, r *offline.Replica) error {
-				info, err := audit.Look(ctx, r, nil)
+				info, err := audit.Look(ctx, r)
 				if err != nil {
 					return err
 				}

@@ -15,7 +15,6 @@ import (
 	"github.com/ltxfs/ltxfs/internal/exitcode"
 	"github.com/ltxfs/ltxfs/internal/offline"
 	"github.com/ltxfs/ltxfs/internal/settings"
-	"github.com/ltxfs/ltxfs/replica"
 )
 
 // lsOptions are the flags of ls.
@@ -62,7 +61,7 @@ was taken.`,
 				}
 			}
 			return withReplica(cmd, m, args[0], func(ctx context.Context, r *offline.Replica) error {
-				files, err := audit.Files(ctx, r, opts.levels, nil)
+				files, err := audit.Files(ctx, r, opts.levels)
 				if err != nil {
 					return err
 				}
@@ -77,20 +76,13 @@ was taken.`,
 	}
 	m.DefineReading(cmd.Flags())
 	flags := cmd.Flags()
-	flags.IntSliceVar(&opts.levels, "level", allLevels(), "list these `levels` alone")
+	flags.IntSliceVar(&opts.levels, "level", audit.AllLevels(), "list these `levels` alone")
 	flags.StringVar(&opts.since, "since", "", "list the files from this `time` on alone")
 	flags.StringVar(&opts.sort, "sort", "level", "sort by level, txid, size, the largest first, or time: `how`")
 	flags.BoolVar(&opts.json, "json", false, "write JSON")
 	flags.BoolVarP(&opts.human, "human-readable", "h", false, "write sizes as 1.5MiB")
 	flags.Bool("help", false, "help for ls") // whose -h would be that
 	return cmd
-}
-
-func allLevels() (levels []int) {
-	for level := range replica.MaxLevel + 1 {
-		levels = append(levels, level)
-	}
-	return levels
 }
 
 func printLs(w io.Writer, files []audit.File, human bool) error {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/superfly/ltx"
 
-	"github.com/ltxfs/ltxfs/cache/blocks"
 	"github.com/ltxfs/ltxfs/internal/ltxfile"
 	"github.com/ltxfs/ltxfs/internal/offline"
 	"github.com/ltxfs/ltxfs/replica"
@@ -34,7 +33,7 @@ const endSize = 64 << 10
 func Read(ctx context.Context, r *offline.Replica, f replica.File) (Contents, error) {
 	h := r.Blocks.Open(r.ID, r.Store, f)
 	defer h.Close()
-	c, err := read(&reader{ctx, h}, f.Size)
+	c, err := read(h.Within(ctx), f.Size)
 	if err == nil {
 		err = ltxfile.CheckName(c.Header, f.MinTXID, f.MaxTXID)
 	}
@@ -102,23 +101,4 @@ func LookAtFile(ctx context.Context, path string) (*FileInfo, error) {
 		return nil, fmt.Errorf("read %s: %w", path, info.Err)
 	}
 	return info, nil
-}
-
-// reader reads a file until a context is done.
-type reader struct {
-	ctx context.Context
-	h   *blocks.Handle
-}
-
-func (r *reader) ReadAt(p []byte, off int64) (int, error) {
-	s, err := r.h.Read(r.ctx, p, off)
-	if err != nil {
-		return 0, err
-	}
-	defer s.Release()
-	n := s.CopyTo(p)
-	if n < len(p) {
-		err = io.EOF
-	}
-	return n, err
 }

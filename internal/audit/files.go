@@ -11,6 +11,14 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
+// AllLevels are the levels that a replica can have.
+func AllLevels() (levels []int) {
+	for level := range replica.MaxLevel + 1 {
+		levels = append(levels, level)
+	}
+	return levels
+}
+
 // filesAtOnce is how many files are looked into at the same time.
 const filesAtOnce = 32
 
@@ -30,8 +38,8 @@ func (f *File) Time() time.Time {
 	return time.UnixMilli(f.Header.Timestamp).UTC()
 }
 
-// Files looks into all files of some levels. read, if not nil, is called after each.
-func Files(ctx context.Context, r *offline.Replica, levels []int, read func(*File)) ([]File, error) {
+// Files looks into all files of some levels.
+func Files(ctx context.Context, r *offline.Replica, levels []int) ([]File, error) {
 	var files []File
 	for _, level := range levels {
 		l, err := r.Index.Level(ctx, level)
@@ -50,9 +58,6 @@ func Files(ctx context.Context, r *offline.Replica, levels []int, read func(*Fil
 			f.Contents, f.Err = Read(ctx, r, f.File)
 			if f.Err != nil && !ltxfile.IsInvalid(f.Err) {
 				return f.Err
-			}
-			if read != nil {
-				read(f)
 			}
 			return nil
 		})

@@ -54,23 +54,16 @@ var periods = []time.Duration{5 * time.Minute, time.Hour, 24 * time.Hour, 7 * 24
 
 // Look finds out what a replica holds, from the headers, page indexes and trailers of its
 // files.
-func Look(ctx context.Context, r *offline.Replica, read func(*File)) (*Info, error) {
+func Look(ctx context.Context, r *offline.Replica) (*Info, error) {
 	var info *Info
 	err := r.States.Current(ctx, func(t *database.Timeline) error {
-		files, err := Files(ctx, r, allLevels(), read)
+		files, err := Files(ctx, r, AllLevels())
 		if err == nil {
 			info = look(t, files)
 		}
 		return err
 	})
 	return info, err
-}
-
-func allLevels() (levels []int) {
-	for level := range replica.MaxLevel + 1 {
-		levels = append(levels, level)
-	}
-	return levels
 }
 
 func look(t *database.Timeline, files []File) *Info {

@@ -65,7 +65,7 @@ func (s *State) Is(later *State, t *Timeline) bool {
 	case s.open == 0:
 		is = is && s.now.id == idOf(t.plan(s.TXID))
 	default:
-		is = is && (s.stamp.matches(later.stamp) || t.hasEnd(s.now)) && !t.changedAny(s.now)
+		is = is && (s.stamp.matches(later.stamp) || t.hasEnd(s.now)) && !t.changedAny(s.now, func(member) bool { return true })
 	}
 	if is {
 		s.time = later.time
@@ -110,9 +110,10 @@ func (t *Timeline) changed(f replica.File) bool {
 	return ok && v != f.Version
 }
 
-func (t *Timeline) changedAny(c *content) bool {
+// changedAny reports whether a file of a content is another version now, of those that count.
+func (t *Timeline) changedAny(c *content, counts func(member) bool) bool {
 	for _, f := range c.files() {
-		if t.changed(f.File) {
+		if t.changed(f.File) && counts(f) {
 			return true
 		}
 	}
@@ -124,12 +125,7 @@ func (t *Timeline) changedAny(c *content) bool {
 // there; such a one must be read in after.
 func (t *Timeline) rewrote(before, after *content) bool {
 	is := after.identities()
-	for _, f := range before.files() {
-		if t.changed(f.File) && f.identity() != is[f.Name] {
-			return true
-		}
-	}
-	return false
+	return t.changedAny(before, func(f member) bool { return f.identity() != is[f.Name] })
 }
 
 // Open returns a reader of the state. It reads the page indexes of the state's files,

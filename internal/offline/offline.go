@@ -33,7 +33,6 @@ type Replica struct {
 	Name, ID string
 	Index    *index.Index
 	Blocks   *blocks.Cache
-	Budget   *blocks.Budget
 	States   *database.Database
 
 	share *blocks.Share
@@ -51,8 +50,8 @@ func Open(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*Replica,
 	budget := blocks.NewBudget(int64(cfg.CacheSize))
 	r := &Replica{
 		Opened: opened, Name: cfg.Source.Name(), ID: cfg.Source.ID(),
-		Blocks: blocks.New(budget, blocks.Options{FetchTimeout: readTimeout}), Budget: budget,
-		share: blocks.NewShare(budget, nil), calls: flight.NewGroup(),
+		Blocks: blocks.New(budget, blocks.Options{FetchTimeout: readTimeout}),
+		share:  blocks.NewShare(budget, nil), calls: flight.NewGroup(),
 	}
 	r.Index = index.New(r.Store, index.Options{
 		Freshness: freshness, ListTimeout: listTimeout, StatTimeout: readTimeout, Memory: r.share, Logger: log,
