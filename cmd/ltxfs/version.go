@@ -38,6 +38,7 @@ func versionText(info *debug.BuildInfo) string {
 	settings := map[string]string{}
 	fuse := "unknown"
 	if info != nil {
+		fuse = "none" // as elsewhere than on Linux
 		for _, s := range info.Settings {
 			settings[s.Key] = s.Value
 		}

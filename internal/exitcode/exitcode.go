@@ -18,7 +18,7 @@ const (
 	NoReplica      Code = 3  // the replica doesn't exist, or can't be mounted as it is
 	BadMountpoint  Code = 4  // the mountpoint is missing, no directory, not empty, or in the replica
 	AlreadyMounted Code = 5  // a live ltxfs mount is there
-	NoFUSE         Code = 6  // /dev/fuse or fusermount3 is missing
+	NoFUSE         Code = 6  // /dev/fuse or fusermount3 is missing, or the system isn't Linux
 	Permission     Code = 7  // the user may not do this
 	Unpublished    Code = 8  // files that were written are not in the replica, but in the staging directory
 	Busy           Code = 9  // a process uses the mount

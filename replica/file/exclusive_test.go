@@ -18,11 +18,11 @@ import (
 func TestWriteExclusiveWithoutRenameFlag(t *testing.T) {
 	for _, no := range []error{unix.EINVAL, unix.ENOSYS} {
 		s := noUnnamedFiles(New(t.TempDir(), replica.LitestreamFile))
-		s.sys.rename = func(from, to string, flags uint) error {
-			if flags != 0 {
+		s.sys.rename = func(from, to string, exclusive bool) error {
+			if exclusive {
 				return no
 			}
-			return rename(from, to, flags)
+			return rename(from, to, exclusive)
 		}
 		f, err := s.WriteLTXFile(t.Context(), storetest.Name(0, 1, 1), bytes.NewReader([]byte("first")), replica.WriteOptions{Exclusive: true})
 		require.NoError(t, err)

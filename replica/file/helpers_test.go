@@ -85,7 +85,7 @@ func unprivileged(t *testing.T, f func()) {
 	const nobody = 65534
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	require.NoError(t, unix.Setfsuid(nobody))
-	defer func() { require.NoError(t, unix.Setfsuid(0)) }()
+	require.NoError(t, setUser(nobody))
+	defer func() { require.NoError(t, setUser(0)) }()
 	f()
 }

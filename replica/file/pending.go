@@ -144,11 +144,7 @@ func (p *pending) link(path string) error {
 
 // rename renames the file from its temporary name to its own.
 func (p *pending) rename() error {
-	var flags uint
-	if p.exclusive {
-		flags = unix.RENAME_NOREPLACE
-	}
-	err := p.sys.rename(p.temp, p.path, flags)
+	err := p.sys.rename(p.temp, p.path, p.exclusive)
 	if err == nil {
 		p.temp = ""
 		return nil

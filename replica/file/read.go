@@ -116,7 +116,7 @@ func (s *Store) open(ctx context.Context, f replica.File) (*os.File, attributes,
 	switch {
 	case isMissing(err):
 		return nil, attributes{}, s.whyMissing(os.ErrNotExist)
-	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENXIO): // a link, a socket
+	case isNoFile(err):
 		return nil, attributes{}, errNotRegular(path)
 	case err != nil:
 		return nil, attributes{}, err

@@ -19,11 +19,7 @@ func (s *Store) Space(ctx context.Context) (replica.Space, error) {
 	if _, err := retry(func() (int, error) { return 0, unix.Statfs(s.path+"/.", &st) }); err != nil {
 		return replica.Space{}, fmt.Errorf("space of replica %s: %w", s.path, s.whyMissing(err))
 	}
-	// Blocks are counted in fragments where the file system has them.
-	unit := int64(st.Frsize)
-	if unit == 0 {
-		unit = int64(st.Bsize)
-	}
+	unit := blockUnit(&st)
 	return replica.Space{
 		Total:     int64(st.Blocks) * unit,
 		Free:      int64(st.Bfree) * unit,

@@ -7,8 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
-
 // stat is fstat, and asks the file system what it is. For some that is one more request
 // to their server. Nobody may remember it by the device's number, which the next to be
 // mounted may get.
@@ -21,18 +19,8 @@ func stat(f *os.File) (st attributes, err error) {
 	if err := withFD(f, func(fd int) error { return unix.Fstatfs(fd, &disk) }); err != nil {
 		return attributes{}, &fs.PathError{Op: "fstatfs", Path: f.Name(), Err: err}
 	}
-	st.fuse = disk.Type == unix.FUSE_SUPER_MAGIC
+	st.fuse = isFUSE(&disk)
 	return st, nil
-}
-
-// statPath is stat of a path, which may be a link's.
-func statPath(path string) (attributes, error) {
-	f, err := open(path, unix.O_PATH|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return attributes{}, err
-	}
-	defer f.Close()
-	return stat(f)
 }
 
 // statIn is statPath of a name in an open directory, and asks only if it isn't on the same
@@ -50,7 +38,7 @@ func statIn(dir *os.File, of attributes, name string) (attributes, error) {
 // fstat doesn't ask the file system what it is.
 func fstat(f *os.File) (st attributes, err error) {
 	err = withFD(f, func(fd int) error {
-		st, err = statx(fd, "", unix.AT_EMPTY_PATH)
+		st, err = statFD(fd)
 		return err
 	})
 	if err != nil {
@@ -63,17 +51,9 @@ func fstat(f *os.File) (st attributes, err error) {
 func lstat(path string) (attributes, error) { return lstatAt(unix.AT_FDCWD, path) }
 
 func lstatAt(dir int, path string) (attributes, error) {
-	st, err := statx(dir, path, unix.AT_SYMLINK_NOFOLLOW)
+	st, err := statAt(dir, path)
 	if err != nil {
 		return attributes{}, &fs.PathError{Op: "lstat", Path: path, Err: err}
 	}
 	return st, nil
-}
-
-func statx(fd int, path string, flags int) (st attributes, err error) {
-	// Without retry, which would put each on the heap.
-	for err = unix.EINTR; err == unix.EINTR; {
-		err = unix.Statx(fd, path, flags, statMask, &st.Statx_t)
-	}
-	return st, err
 }

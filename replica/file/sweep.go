@@ -100,7 +100,7 @@ func lock(f *os.File) error {
 func removeDead(path string) (removed bool, err error) {
 	// Some file systems give an exclusive lock only to who may write.
 	f, err := open(path, unix.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.EISDIR) {
+	if errors.Is(err, unix.ENOENT) || isNoFile(err) || errors.Is(err, unix.EISDIR) {
 		return false, nil // done by another, or not ours
 	} else if err != nil {
 		return false, err

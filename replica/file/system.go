@@ -17,8 +17,8 @@ type system struct {
 	// write writes to a file that is being published.
 	write func(f *os.File, p []byte) (int, error)
 
-	// rename renames a file, as renameat2 does.
-	rename func(from, to string, flags uint) error
+	// rename renames a file, and replaces nothing if it is exclusive.
+	rename func(from, to string, exclusive bool) error
 
 	// syncFile and syncDir bring a file or directory to stable storage.
 	syncFile func(f *os.File) error
@@ -33,20 +33,6 @@ func defaultSystem() system {
 		syncFile:    (*os.File).Sync,
 		syncDir:     (*os.File).Sync,
 	}
-}
-
-func openUnnamed(dir string) (*os.File, error) {
-	if _, err := os.Stat(descriptors); err != nil {
-		return nil, unix.EOPNOTSUPP // it couldn't get a name: that goes by a path there
-	}
-	return open(dir, unix.O_TMPFILE|unix.O_RDWR, fileMode)
-}
-
-func rename(from, to string, flags uint) error {
-	if flags == 0 {
-		return unix.Rename(from, to) // which older kernels have too
-	}
-	return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, flags)
 }
 
 // open is os.OpenFile without its O_CREATE handling and without touching the

@@ -13,7 +13,7 @@ import (
 // attributes are what the file system says of a file. What it doesn't know, such as
 // a time of birth, is zero.
 type attributes struct {
-	unix.Statx_t
+	status
 
 	// fuse is whether it is known to be a file system in FUSE. Many, such as sshfs and
 	// mergerfs, number a file anew when the kernel has forgotten it, and make up the
@@ -52,11 +52,11 @@ func (a attributes) isOnSameDevice(b attributes) bool {
 // file systems have in seconds, are one version.
 func (a attributes) version() replica.Version {
 	if a.fuse {
-		a.Ino, a.Ctime = 0, unix.StatxTimestamp{}
+		a.Ino, a.Ctime = 0, timestamp{}
 	}
 	b := make([]byte, 0, 44)
 	b = binary.BigEndian.AppendUint64(b, a.Ino)
-	for _, t := range []unix.StatxTimestamp{a.Mtime, a.Ctime, a.Btime} {
+	for _, t := range []timestamp{a.Mtime, a.Ctime, a.Btime} {
 		b = binary.BigEndian.AppendUint64(b, uint64(t.Sec))
 		b = binary.BigEndian.AppendUint32(b, t.Nsec)
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/storetest"
@@ -30,7 +29,7 @@ func TestVersionOfRepaired(t *testing.T) {
 		return st
 	}
 	damaged := putAt("damaged")
-	if damaged.Btime == (unix.StatxTimestamp{}) {
+	if damaged.Btime == (timestamp{}) {
 		// Then there is only the rest.
 		assert.NotEmpty(t, damaged.version())
 		return

@@ -130,10 +130,7 @@ func (p *pending) fill(r io.Reader) (sum uint64, size int64, err error) {
 
 // verify reads the file back and compares it with what was written.
 func (p *pending) verify(ctx context.Context, wantSum uint64, wantSize int64) error {
-	// What is read should come from the disk, not from the pages just
-	// written. The kernel needn't follow the advice, and then it is as good
-	// as it gets.
-	_ = withFD(p.f, func(fd int) error { return unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) })
+	dropPages(p.f)
 	st, err := fstat(p.f)
 	if err != nil {
 		return err

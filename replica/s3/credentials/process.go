@@ -44,7 +44,7 @@ func command(ctx context.Context, line string) (*exec.Cmd, error) {
 	cmd.Stdout, cmd.Stderr = new(bound(maxPrinted)), nil // the SDK gets the former as well
 	cmd.WaitDelay = time.Second
 	// In a group of its own, it could ask nobody at a terminal for a code.
-	if _, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS); err != nil {
+	if _, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), getTermios); err != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	}

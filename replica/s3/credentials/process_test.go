@@ -24,9 +24,9 @@ func noTerminal(t *testing.T) {
 	defer null.Close()
 	before, err := syscall.Dup(0)
 	require.NoError(t, err)
-	require.NoError(t, syscall.Dup3(int(null.Fd()), 0, 0))
+	require.NoError(t, unix.Dup2(int(null.Fd()), 0))
 	t.Cleanup(func() {
-		require.NoError(t, syscall.Dup3(before, 0, 0))
+		require.NoError(t, unix.Dup2(before, 0))
 		require.NoError(t, syscall.Close(before))
 	})
 }
