@@ -16,6 +16,10 @@ COVERED := replica/... cache/... fs/...
 AT_ONCE := 12
 # Trees of Go that users don't run: tests, what helps them, and tools for development.
 NO_PRODUCT := integration bench replica/storetest replica/mock internal/covercheck
+# What a release is built for. Elsewhere than on Linux, it mounts nothing.
+PLATFORMS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 freebsd-amd64 freebsd-arm64
+# What runs a command of Go for the platform in the shell's variable platform.
+GO_THERE = CGO_ENABLED=0 GOOS=$${platform%-*} GOARCH=$${platform\#*-} $(GO)
 UNIT_PACKAGES = $$($(GO) list ./... | grep -vE '/(integration|bench)(/|$$)')
 
 # A checkout whose revision git can't tell is built without it.
@@ -23,7 +27,7 @@ ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 && echo ok),ok)
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 endif
 
-.PHONY: help demo build check test unit fuzz integration compat tools deps bench lint cover lines clean
+.PHONY: help demo build check test unit fuzz integration compat tools deps bench lint cover lines release clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +90,10 @@ lint: tools ## Check the format of the code, and look for mistakes
 	if [[ -n $$unformatted ]]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	.tools/bin/staticcheck ./...
+	@for platform in $(filter-out linux-amd64,$(PLATFORMS)); do \
+		echo "vet for $$platform"; \
+		$(GO_THERE) vet $$($(GO_THERE) list -deps ./cmd/ltxfs | grep ^github.com/ltxfs/ltxfs/); \
+	done
 	cd integration/litestreamcompat && $(GO) vet ./... && $(CURDIR)/.tools/bin/staticcheck ./...
 
 cover: ## Check what the last make test covered
@@ -95,5 +103,13 @@ cover: ## Check what the last make test covered
 lines: ## Count the lines of the product
 	@find . -name '*.go' -not -name '*_test.go' -not -path './.*' $(NO_PRODUCT:%=-not -path './%/*') -exec cat {} + | wc -l
 
+release: ## Build dist/ltxfs-OS-ARCH for each platform, and their checksums
+	rm -rf dist
+	@for platform in $(PLATFORMS); do \
+		echo "build for $$platform"; \
+		$(GO_THERE) build -trimpath -ldflags='-s -w' -o dist/ltxfs-$$platform ./cmd/ltxfs; \
+	done
+	cd dist && sha256sum ltxfs-* >SHA256SUMS
+
 clean: ## Remove everything that make has made, but the installed programs
-	rm -rf bin $(COVER) bench.out
+	rm -rf bin dist $(COVER) bench.out
