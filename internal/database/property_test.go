@@ -61,6 +61,7 @@ func runProperty(t *testing.T, seed uint64) (reads, lost int) {
 			h.Remove(names[rng.IntN(len(names))])
 		case 4:
 			r.refresh()
+			requirePlans(t, r)
 		case 5, 6:
 			if len(opens) > 5 {
 				continue
@@ -107,4 +108,20 @@ func runProperty(t *testing.T, seed uint64) (reads, lost int) {
 		close(0)
 	}
 	return reads, lost
+}
+
+// requirePlans checks that all plans are those of one state after the other.
+func requirePlans(t *testing.T, r *rig) {
+	t.Helper()
+	tl, err := r.Timeline(t.Context())
+	require.NoError(t, err)
+	i := 0
+	var plan []replica.File
+	for step := range tl.Plans() {
+		require.Equal(t, tl.TXID(i), step.TXID)
+		plan = append(plan[:step.Keep], step.File)
+		require.Equal(t, tl.plan(step.TXID), plan)
+		i++
+	}
+	require.Equal(t, tl.Len(), i)
 }

@@ -36,7 +36,7 @@ func IndexAt(end []byte, size int64) (off, n int64, err error) {
 	}
 	claimed := binary.BigEndian.Uint64(end[len(end)-MinEnd:])
 	if most := size - minSize + 1; claimed < 1 || claimed > uint64(most) {
-		return 0, 0, invalid("the page index says it takes %d bytes, in a file of %d", claimed, size)
+		return 0, 0, in(Index, invalid("the page index says it takes %d bytes, in a file of %d", claimed, size))
 	}
 	n = int64(claimed)
 	return size - MinEnd - n, n, nil
@@ -47,6 +47,10 @@ func IndexAt(end []byte, size int64) (off, n int64, err error) {
 // fill the file from its header to the index, as encoders write them. An error wraps
 // ErrInvalid, or is that of r or add.
 func ReadIndex(r io.Reader, off int64, add func(Frame) error) error {
+	return in(Index, readIndex(r, off, add))
+}
+
+func readIndex(r io.Reader, off int64, add func(Frame) error) error {
 	br := bufio.NewReader(r)
 	next := Frame{Offset: ltx.HeaderSize}
 	for {

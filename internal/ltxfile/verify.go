@@ -50,7 +50,20 @@ func Verify(ctx context.Context, r io.ReaderAt, size int64) (ltx.Header, error) 
 // VerifyStream is Verify for the bytes that r gives in order. size is called once r has
 // given all but the page index and the trailer, and may wait until the file is whole.
 func VerifyStream(ctx context.Context, r *bufio.Reader, size func() (int64, error)) (ltx.Header, error) {
-	w := &walker{ctx: ctx, in: &input{br: r, size: size}, crc: crc64.New(crcTable)}
+	return walk(ctx, r, size, &Order{})
+}
+
+// Restorable is Verify for a file that isn't valid, as the decoder does it that Litestream
+// v0.5.18 restores with (ltx v0.5.2): it takes a page index that says anything, and a snapshot
+// that lacks pages, which is an error only of a state that lacks them.
+func Restorable(ctx context.Context, r io.ReaderAt, size int64) error {
+	in := bufio.NewReaderSize(NewReader(ctx, r, size), int(min(size, BufferSize)))
+	_, err := walk(ctx, in, func() (int64, error) { return size, nil }, &Order{lenient: true})
+	return err
+}
+
+func walk(ctx context.Context, r *bufio.Reader, size func() (int64, error), order *Order) (ltx.Header, error) {
+	w := &walker{ctx: ctx, in: &input{br: r, size: size}, crc: crc64.New(crcTable), order: order}
 	if err := w.walk(); err != nil {
 		return ltx.Header{}, err
 	}
@@ -70,13 +83,13 @@ func CheckName(h ltx.Header, minTXID, maxTXID ltx.TXID) error {
 // ParseHeader returns the header that b begins with, if it is valid.
 func ParseHeader(b []byte) (h ltx.Header, err error) {
 	if len(b) < ltx.HeaderSize {
-		return h, invalid("%d bytes are less than a header", len(b))
+		return h, in(Head, invalid("%d bytes are less than a header", len(b)))
 	}
 	if err := h.UnmarshalBinary(b); err != nil {
-		return h, invalid("header: %w", err)
+		return h, in(Head, invalid("header: %w", err))
 	}
 	if err := h.Validate(); err != nil {
-		return h, invalid("header: %w", err)
+		return h, in(Head, invalid("header: %w", err))
 	}
 	return h, nil
 }
@@ -93,6 +106,48 @@ func HeaderTime(b []byte) (t time.Time, ok bool) {
 	}
 	return time.UnixMilli(h.Timestamp).UTC(), true
 }
+
+// Part is a part of an LTX file.
+type Part string
+
+// The parts, in order.
+const (
+	Head    Part = "header"
+	Pages   Part = "pages"
+	Index   Part = "page index"
+	Trailer Part = "trailer"
+)
+
+// partError is an error of the bytes of a part.
+type partError struct {
+	part Part
+	err  error
+}
+
+func (e *partError) Error() string { return e.err.Error() }
+func (e *partError) Unwrap() error { return e.err }
+
+// in adds a part to an error, if that is of the file's bytes.
+func in(p Part, err error) error {
+	if errors.Is(err, ErrInvalid) {
+		return &partError{p, err}
+	}
+	return err
+}
+
+// PartOf returns the part of a file of which its error is, or "" without any.
+func PartOf(err error) Part {
+	var e *partError
+	if errors.As(err, &e) {
+		return e.part
+	}
+	return ""
+}
+
+// IsIncomplete reports whether an error is that a snapshot lacks pages.
+func IsIncomplete(err error) bool { return errors.Is(err, errIncomplete) }
+
+var errIncomplete = errors.New("a snapshot must hold every page")
 
 // invalid is an error that wraps ErrInvalid.
 func invalid(format string, args ...any) error {

@@ -1,8 +1,10 @@
 package ltxfile
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
 	"hash/crc64"
@@ -25,8 +27,9 @@ var crcTable = crc64.MakeTable(crc64.ISO)
 
 // walker goes through a file once, from beginning to end.
 type walker struct {
-	ctx context.Context
-	in  *input
+	ctx   context.Context
+	in    *input
+	order *Order
 
 	header ltx.Header
 	crc    hash.Hash64 // as the trailer has it
@@ -38,7 +41,6 @@ type walker struct {
 	index     maphash.Hash
 	indexSize int64
 
-	prevPgno   uint32
 	pages      int
 	postApply  ltx.Checksum // of the pages, where the file tracks it
 	pageHasher hash.Hash64
@@ -50,7 +52,7 @@ type walker struct {
 
 func (w *walker) walk() error {
 	if err := w.readHeader(); err != nil {
-		return err
+		return in(Head, err)
 	}
 	for {
 		if w.pages%pagesPerCheck == 0 {
@@ -60,19 +62,19 @@ func (w *walker) walk() error {
 		}
 		more, err := w.readPage()
 		if err != nil {
-			return err
+			return in(Pages, err)
 		}
 		if !more {
 			break
 		}
 	}
-	if err := w.checkComplete(); err != nil {
-		return err
+	if err := w.order.End(); err != nil {
+		return in(Pages, err)
 	}
 	if err := w.readIndex(); err != nil {
-		return err
+		return in(Index, err)
 	}
-	return w.readTrailer()
+	return in(Trailer, w.readTrailer())
 }
 
 func (w *walker) readHeader() error {
@@ -87,6 +89,7 @@ func (w *walker) readHeader() error {
 		return invalid("header: %w", err)
 	}
 	w.crc.Write(b[:])
+	w.order.h = w.header
 	w.page = make([]byte, w.header.PageSize)
 	w.compressed = make([]byte, maxFrameData(w.header.PageSize))
 	if w.header.IsSnapshot() && !w.header.NoChecksum() {
@@ -114,7 +117,7 @@ func (w *walker) readPage() (more bool, err error) {
 	if err := h.Validate(); err != nil {
 		return false, invalid("page header at byte %d: %w", start, err)
 	}
-	if err := w.checkPgno(h.Pgno); err != nil {
+	if err := w.order.Next(h.Pgno); err != nil {
 		return false, err
 	}
 	if h.Flags&ltx.PageHeaderFlagSize != 0 {
@@ -130,53 +133,8 @@ func (w *walker) readPage() (more bool, err error) {
 		w.postApply = ltx.ChecksumFlag | (w.postApply ^ ltx.ChecksumPageWithHasher(w.pageHasher, h.Pgno, w.page))
 	}
 	w.addIndex(uint64(h.Pgno), uint64(start), uint64(w.in.pos-start))
-	w.prevPgno = h.Pgno
 	w.pages++
 	return true, nil
-}
-
-// checkPgno checks that a page may follow the previous one.
-func (w *walker) checkPgno(pgno uint32) error {
-	lock := w.header.LockPgno()
-	switch {
-	case pgno <= w.prevPgno:
-		return invalid("page %d follows page %d: pages must ascend", pgno, w.prevPgno)
-	case pgno > w.header.Commit:
-		return invalid("page %d is beyond the database's end, page %d", pgno, w.header.Commit)
-	case pgno == lock:
-		// SQLite never writes it, and no encoder takes it.
-		return invalid("page %d is SQLite's lock page, which has no content", pgno)
-	}
-	if !w.header.IsSnapshot() {
-		return nil
-	}
-	want := w.prevPgno + 1
-	if want == lock {
-		want++
-	}
-	if pgno != want {
-		return invalid("a snapshot must hold every page: page %d is missing", want)
-	}
-	return nil
-}
-
-// checkComplete checks that a snapshot is complete once its last page was read.
-//
-// Other files may have no page at all: a transaction that only cuts pages off
-// the database's end writes none, and neither does one whose pages a later one
-// within the same compacted range has cut off.
-func (w *walker) checkComplete() error {
-	if !w.header.IsSnapshot() {
-		return nil
-	}
-	last := w.header.Commit
-	if last == w.header.LockPgno() {
-		last--
-	}
-	if w.prevPgno != last {
-		return invalid("a snapshot must hold every page: it ends with page %d of %d", w.prevPgno, w.header.Commit)
-	}
-	return nil
 }
 
 // readBlock reads a page compressed as one LZ4 block behind its size.
@@ -214,6 +172,9 @@ func (w *walker) addIndex(fields ...uint64) {
 // readIndex reads the page index and its size, and compares them with the
 // pages.
 func (w *walker) readIndex() error {
+	if w.order.lenient {
+		return w.skipIndex()
+	}
 	w.addIndex(0) // the end of the index
 	// With the size right here, the trailer ends where the file does.
 	rest, err := w.in.remaining()
@@ -258,20 +219,69 @@ func (w *walker) readTrailer() error {
 	if err := t.UnmarshalBinary(b[:]); err != nil {
 		return invalid("trailer: %w", err)
 	}
-	if err := t.Validate(w.header); err != nil {
-		return invalid("trailer: %w", err)
-	}
-	if got := ltx.ChecksumFlag | ltx.Checksum(w.crc.Sum64()); got != t.FileChecksum {
-		return invalid("%w: the content has %s, the trailer says %s", ltx.ErrChecksumMismatch, got, t.FileChecksum)
-	}
-	if w.header.NoChecksum() {
+	err := checkTrailer(w.header, t, w.crc.Sum64(), w.postApply)
+	if w.order.lenient && errors.Is(err, errTrailer) {
 		return nil
 	}
-	switch {
-	case w.header.IsSnapshot() && t.PostApplyChecksum != w.postApply:
-		return invalid("the database's checksum is %s, the trailer says %s", w.postApply, t.PostApplyChecksum)
-	case w.header.Commit == 0 && t.PostApplyChecksum != ltx.ChecksumFlag:
-		return invalid("the trailer says that an empty database has the checksum %s", t.PostApplyChecksum)
+	return err
+}
+
+// errTrailer means that a field of a trailer can't be true, with which Litestream restores
+// nevertheless.
+var errTrailer = errors.New("trailer")
+
+// checkTrailer compares a trailer with the header, the checksum of what is before it, and, of
+// a snapshot, that of the database.
+func checkTrailer(h ltx.Header, t ltx.Trailer, crc uint64, postApply ltx.Checksum) error {
+	if got := ltx.ChecksumFlag | ltx.Checksum(crc); got != t.FileChecksum {
+		return invalid("%w: the content has %s, the trailer says %s", ltx.ErrChecksumMismatch, got, t.FileChecksum)
+	}
+	if h.IsSnapshot() && !h.NoChecksum() && t.PostApplyChecksum != postApply {
+		return invalid("the database's checksum is %s, the trailer says %s", postApply, t.PostApplyChecksum)
+	}
+	if err := t.Validate(h); err != nil {
+		return invalid("%w: %w", errTrailer, err)
+	}
+	if !h.NoChecksum() && h.Commit == 0 && t.PostApplyChecksum != ltx.ChecksumFlag {
+		return invalid("%w: it says that an empty database has the checksum %s", errTrailer, t.PostApplyChecksum)
 	}
 	return nil
+}
+
+// skipIndex reads the page index for its checksum alone.
+func (w *walker) skipIndex() error {
+	index := &indexBytes{w: w}
+	for fields := 0; ; fields++ {
+		v, err := binary.ReadUvarint(index)
+		if err != nil {
+			return cmp.Or(index.err, invalid("the page index: %w", err))
+		}
+		if v == 0 && fields%3 == 0 { // in the place of a page number
+			break
+		}
+	}
+	var b [indexSizeSize]byte
+	if err := w.in.full(b[:], "the page index's size"); err != nil {
+		return err
+	}
+	w.crc.Write(b[:])
+	rest, err := w.in.remaining()
+	if err == nil && rest != ltx.TrailerSize {
+		err = invalid("%d bytes follow the page index, where the trailer takes %d", rest, ltx.TrailerSize)
+	}
+	return err
+}
+
+// indexBytes are those of a page index, which go into the checksum.
+type indexBytes struct {
+	w   *walker
+	err error
+}
+
+func (x *indexBytes) ReadByte() (byte, error) {
+	var b [1]byte
+	if x.err = x.w.in.full(b[:], "the page index"); x.err == nil {
+		x.w.crc.Write(b[:])
+	}
+	return b[0], x.err
 }

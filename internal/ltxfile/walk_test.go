@@ -24,19 +24,21 @@ func TestSnapshotBeyondLockPage(t *testing.T) {
 			"after, but short": {lock + 1, lock - 1, false},
 			"far beyond":       {lock + 1000, lock + 1000, true},
 		} {
-			w := &walker{header: ltx.Header{PageSize: pageSize, Commit: tt.commit, MinTXID: 1, MaxTXID: 2}}
+			o := NewOrder(ltx.Header{PageSize: pageSize, Commit: tt.commit, MinTXID: 1, MaxTXID: 2})
 			for pgno := uint32(1); pgno <= tt.last; pgno++ {
 				if pgno == lock {
-					require.ErrorIs(t, w.checkPgno(pgno), ErrInvalid, "%d: %s", pageSize, name)
-					require.ErrorIs(t, w.checkPgno(pgno+2), ErrInvalid, "%d: %s", pageSize, name)
+					require.ErrorIs(t, o.Next(pgno), ErrInvalid, "%d: %s", pageSize, name)
+					require.ErrorIs(t, o.Next(pgno+2), ErrInvalid, "%d: %s", pageSize, name)
 					continue
 				}
-				if err := w.checkPgno(pgno); err != nil {
+				if err := o.Next(pgno); err != nil {
 					require.NoError(t, err, "%d: %s", pageSize, name)
 				}
-				w.prevPgno = pgno
 			}
-			err := w.checkComplete()
+			err := o.End()
+			if tt.valid {
+				assert.Equal(t, uint32(1), o.Tail())
+			}
 			assert.Equal(t, tt.valid, err == nil, "%d: %s: %v", pageSize, name, err)
 		}
 	}
