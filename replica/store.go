@@ -106,6 +106,10 @@ type ListOptions struct {
 	// Known, if set, returns the exact time of a version for which it needn't
 	// be found out again. Many goroutines may call it at once.
 	Known func(f File) (t time.Time, ok bool)
+
+	// Stray, if set, is called with what is in the level's directory and has no name of a
+	// file.
+	Stray func(base string)
 }
 
 // SetKnownTime sets the exact time of f if it is known.

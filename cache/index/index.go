@@ -53,6 +53,10 @@ type Options struct {
 	// once for each version of a file.
 	ExactTimes bool
 
+	// Stray, if set, is called with what a listing of a level has that no file of the
+	// replica is named.
+	Stray func(level int, base string)
+
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 

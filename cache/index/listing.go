@@ -114,7 +114,11 @@ func (x *Index) readLevel(ctx context.Context, level int, l *listing, before *Sn
 			x.keep(level, l, b)
 		}
 	}()
-	files := x.store.LTXFiles(ctx, level, replica.ListOptions{AnyOrder: true, ExactTimes: x.opts.ExactTimes, Known: before.known})
+	opts := replica.ListOptions{AnyOrder: true, ExactTimes: x.opts.ExactTimes, Known: before.known}
+	if x.opts.Stray != nil {
+		opts.Stray = func(base string) { x.opts.Stray(level, base) }
+	}
+	files := x.store.LTXFiles(ctx, level, opts)
 	if err := b.addAll(files); err != nil {
 		return nil, err
 	}

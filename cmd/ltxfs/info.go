@@ -102,11 +102,8 @@ func infoOf(r *offline.Replica, info *audit.Info, now time.Time) *infoJSON {
 		Version: 1, Replica: r.Name, Layout: r.Layout.Name, States: len(info.States),
 		Granularity: []periodJSON{}, Gaps: []rangeJSON{}, Levels: []levelJSON{}, Damaged: []lsFileJSON{},
 	}
-	state := func(s audit.State) *stateJSON {
-		return &stateJSON{TXID: s.TXID.String(), Time: s.Time, Age: now.Sub(s.Time).Seconds(), Size: s.Size}
-	}
 	if n := len(info.States); n > 0 {
-		out.Oldest, out.Newest = state(info.States[0]), state(info.States[n-1])
+		out.Oldest, out.Newest = stateOf(info.States[0], now), stateOf(info.States[n-1], now)
 	}
 	if info.Newest != nil {
 		out.PageSize = info.Newest.Header.PageSize
@@ -124,6 +121,10 @@ func infoOf(r *offline.Replica, info *audit.Info, now time.Time) *infoJSON {
 		out.Damaged = append(out.Damaged, fileJSON(&info.Damaged[i]))
 	}
 	return out
+}
+
+func stateOf(s audit.State, now time.Time) *stateJSON {
+	return &stateJSON{TXID: s.TXID.String(), Time: s.Time, Age: now.Sub(s.Time).Seconds(), Size: s.Size}
 }
 
 func printInfo(w io.Writer, info *infoJSON) error {

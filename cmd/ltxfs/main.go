@@ -77,7 +77,7 @@ Try it without a replica of your own: ltxfs demo`,
 		}
 		return exitcode.Errorf(exitcode.Usage, "%s: %w: see %s --help", cmd.Name(), err, cmd.CommandPath())
 	})
-	root.AddCommand(newMountCommand(), newUmountCommand(), newDemoCommand(), newVersionCommand(), newInfoCommand(), newLsCommand(), newRestoreCommand())
+	root.AddCommand(newMountCommand(), newUmountCommand(), newDemoCommand(), newVersionCommand(), newInfoCommand(), newLsCommand(), newVerifyCommand(), newRestoreCommand())
 	return root
 }
 

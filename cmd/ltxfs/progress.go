@@ -25,6 +25,8 @@ type progress struct {
 	began time.Time
 
 	mu    sync.Mutex
+	files int // of these, so many are done; 0 if it isn't about files
+	of    int
 	done  int64
 	had   int64 // of these, what was done before
 	shown time.Time
@@ -38,6 +40,22 @@ func newProgress(w io.Writer, what string, total int64) *progress {
 	}
 	p.shown = p.began
 	return p
+}
+
+// begin notes that there is more to do.
+func (p *progress) begin(files int, n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.of += files
+	p.total += n
+}
+
+// file notes that a file of n bytes is done.
+func (p *progress) file(n int64) {
+	p.mu.Lock()
+	p.files++
+	p.mu.Unlock()
+	p.add(n, false)
 }
 
 // add notes that n bytes more are done. What was done before tells nothing of how long the
@@ -62,6 +80,9 @@ func (p *progress) add(n int64, had bool) {
 func (p *progress) show(now time.Time) {
 	rate := float64(p.done-p.had) / now.Sub(p.began).Seconds()
 	line := fmt.Sprintf("%s: %d %%, %s of %s, %s/s", p.what, 100*p.done/max(p.total, 1), humanSize(p.done), humanSize(p.total), humanSize(int64(rate)))
+	if p.of > 0 {
+		line += fmt.Sprintf(", %d of %d files", p.files, p.of)
+	}
 	if rate > 0 {
 		line += fmt.Sprintf(", %v left", time.Duration(float64(p.total-p.done)/rate*float64(time.Second)).Round(time.Second))
 	}

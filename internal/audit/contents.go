@@ -1,5 +1,3 @@
-// Package audit finds out what a replica holds, whether it is sound, and what can be
-// restored from it.
 package audit
 
 import (
@@ -12,6 +10,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxfs/ltxfs/cache/blocks"
 	"github.com/ltxfs/ltxfs/internal/ltxfile"
 	"github.com/ltxfs/ltxfs/internal/offline"
 	"github.com/ltxfs/ltxfs/replica"
@@ -22,53 +21,115 @@ type Contents struct {
 	Header  ltx.Header
 	Trailer ltx.Trailer
 	Pages   int
+	Frames  int64  // bytes of the file that its pages take
+	Tail    uint32 // the first of the pages that it has all of to the end of the database
+
+	before, after ltxfile.Sum // of what is before the pages and behind them
 }
 
 // endSize is how much of a file's end is read at once, in bytes: most page indexes are no
 // longer.
 const endSize = 64 << 10
 
-// Read reads what a file tells of itself, and checks that its page index can be true. An
-// error that wraps ltxfile.ErrInvalid or ltxfile.ErrName is of its bytes, and names the file.
-func Read(ctx context.Context, r *offline.Replica, f replica.File) (Contents, error) {
+// Read reads what a file tells of itself, and checks that its page index can be true, twice
+// if it can't. An error that wraps ltxfile.ErrInvalid or ltxfile.ErrName is of its bytes, and
+// names the file.
+func Read(ctx context.Context, r *offline.Replica, f replica.File) (c Contents, err error) {
 	h := r.Blocks.Open(r.ID, r.Store, f)
 	defer h.Close()
-	c, err := read(h.Within(ctx), f.Size)
-	if err == nil {
-		err = ltxfile.CheckName(c.Header, f.MinTXID, f.MaxTXID)
-	}
-	if ltxfile.IsInvalid(err) {
-		err = replica.NewFileError("read", f.Name, err)
+	for range 2 {
+		if c, err = readNamed(ctx, h, f, nil); !ltxfile.IsInvalid(err) {
+			break
+		}
+		h.Forget(0, f.Size) // the store can have given something else, and may not the next time
 	}
 	return c, err
 }
 
-func read(in io.ReaderAt, size int64) (c Contents, err error) {
+func readNamed(ctx context.Context, h *blocks.Handle, f replica.File, add func(ltx.Header, ltxfile.Frame) error) (Contents, error) {
+	c, err := read(h.Within(ctx), f.Size, add)
+	return c, named(f.Name, c.Header, err)
+}
+
+// named compares the header of a file that is valid, but for err, with its name, and names
+// the file in an error of its bytes.
+func named(n replica.Name, h ltx.Header, err error) error {
+	if err == nil {
+		err = ltxfile.CheckName(h, n.MinTXID, n.MaxTXID)
+	}
+	if ltxfile.IsInvalid(err) {
+		err = replica.NewFileError("read", n, err)
+	}
+	return err
+}
+
+// read calls add, if that isn't nil, with each frame that the page index has.
+func read(in io.ReaderAt, size int64, add func(ltx.Header, ltxfile.Frame) error) (c Contents, err error) {
 	head := make([]byte, min(ltx.HeaderSize, size))
 	if _, err := in.ReadAt(head, 0); err != nil {
 		return c, err
 	}
-	h, err := ltxfile.ParseHeader(head)
-	if err != nil {
+	if c.Header, err = ltxfile.ParseHeader(head); err != nil {
 		return c, err
 	}
-	c.Header = h
+	c.before = ltxfile.SumOf(head)
 	end := make([]byte, min(endSize, size))
-	if _, err := in.ReadAt(end, size-int64(len(end))); err != nil {
+	endOff := size - int64(len(end))
+	if _, err := in.ReadAt(end, endOff); err != nil {
 		return c, err
 	}
 	off, n, err := ltxfile.IndexAt(end, size)
 	if err != nil {
 		return c, err
 	}
-	var index io.Reader = io.NewSectionReader(in, off, n)
-	if from := off - (size - int64(len(end))); from >= 0 {
-		index = bytes.NewReader(end[from : from+n])
+	// Before the index is what ends the pages.
+	from := off - ltx.PageHeaderSize
+	c.Frames = from - ltx.HeaderSize
+	var tail io.Reader = io.NewSectionReader(in, from, ltx.PageHeaderSize+n)
+	if from >= endOff {
+		tail = bytes.NewReader(end[from-endOff : off+n-endOff])
 	}
-	if err := ltxfile.ReadIndex(index, off, func(ltxfile.Frame) error { c.Pages++; return nil }); err != nil {
+	tail = io.TeeReader(tail, &c.after)
+	if err := ltxfile.ReadPagesEnd(tail); err != nil {
 		return c, err
 	}
-	return c, c.Trailer.UnmarshalBinary(end[len(end)-ltx.TrailerSize:])
+	order := ltxfile.NewOrder(c.Header)
+	err = ltxfile.ReadIndex(tail, off, func(f ltxfile.Frame) error {
+		if err := order.Next(f.Pgno); err != nil {
+			return err
+		}
+		c.Pages++
+		if add != nil {
+			return add(c.Header, f)
+		}
+		return nil
+	})
+	if err == nil {
+		err = order.End()
+	}
+	if err != nil {
+		return c, err
+	}
+	c.Tail = order.Tail()
+	trailer := end[len(end)-ltx.TrailerSize:]
+	c.after.Write(end[len(end)-ltxfile.MinEnd : len(end)-ltx.ChecksumSize])
+	if err := c.Trailer.UnmarshalBinary(trailer); err != nil {
+		return c, err
+	}
+	return c, ltxfile.CheckTrailer(c.Header, c.Trailer)
+}
+
+// readIndex calls add with each frame that the page index of a file has, whatever they are.
+func readIndex(in io.ReaderAt, size int64, add func(ltxfile.Frame) error) error {
+	end := make([]byte, min(ltxfile.MinEnd, size))
+	if _, err := in.ReadAt(end, size-int64(len(end))); err != nil {
+		return err
+	}
+	off, n, err := ltxfile.IndexAt(end, size)
+	if err != nil {
+		return err
+	}
+	return ltxfile.ReadIndex(io.NewSectionReader(in, off, n), off, add)
 }
 
 // FileInfo is a file on disk, and why it isn't sound, if it isn't.
@@ -90,8 +151,7 @@ func LookAtFile(ctx context.Context, path string) (*FileInfo, error) {
 		return nil, err
 	}
 	info := &FileInfo{Size: st.Size()}
-	info.Contents, info.Err = read(f, info.Size)
-	if info.Err == nil {
+	if info.Contents, info.Err = read(f, info.Size, nil); info.Err == nil {
 		_, info.Err = ltxfile.Verify(ctx, f, info.Size)
 	}
 	if minTXID, maxTXID, err := ltx.ParseFilename(filepath.Base(path)); err == nil && info.Err == nil {

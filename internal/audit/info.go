@@ -29,9 +29,6 @@ type State struct {
 	Size int64 // of the database, in bytes; 0 if the files that end there are damaged
 }
 
-// Range is transactions, from Min to Max.
-type Range struct{ Min, Max ltx.TXID }
-
 // Level is the files of a level.
 type Level struct {
 	Level          int

@@ -81,7 +81,7 @@ func (d *Database) search(ctx context.Context, t *Timeline, at time.Time) (int, 
 				return -1, err
 			}
 			if time.UnixMilli(h.time).After(at) {
-				s = newTimeline(t.levels, base.MaxTXID)
+				s = newTimeline(t.levels, base.MaxTXID, nil)
 				continue
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"time"
@@ -22,7 +23,8 @@ type levels [replica.MaxLevel + 1]*index.Snapshot
 // levels show them. It never changes.
 type Timeline struct {
 	levels levels
-	before ltx.TXID // if not 0, only snapshots of earlier states count
+	before ltx.TXID              // if not 0, only snapshots of earlier states count
+	absent map[replica.Name]bool // don't count
 	points []point
 	gaps   []gap
 }
@@ -47,6 +49,24 @@ func (t *Timeline) Gaps() (gaps [][2]ltx.TXID) {
 		gaps = append(gaps, [2]ltx.TXID{g.min, g.max})
 	}
 	return gaps
+}
+
+// Files are all files that were listed, by level.
+func (t *Timeline) Files() iter.Seq[replica.File] {
+	return func(yield func(replica.File) bool) {
+		for _, l := range t.levels {
+			for i := range l.Len() {
+				if !yield(l.At(i)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Without are the states that could be restored if some of the files weren't there.
+func (t *Timeline) Without(files map[replica.Name]bool) *Timeline {
+	return newTimeline(t.levels, t.before, files)
 }
 
 // Len is the number of states.
@@ -80,13 +100,16 @@ func isBase(n replica.Name) bool { return n.Level == replica.SnapshotLevel && n.
 
 // counts reports whether a file counts.
 func (t *Timeline) counts(n replica.Name) bool {
+	if t.absent[n] {
+		return false
+	}
 	return n.Level < replica.SnapshotLevel || n.MinTXID == 1 && (t.before == 0 || n.MaxTXID < t.before)
 }
 
 // newTimeline finds the states that listings show: a file's max TXID can be restored if
 // the file is a snapshot, or if it begins no later than after a TXID that can.
-func newTimeline(l levels, before ltx.TXID) *Timeline {
-	t := &Timeline{levels: l, before: before}
+func newTimeline(l levels, before ltx.TXID, absent map[replica.Name]bool) *Timeline {
+	t := &Timeline{levels: l, before: before, absent: absent}
 	var at ltx.TXID // the last that can be restored
 	for files := t.byEnd(); len(files) > 0; {
 		// Those that end at the same TXID.
@@ -265,7 +288,7 @@ func (d *Database) list(ctx context.Context) (*Timeline, error) {
 	t := d.timeline
 	d.mu.Unlock()
 	if t == nil || t.levels != l {
-		t = newTimeline(l, 0)
+		t = newTimeline(l, 0, nil)
 		d.mu.Lock()
 		d.setTimeline(t)
 		d.mu.Unlock()

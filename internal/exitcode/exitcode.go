@@ -26,6 +26,7 @@ const (
 	NotMounted     Code = 11 // no ltxfs mount is there
 	Staging        Code = 12 // the staging directory can't be used
 	Damaged        Code = 13 // the replica is damaged, or what was asked for can't be restored from it
+	Undetermined   Code = 14 // verify couldn't read what it had to, so that a question stayed open
 )
 
 var names = [...]string{
@@ -43,6 +44,7 @@ var names = [...]string{
 	NotMounted:     "not-mounted",
 	Staging:        "staging",
 	Damaged:        "damaged",
+	Undetermined:   "undetermined",
 }
 
 // String is the code's name, as the README has it.

@@ -42,6 +42,19 @@ func IndexAt(end []byte, size int64) (off, n int64, err error) {
 	return size - MinEnd - n, n, nil
 }
 
+// ReadPagesEnd reads what ends the pages of a file, ltx.PageHeaderSize bytes. An error wraps
+// ErrInvalid, or is that of r.
+func ReadPagesEnd(r io.Reader) error {
+	var b [ltx.PageHeaderSize]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return err
+	}
+	if b != [ltx.PageHeaderSize]byte{} {
+		return in(Pages, invalid("the pages go on where the page index begins: %x", b))
+	}
+	return nil
+}
+
 // ReadIndex reads a page index from r, which gives its n bytes and no more. It begins
 // at off in the file. add is called with each frame, in ascending order. Frames must
 // fill the file from its header to the index, as encoders write them. An error wraps

@@ -2,6 +2,7 @@ package ltxfile
 
 import (
 	"hash/crc64"
+	"hash/maphash"
 
 	"github.com/superfly/ltx"
 )
@@ -12,10 +13,25 @@ type Sum struct {
 	crc  uint64
 	size int64        // of what it is of, in bytes
 	post ltx.Checksum // of the pages, as that of a database
+
+	// Content tells what pages with what content it is of from others, in this process.
+	Content uint64
 }
 
+var contentSeed = maphash.MakeSeed()
+
 // SumOf is the sum of bytes that stand for themselves: all but frames.
-func SumOf(b []byte) Sum { return Sum{crc: crc64.Checksum(b, crcTable), size: int64(len(b))} }
+func SumOf(b []byte) (s Sum) {
+	_, _ = s.Write(b)
+	return s
+}
+
+// Write adds bytes that stand for themselves.
+func (s *Sum) Write(p []byte) (int, error) {
+	s.crc = crc64.Update(s.crc, crcTable, p)
+	s.size += int64(len(p))
+	return len(p), nil
+}
 
 // SumFrames is the sum of frames, one behind the other in b, which it unpacks. An error wraps
 // ErrInvalid.
@@ -36,6 +52,7 @@ func SumFrames(h ltx.Header, frames []Frame, b []byte) (s Sum, err error) {
 		crc.Write(frame[:n])
 		crc.Write(page)
 		s.size += int64(n + len(page))
+		s.Content ^= contentOf(f.Pgno, page)
 		if h.IsSnapshot() && !h.NoChecksum() {
 			s.post ^= ltx.ChecksumPageWithHasher(hasher, f.Pgno, page)
 		}
@@ -44,12 +61,22 @@ func SumFrames(h ltx.Header, frames []Frame, b []byte) (s Sum, err error) {
 	return s, nil
 }
 
+func contentOf(pgno uint32, page []byte) uint64 {
+	var h maphash.Hash
+	h.SetSeed(contentSeed)
+	maphash.WriteComparable(&h, pgno)
+	h.Write(page)
+	return h.Sum64()
+}
+
 // Then is the sum of what s is of and of what follows it.
 func (s Sum) Then(next Sum) Sum {
 	return Sum{
 		crc:  multiply(s.crc, power(next.size)) ^ next.crc,
 		size: s.size + next.size,
 		post: s.post ^ next.post,
+
+		Content: s.Content ^ next.Content,
 	}
 }
 

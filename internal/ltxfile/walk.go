@@ -239,6 +239,14 @@ func checkTrailer(h ltx.Header, t ltx.Trailer, crc uint64, postApply ltx.Checksu
 	if h.IsSnapshot() && !h.NoChecksum() && t.PostApplyChecksum != postApply {
 		return invalid("the database's checksum is %s, the trailer says %s", postApply, t.PostApplyChecksum)
 	}
+	return trailerFits(h, t)
+}
+
+// CheckTrailer checks that a trailer can be of the file that a header is of. An error wraps
+// ErrInvalid.
+func CheckTrailer(h ltx.Header, t ltx.Trailer) error { return in(Trailer, trailerFits(h, t)) }
+
+func trailerFits(h ltx.Header, t ltx.Trailer) error {
 	if err := t.Validate(h); err != nil {
 		return invalid("%w: %w", errTrailer, err)
 	}

@@ -5,8 +5,13 @@ package offline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/ltxfs/ltxfs/cache/blocks"
@@ -37,6 +42,9 @@ type Replica struct {
 
 	share *blocks.Share
 	calls *flight.Group
+
+	mu     sync.Mutex
+	strays map[string]bool
 }
 
 // Open opens the replica that the settings name. Its errors have exit codes.
@@ -51,10 +59,10 @@ func Open(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*Replica,
 	r := &Replica{
 		Opened: opened, Name: cfg.Source.Name(), ID: cfg.Source.ID(),
 		Blocks: blocks.New(budget, blocks.Options{FetchTimeout: readTimeout}),
-		share:  blocks.NewShare(budget, nil), calls: flight.NewGroup(),
+		share:  blocks.NewShare(budget, nil), calls: flight.NewGroup(), strays: map[string]bool{},
 	}
 	r.Index = index.New(r.Store, index.Options{
-		Freshness: freshness, ListTimeout: listTimeout, StatTimeout: readTimeout, Memory: r.share, Logger: log,
+		Freshness: freshness, ListTimeout: listTimeout, StatTimeout: readTimeout, Memory: r.share, Logger: log, Stray: r.stray,
 	})
 	r.States = database.New(database.Options{
 		ReplicaID: r.ID, Store: r.Store, Index: r.Index, Blocks: r.Blocks, Budget: budget,
@@ -62,6 +70,22 @@ func Open(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*Replica,
 		ReadTimeout: readTimeout, Logger: log,
 	})
 	return r, nil
+}
+
+func (r *Replica) stray(level int, base string) {
+	if q := strconv.Quote(base); len(q) > len(base)+2 {
+		base = q // a terminal would take it for more than a name
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.strays[fmt.Sprintf("ltx/%04d/%s", level, base)] = true
+}
+
+// Strays are the paths of what was listed that no file of the replica is named, sorted.
+func (r *Replica) Strays() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.strays))
 }
 
 // Close ends what is under way.

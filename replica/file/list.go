@@ -93,7 +93,10 @@ func readNames(ctx context.Context, dir *os.File, level int, opts replica.ListOp
 			return nil, err
 		}
 		name, ok := replica.ParseName(level, e.name)
-		if !ok || name.MinTXID > name.MaxTXID || name.MinTXID < opts.From {
+		if ok = ok && name.MinTXID <= name.MaxTXID; !ok && opts.Stray != nil {
+			opts.Stray(string(e.name))
+		}
+		if !ok || name.MinTXID < opts.From {
 			continue
 		}
 		if opts.NamesOnly {

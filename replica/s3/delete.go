@@ -241,7 +241,7 @@ func (d *deletion) findByListing(ctx context.Context, names []replica.Name, isOl
 		}
 		wanted := names[:n]
 		names = names[n:]
-		err := d.at.list(ctx, level, wanted[0].MinTXID, func(f replica.File) bool {
+		err := d.at.list(ctx, level, wanted[0].MinTXID, nil, func(f replica.File) bool {
 			if _, ok := slices.BinarySearchFunc(wanted, f.Name, replica.Name.Compare); ok && isOld(f.ModTime) {
 				found = append(found, f.Name)
 			}

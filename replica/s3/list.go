@@ -24,8 +24,9 @@ const (
 
 // list calls yield for each file of a level, until it returns false, in the order in
 // which the store lists them. Each page is in order.
-func (at *session) list(ctx context.Context, level int, from ltx.TXID, yield func(replica.File) bool) error {
-	l := &listing{at: at, ctx: ctx, level: level, from: from}
+// stray, if not nil, is called with each other name.
+func (at *session) list(ctx context.Context, level int, from ltx.TXID, stray func(string), yield func(replica.File) bool) error {
+	l := &listing{at: at, ctx: ctx, level: level, from: from, stray: stray}
 	l.begin()
 	for !l.last {
 		page, err := l.next()
@@ -45,11 +46,11 @@ func (at *session) list(ctx context.Context, level int, from ltx.TXID, yield fun
 }
 
 // listInOrder is list in the order of names, each once, whatever the store does.
-func (at *session) listInOrder(ctx context.Context, level int, from ltx.TXID, yield func(replica.File) bool) error {
+func (at *session) listInOrder(ctx context.Context, level int, from ltx.TXID, stray func(string), yield func(replica.File) bool) error {
 	var last replica.Name
 	var all []replica.File // once the order is found to be another
 	n := 0
-	err := at.list(ctx, level, from, func(f replica.File) bool {
+	err := at.list(ctx, level, from, stray, func(f replica.File) bool {
 		if at.lacks(keyOrder) {
 			all = append(all, f)
 			return n == 0
@@ -83,6 +84,7 @@ type listing struct {
 	ctx    context.Context
 	level  int
 	from   ltx.TXID
+	stray  func(base string)
 	prefix string
 
 	after   string  // the next page begins after this key
@@ -98,7 +100,7 @@ type listing struct {
 
 // begin makes the next page the first.
 func (l *listing) begin() {
-	*l = listing{at: l.at, ctx: l.ctx, level: l.level, from: l.from, prefix: l.at.levelPrefix(l.level)}
+	*l = listing{at: l.at, ctx: l.ctx, level: l.level, from: l.from, stray: l.stray, prefix: l.at.levelPrefix(l.level)}
 	if l.from > 0 && !l.at.lacks(keyOrder) {
 		// Before every name that begins with this TXID, and after all others.
 		l.after, l.seeks = l.prefix+l.from.String(), true
@@ -216,6 +218,9 @@ func (l *listing) files(page *document.Listing) ([]replica.File, error) {
 		}
 		name, ok := replica.ParseName(l.level, base)
 		if !ok || name.Check() != nil {
+			if l.stray != nil && base != "" { // "" is the directory itself
+				l.stray(base)
+			}
 			continue
 		}
 		switch c := name.Compare(l.prev); {

@@ -136,7 +136,7 @@ func (at *session) withFiles(ctx context.Context, places []*session) (found []*s
 
 // hasFiles reports whether a level has files.
 func (at *session) hasFiles(ctx context.Context, level int) (found bool, err error) {
-	err = at.list(ctx, level, 0, func(replica.File) bool {
+	err = at.list(ctx, level, 0, nil, func(replica.File) bool {
 		found = true
 		return false
 	})

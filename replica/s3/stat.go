@@ -145,7 +145,7 @@ func (at *session) listExact(ctx context.Context, level int, opts replica.ListOp
 		if opts.AnyOrder {
 			list = at.list
 		}
-		return list(ctx, level, opts.From, func(f replica.File) bool {
+		return list(ctx, level, opts.From, opts.Stray, func(f replica.File) bool {
 			e := &exactFile{File: f, done: make(chan struct{})}
 			if opts.SetKnownTime(&e.File) {
 				close(e.done)

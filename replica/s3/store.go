@@ -136,9 +136,9 @@ func (s *Store) list(ctx context.Context, level int, opts replica.ListOptions, y
 		return at.listExact(ctx, level, opts, yield)
 	}
 	if opts.AnyOrder {
-		return at.list(ctx, level, opts.From, yield)
+		return at.list(ctx, level, opts.From, opts.Stray, yield)
 	}
-	return at.listInOrder(ctx, level, opts.From, yield)
+	return at.listInOrder(ctx, level, opts.From, opts.Stray, yield)
 }
 
 // StatLTXFile costs a HEAD. Its ModTime is the time of the last modification, as a

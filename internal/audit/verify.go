@@ -1,0 +1,385 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/superfly/ltx"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/ltxfs/ltxfs/cache/blocks"
+	"github.com/ltxfs/ltxfs/internal/database"
+	"github.com/ltxfs/ltxfs/internal/integrity"
+	"github.com/ltxfs/ltxfs/internal/ltxfile"
+	"github.com/ltxfs/ltxfs/internal/offline"
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// Options say what is verified.
+type Options struct {
+	Levels []int     // whose files are looked at
+	Since  time.Time // files from then on are, by the store's time
+	Quick  bool      // no more of a file is read than header, page index and trailer
+	Subset Subset    // of the files, of which all bytes are read
+
+	Check  integrity.Check // of databases
+	States int             // so many of the newest; below 0, all
+
+	Found func(*Finding)               // is called with each finding
+	Begin func(files int, bytes int64) // before files are read, so many and of that size
+	Done  func(files int, bytes int64) // so many more are
+}
+
+// Report is what a verification has shown.
+type Report struct {
+	Stages   []StageReport
+	States   int     // that the names say can be restored
+	Lost     []Range // of these, those that can't be
+	Movable  []Range // of these, those that can be once damaged files are moved away
+	Newest   *State
+	Proven   *State // the newest of whose files all bytes were read, and sound
+	Findings map[Severity]int
+}
+
+// StageReport is what a stage has shown.
+type StageReport struct {
+	Stage    Stage
+	Done, Of int   // files, or states of the last stage
+	Bytes    int64 // that were read
+	Findings int
+}
+
+const (
+	// roomForParts is the memory that parts of files are unpacked in at the same time, and
+	// partSize how much of a file is one, both in bytes.
+	roomForParts = 32 << 20
+	partSize     = 2 << 20
+	// maxUnread is how many files can't be read before no more are tried: a store that is
+	// gone isn't waited for again and again.
+	maxUnread = 3
+)
+
+// Verify finds out whether a replica is sound, stage by stage. An error is a question that
+// stayed open.
+func Verify(ctx context.Context, r *offline.Replica, opts Options) (*Report, error) {
+	v := &verifier{
+		r: r, opts: opts, room: semaphore.NewWeighted(roomForParts),
+		results: map[fileKey]*result{}, emitted: map[string]bool{}, findings: map[Stage]int{},
+		report: &Report{Findings: map[Severity]int{}},
+	}
+	var t *database.Timeline
+	var stage *StageReport
+	err := r.States.Current(ctx, func(now *database.Timeline) error {
+		t = now
+		return v.files(ctx, t)
+	})
+	if err == nil {
+		var lost states
+		if lost, err = v.states(ctx, t); err == nil && opts.Check != integrity.None {
+			stage = &StageReport{Stage: Databases}
+			*stage, err = v.databases(ctx, t, lost)
+		}
+	}
+	if t != nil {
+		v.sum(t, stage)
+	}
+	return v.report, err
+}
+
+// sum says what each stage has shown.
+func (v *verifier) sum(t *database.Timeline, last *StageReport) {
+	files, looked, whole, indexed := 0, 0, 0, 0
+	var size int64
+	damaged := map[replica.Name]bool{}
+	for f := range t.Files() {
+		files++
+		res := v.results[keyOf(f)]
+		if res == nil {
+			continue
+		}
+		looked++
+		if res.Err != nil && !res.restorable {
+			damaged[f.Name] = true
+		}
+		if ltxfile.PartOf(res.Err) != ltxfile.Head {
+			indexed++
+		}
+		if res.whole {
+			whole++
+			size += f.Size
+		}
+	}
+	v.report.Stages = []StageReport{
+		{Stage: Names, Done: files, Of: files},
+		{Stage: Headers, Done: looked, Of: files},
+		{Stage: Indexes, Done: indexed, Of: files},
+		{Stage: Bytes, Done: whole, Of: files, Bytes: size},
+	}
+	if last != nil {
+		v.report.Stages = append(v.report.Stages, *last)
+	}
+	for i := range v.report.Stages {
+		s := &v.report.Stages[i]
+		s.Findings = v.findings[s.Stage]
+	}
+	if len(damaged) > 0 {
+		v.report.Movable = movable(t, t.Without(damaged), v.report.Lost)
+	}
+}
+
+// movable are the states of some ranges that there would be in another timeline.
+func movable(t, without *database.Timeline, lost []Range) []Range {
+	var all states
+	for _, r := range lost {
+		i, _ := t.Search(r.Min)
+		for ; i < t.Len() && t.TXID(i) <= r.Max; i++ {
+			if _, ok := without.Search(t.TXID(i)); ok {
+				all.add(i)
+			}
+		}
+	}
+	return all.ranges(t)
+}
+
+type verifier struct {
+	r    *offline.Replica
+	opts Options
+	room *semaphore.Weighted // in bytes
+	bufs sync.Pool
+
+	mu       sync.Mutex
+	results  map[fileKey]*result
+	emitted  map[string]bool
+	findings map[Stage]int
+	read     int64 // bytes
+	report   *Report
+}
+
+// fileKey is one version of a file.
+type fileKey struct {
+	replica.Name
+	replica.Version
+}
+
+func keyOf(f replica.File) fileKey { return fileKey{f.Name, f.Version} }
+
+// result is what verifying a file has shown.
+type result struct {
+	File
+	whole      bool   // all its bytes were read
+	restorable bool   // Litestream restores from it, though Err is not nil
+	content    uint64 // tells pages of one content from others, if whole
+}
+
+// found reports a finding, once.
+func (v *verifier) found(f *Finding) {
+	key := fmt.Sprintf("%s %s %s", f.Code, f.File, f.Detail)
+	v.mu.Lock()
+	known := v.emitted[key]
+	if !known {
+		v.emitted[key] = true
+		v.findings[f.Stage]++
+		v.report.Findings[f.Severity]++
+	}
+	v.mu.Unlock()
+	if !known {
+		v.opts.Found(f)
+	}
+}
+
+// files verifies those of a timeline that weren't before. Its error wraps os.ErrNotExist or
+// replica.ErrReplaced if one was gone.
+func (v *verifier) files(ctx context.Context, t *database.Timeline) error {
+	v.names(t)
+	uses := usesOf(t)
+	var todo []replica.File
+	var size int64
+	for f := range t.Files() {
+		if v.results[keyOf(f)] == nil && slices.Contains(v.opts.Levels, f.Level) && !f.ModTime.Before(v.opts.Since) {
+			todo = append(todo, f)
+			size += f.Size
+		}
+	}
+	v.opts.Begin(len(todo), size)
+	whole := map[replica.Name]bool{}
+	if !v.opts.Quick {
+		whole = v.opts.Subset.pick(todo)
+	}
+	var gone error
+	unread := 0
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(filesAtOnce)
+	for _, f := range todo {
+		g.Go(func() error {
+			v.mu.Lock()
+			tried := unread < maxUnread
+			v.mu.Unlock()
+			if !tried || ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			res, err := v.file(ctx, f, whole[f.Name])
+			v.opts.Done(1, f.Size)
+			v.mu.Lock()
+			switch {
+			case err == nil:
+				v.results[keyOf(f)] = res
+			case errors.Is(err, os.ErrNotExist) || errors.Is(err, replica.ErrReplaced):
+				gone, err = err, nil
+			case ctx.Err() == nil:
+				unread++
+			}
+			v.mu.Unlock()
+			switch {
+			case err != nil && ctx.Err() != nil:
+				return context.Cause(ctx)
+			case err != nil:
+				v.found(&Finding{Code: Unread, Severity: Open, Stage: Bytes, File: pathOf(f.Name), Detail: detail(err),
+					Advice: "verify again once it can be read"})
+			case res != nil && res.Err != nil && !isOtherName(res.Err) && !ltxfile.IsIncomplete(res.Err):
+				// What the others cost shows only beside the files before and after them.
+				n := ofFile(f, res.Err)
+				switch use, used := uses[f.Name]; {
+				case used && res.restorable:
+					n.Doubtful = []Range{use}
+				case used:
+					n.Lost = []Range{use}
+				}
+				v.found(n)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	v.conflicts(t, uses)
+	if unread >= maxUnread {
+		return fmt.Errorf("%d files can't be read: the others were left out: verify again once the replica can be reached", unread)
+	}
+	return gone
+}
+
+// usesOf are the states, the first and the last of a row without others between them, that
+// Litestream reads each file for.
+func usesOf(t *database.Timeline) map[replica.Name]Range {
+	uses := map[replica.Name]Range{}
+	var plan []replica.Name
+	last := ltx.TXID(0)
+	end := func(names []replica.Name) {
+		for _, n := range names {
+			u := uses[n]
+			u.Max = last
+			uses[n] = u
+		}
+	}
+	for step := range t.Plans() {
+		end(plan[step.Keep:])
+		plan = append(plan[:step.Keep], step.File.Name)
+		uses[step.File.Name] = Range{Min: step.TXID}
+		last = step.TXID
+	}
+	end(plan)
+	return uses
+}
+
+// file verifies a file. An error is of reading it; that it isn't sound is in the result.
+func (v *verifier) file(ctx context.Context, f replica.File, whole bool) (*result, error) {
+	h := v.r.Blocks.Open(v.r.ID, v.r.Store, f)
+	defer h.Close()
+	res := &result{File: File{File: f}, whole: whole}
+	if res.whole {
+		v.bytes(ctx, h, res)
+	} else {
+		res.Contents, res.Err = readNamed(ctx, h, f, nil)
+	}
+	if res.Err == nil {
+		return res, nil
+	}
+	if !ltxfile.IsInvalid(res.Err) {
+		return nil, res.Err
+	}
+	// It is read anew and whole: the store can have given something else once, and what
+	// damage costs depends on the rest of the file.
+	h.Forget(0, f.Size)
+	res.whole = true
+	header, err := ltxfile.Verify(ctx, h.Within(ctx), f.Size)
+	if err == nil {
+		res.Contents, res.Err = readNamed(ctx, h, f, nil)
+		return res, notOfBytes(res.Err)
+	}
+	if res.Err = named(f.Name, header, err); !ltxfile.IsInvalid(err) {
+		return nil, err
+	}
+	if err = ltxfile.Restorable(ctx, h.Within(ctx), f.Size); notOfBytes(err) != nil {
+		return nil, err
+	}
+	res.restorable = err == nil
+	return res, nil
+}
+
+// notOfBytes is an error, unless that is of a file's bytes.
+func notOfBytes(err error) error {
+	if ltxfile.IsInvalid(err) {
+		return nil
+	}
+	return err
+}
+
+// bytes reads all of a file, part by part, many at once.
+func (v *verifier) bytes(ctx context.Context, h *blocks.Handle, res *result) {
+	g, ctx := errgroup.WithContext(ctx)
+	var frames []ltxfile.Frame
+	var sums []*ltxfile.Sum
+	header, n := ltx.Header{}, int64(0)
+	flush := func() error {
+		part, size, sum := frames, n, new(ltxfile.Sum)
+		frames, n, sums = nil, 0, append(sums, sum)
+		if err := v.room.Acquire(ctx, size); err != nil {
+			return context.Cause(ctx)
+		}
+		g.Go(func() (err error) {
+			defer v.room.Release(size)
+			buf, _ := v.bufs.Get().([]byte)
+			if int64(cap(buf)) < size {
+				buf = make([]byte, size, partSize+ltxfile.MaxFrameSize)
+			}
+			buf = buf[:size]
+			defer v.bufs.Put(buf)
+			if _, err := h.Within(ctx).ReadAt(buf, part[0].Offset); err != nil {
+				return err
+			}
+			*sum, err = ltxfile.SumFrames(header, part, buf)
+			return err
+		})
+		return nil
+	}
+	c, err := readNamed(ctx, h, res.File.File, func(hd ltx.Header, f ltxfile.Frame) error {
+		header, frames, n = hd, append(frames, f), n+f.Size
+		if n < partSize {
+			return nil
+		}
+		return flush()
+	})
+	if err == nil && n > 0 {
+		err = flush()
+	}
+	// What a part has shown ended the rest.
+	if failed := g.Wait(); failed != nil {
+		err = failed
+	}
+	if err == nil {
+		sum := c.before
+		for _, s := range sums {
+			sum = sum.Then(*s)
+		}
+		res.content = sum.Content
+		err = sum.Then(c.after).Check(c.Header, c.Trailer)
+	}
+	res.Contents, res.Err = c, err
+}
