@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -98,7 +99,7 @@ func (v *verifier) states(ctx context.Context, t *database.Timeline) (lost state
 			cause = missing
 		}
 		switch {
-		case l.broken || missing != nil:
+		case l.broken || missing != nil || l.res != nil && l.res.endsNone():
 			lost.add(i)
 			if cause != nil {
 				cause.lost.add(i)
@@ -122,9 +123,9 @@ func (v *verifier) states(ctx context.Context, t *database.Timeline) (lost state
 	}
 	for _, costs := range c.costs {
 		for res, cost := range costs {
-			f := ofFile(res.File.File, res.Err)
-			if cost.detail != "" {
-				f = &Finding{Code: cost.Code, Severity: Damage, Stage: Indexes, File: pathOf(res.Name), Detail: cost.detail, Advice: adviceOf(res.Name)}
+			f := &Finding{Code: cost.Code, Severity: Damage, Stage: Indexes, File: pathOf(res.Name), Detail: cost.detail, Advice: adviceOf(res.Name)}
+			if f.Detail == "" {
+				f = ofFile(res.File.File, res.Err)
 			}
 			f.Lost, f.Doubtful = cost.lost.ranges(t), cost.doubtful.ranges(t)
 			v.found(f)
@@ -139,21 +140,26 @@ func (c *chains) follow(ctx context.Context, prev *link, res *result) (*link, er
 	if prev != nil {
 		l.cause, l.broken, l.high, l.holes = prev.cause, prev.broken, prev.high, prev.holes
 	}
-	if res == nil { // not looked at
+	if res == nil { // not looked at: it may have any pages
+		l.high, l.holes = math.MaxUint32, nil
 		return l, nil
 	}
 	l.proven = (prev == nil || prev.proven) && res.whole && res.Err == nil
 	if res.Err != nil && !isOtherName(res.Err) && !ltxfile.IsIncomplete(res.Err) {
 		l.broken = l.broken || !res.restorable
+		l.high, l.holes = math.MaxUint32, nil
 		return l, nil
 	}
 	c.checkHeaders(prev, l)
+	if l.broken {
+		return l, nil
+	}
 	return l, c.fill(ctx, l)
 }
 
 // missing is what pages cost that the state at a link lacks, or nil if it has all.
 func (c *chains) missing(l *link) *cost {
-	if l.res == nil {
+	if l.res == nil || l.broken {
 		return nil
 	}
 	i := slices.IndexFunc(l.holes, func(h hole) bool { return h.from <= l.res.Header.Commit })

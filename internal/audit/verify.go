@@ -177,6 +177,10 @@ type result struct {
 	content    uint64 // tells pages of one content from others, if whole
 }
 
+// endsNone reports whether Litestream restores from a damaged file, but none of which it is
+// the last: what it makes has the checksum of the database that the last one has.
+func (r *result) endsNone() bool { return r.restorable && ltxfile.PartOf(r.Err) == ltxfile.Trailer }
+
 // found reports a finding, once.
 func (v *verifier) found(f *Finding) {
 	key := fmt.Sprintf("%s %s %s", f.Code, f.File, f.Detail)
@@ -245,6 +249,11 @@ func (v *verifier) files(ctx context.Context, t *database.Timeline) error {
 				// What the others cost shows only beside the files before and after them.
 				n := ofFile(f, res.Err)
 				switch use, used := uses[f.Name]; {
+				case used && res.endsNone():
+					n.Lost = []Range{{use.Min, use.Min}}
+					if i, _ := t.Search(use.Min); use.Max > use.Min {
+						n.Doubtful = []Range{{t.TXID(i + 1), use.Max}}
+					}
 				case used && res.restorable:
 					n.Doubtful = []Range{use}
 				case used:

@@ -1,0 +1,387 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/integration/ltxfstest"
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/storetest"
+)
+
+// A sound replica is found sound by each stage.
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	root := ltxfstest.Orders(t)
+	v := verify(t, ltxfstest.ExitOK, root, "--check=full", "--states=all")
+	require.Empty(t, v.findings)
+	require.Equal(t, "sound", v.Result)
+	stages := map[string]int{}
+	for _, s := range v.Stages {
+		require.Equal(t, s.Of, s.Done, s)
+		require.Zero(t, s.Findings, s)
+		stages[s.Stage] = s.Of
+	}
+	require.Equal(t, map[string]int{"names": 40, "headers": 40, "indexes": 40, "bytes": 40, "databases": 24}, stages)
+	require.Equal(t, 24, v.States)
+	require.Equal(t, "0000000000000018", v.Newest.TXID)
+	require.Equal(t, v.Newest, v.Proven)
+}
+
+// verdict is what ltxfs verify has shown.
+type verdict struct {
+	findings []verifyFinding
+	Result   string
+	Open     string
+	Stages   []struct {
+		Stage              string
+		Done, Of, Findings int
+		Bytes              int64
+	}
+	States         int
+	Lost, Movable  []verifyRange
+	Newest, Proven *struct{ TXID string }
+}
+
+type verifyFinding struct {
+	Code, Severity, Stage, File, Detail, Meaning, Advice string
+	Lost, Doubtful                                       []verifyRange
+}
+
+type verifyRange struct {
+	Min ltxTXID `json:"min_txid"`
+	Max ltxTXID `json:"max_txid"`
+}
+
+type ltxTXID ltx.TXID
+
+func (x *ltxTXID) UnmarshalText(b []byte) error {
+	v, err := ltx.ParseTXID(string(b))
+	*x = ltxTXID(v)
+	return err
+}
+
+func has(ranges []verifyRange, txid ltx.TXID) bool {
+	return slices.ContainsFunc(ranges, func(r verifyRange) bool { return ltx.TXID(r.Min) <= txid && txid <= ltx.TXID(r.Max) })
+}
+
+// verify runs ltxfs verify --json.
+func verify(t testing.TB, code int, args ...string) (v verdict) {
+	t.Helper()
+	r := ltxfstest.Ltxfs(t, append([]string{"verify", "--json"}, args...)...)
+	require.Equal(t, code, r.Code, r)
+	lines := ltxfstest.Lines(r.Stdout)
+	for _, line := range lines[:len(lines)-1] {
+		var f verifyFinding
+		require.NoError(t, json.Unmarshal([]byte(line), &f), line)
+		v.findings = append(v.findings, f)
+	}
+	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &v), r)
+	return v
+}
+
+// sample is a copy of the sample replica, to be damaged.
+type sample struct {
+	t    testing.TB
+	root string
+}
+
+func name(level int, minTXID, maxTXID ltx.TXID) replica.Name {
+	return replica.Name{Level: level, MinTXID: minTXID, MaxTXID: maxTXID}
+}
+
+func (s *sample) path(n replica.Name) string {
+	return filepath.Join(s.root, ltxfstest.StorePath(n.Level, n.Base()))
+}
+
+func (s *sample) read(n replica.Name) []byte {
+	data, err := os.ReadFile(s.path(n))
+	require.NoError(s.t, err)
+	return data
+}
+
+func (s *sample) write(n replica.Name, data []byte) {
+	require.NoError(s.t, os.MkdirAll(filepath.Dir(s.path(n)), 0o755))
+	require.NoError(s.t, os.WriteFile(s.path(n), data, 0o644))
+}
+
+func (s *sample) remove(names ...replica.Name) {
+	for _, n := range names {
+		require.NoError(s.t, os.Remove(s.path(n)))
+	}
+}
+
+// flip changes a byte of a file; before its end, if at is less than 0.
+func flip(n replica.Name, at int) func(*sample) {
+	return func(s *sample) {
+		data := s.read(n)
+		if at < 0 {
+			at += len(data)
+		}
+		data[at] ^= 0x11
+		s.write(n, data)
+	}
+}
+
+// cut cuts a file where a function says.
+func cut(n replica.Name, at func(data []byte, f *storetest.Forged) int) func(*sample) {
+	return func(s *sample) {
+		data := s.read(n)
+		f := storetest.Take(s.t, data)
+		f.Bytes() // which sets offsets
+		s.write(n, data[:at(data, f)])
+	}
+}
+
+// pagesEnd is where the pages of a file end.
+func pagesEnd(f *storetest.Forged) int {
+	f.Bytes()
+	last := f.Frames[len(f.Frames)-1]
+	return int(last.Offset) + len(last.Frame)
+}
+
+// flipIn is flip where a function says.
+func flipIn(n replica.Name, at func(f *storetest.Forged) int) func(*sample) {
+	return func(s *sample) { flip(n, at(storetest.Take(s.t, s.read(n))))(s) }
+}
+
+// lockPage is a frame of SQLite's lock page.
+func lockPage(f *storetest.Forged) storetest.ForgedFrame {
+	fr := f.Frames[0]
+	fr.Pgno, fr.Frame = f.Header.LockPgno(), bytes.Clone(fr.Frame)
+	binary.BigEndian.PutUint32(fr.Frame, fr.Pgno)
+	return fr
+}
+
+// forge changes a file and makes it whole again.
+func forge(n replica.Name, change func(f *storetest.Forged)) func(*sample) {
+	return func(s *sample) {
+		f := storetest.Take(s.t, s.read(n))
+		change(f)
+		s.write(n, f.Bytes())
+	}
+}
+
+// Of damaged replicas, verify says what is wrong, and exactly which states Litestream can't
+// restore any more.
+func TestVerifyDamaged(t *testing.T) {
+	t.Parallel()
+	var (
+		zero     = name(0, 0x18, 0x18) // states 0x18 needs level 1 instead
+		one      = name(1, 0x17, 0x18)
+		two      = name(2, 7, 0xe)
+		snapshot = name(9, 1, 0x13)
+		old      = name(9, 1, 9)
+	)
+	remove := func(names ...replica.Name) func(*sample) { return func(s *sample) { s.remove(names...) } }
+	then := func(all ...func(*sample)) func(*sample) {
+		return func(s *sample) {
+			for _, f := range all {
+				f(s)
+			}
+		}
+	}
+	const frame = ltx.HeaderSize
+	// Only files of other levels would tell.
+	const unseen = "a file without a page that changed, made whole"
+	cases := []struct {
+		what   string
+		damage func(s *sample)
+		codes  string // of the findings, sorted
+		lost   string // of all of them
+	}{
+		{"a header's magic", flip(one, 0), "header", "18"},
+		{"a header's flags", flip(one, 4), "header", "18"},
+		{"a header's page size", flip(one, 10), "header", "18"},
+		{"a header's commit", flip(one, 15), "pages", "18"},
+		{"a header's TXID", flip(one, 22), "header", "18"},
+		{"a header's time", flip(one, 38), "checksum", "18"},
+		{"a header's checksum", flip(one, 45), "header", "18"},
+		{"a snapshot's header", flip(snapshot, 1), "header", "13-18"},
+		{"a page number", flip(two, frame+3), "pages", "e-12"},
+		{"a frame's flags", flip(two, frame+5), "pages", "e-12"},
+		{"a frame's size", flip(two, frame+8), "pages", "e-12"},
+		{"a frame's size, huge", flip(snapshot, frame+6), "pages", "13-18"},
+		{"a frame", flip(snapshot, frame+40), "checksum", "13-18"},
+		{"what ends the pages", flipIn(one, func(f *storetest.Forged) int { return pagesEnd(f) + 2 }), "pages", "18"},
+		{"an index", flipIn(one, func(f *storetest.Forged) int { return pagesEnd(f) + ltx.PageHeaderSize + 1 }), "page-index", "18"},
+		{"an index's size", flip(one, -17), "page-index", "18"},
+		{"a trailer's checksum of the database", flip(one, -12), "checksum", "18"},
+		{"a trailer's checksum", flip(snapshot, -1), "checksum", "13-18"},
+
+		{"an empty file", cut(one, func([]byte, *storetest.Forged) int { return 0 }), "empty", "18"},
+		{"an empty snapshot", cut(snapshot, func([]byte, *storetest.Forged) int { return 0 }), "empty", "13-18"},
+		{"cut in the header", cut(one, func([]byte, *storetest.Forged) int { return 50 }), "truncated", "18"},
+		{"cut after the header", cut(one, func([]byte, *storetest.Forged) int { return ltx.HeaderSize }), "truncated", "18"},
+		{"cut in the first frame", cut(snapshot, func(_ []byte, f *storetest.Forged) int { return frame + len(f.Frames[0].Frame)/2 }), "", "13-18"},
+		{"cut after the first frame", cut(snapshot, func(_ []byte, f *storetest.Forged) int { return int(f.Frames[1].Offset) }), "", "13-18"},
+		{"cut after the pages", cut(one, func(_ []byte, f *storetest.Forged) int { return pagesEnd(f) + ltx.PageHeaderSize }), "", "18"},
+		{"cut in the index", cut(one, func(_ []byte, f *storetest.Forged) int { return pagesEnd(f) + ltx.PageHeaderSize + 2 }), "", "18"},
+		{"cut before the trailer", cut(one, func(data []byte, _ *storetest.Forged) int { return len(data) - ltx.TrailerSize }), "", "18"},
+		{"cut by a byte", cut(snapshot, func(data []byte, _ *storetest.Forged) int { return len(data) - 1 }), "", "13-18"},
+		{"a byte more", func(s *sample) { s.write(one, append(s.read(one), 0)) }, "", "18"},
+		{"twice", func(s *sample) { s.write(one, append(s.read(one), s.read(one)...)) }, "", "18"},
+
+		{"a snapshot without its last page", forge(snapshot, func(f *storetest.Forged) { f.Frames = f.Frames[:len(f.Frames)-1] }), "snapshot-pages", "13"},
+		{"a snapshot without its first page, which all others have", forge(snapshot, func(f *storetest.Forged) { f.Frames = f.Frames[1:] }), "snapshot-pages", "13"},
+		{"a snapshot without pages", forge(snapshot, func(f *storetest.Forged) { f.Frames = nil }), "snapshot-pages", "13-15"},
+		{"a database that grows without its pages", then(remove(one), forge(name(0, 0x17, 0x17), func(f *storetest.Forged) { f.Header.Commit += 3 })), "missing-pages", "17"},
+		{unseen, forge(one, func(f *storetest.Forged) { f.Frames = f.Frames[1:] }), "", ""},
+
+		{"an index that points into another frame", forge(one, func(f *storetest.Forged) {
+			f.Index = func(frames []storetest.ForgedFrame) []byte {
+				wrong := slices.Clone(frames)
+				wrong[1].Offset = wrong[0].Offset + 3
+				return storetest.ForgedIndex(wrong)
+			}
+		}), "page-index", ""},
+		{"an index of other pages", forge(snapshot, func(f *storetest.Forged) {
+			f.Index = func(frames []storetest.ForgedFrame) []byte { return storetest.ForgedIndex(frames[1:]) }
+		}), "page-index", ""},
+		{"an index that is cut", forge(one, func(f *storetest.Forged) {
+			f.Index = func(frames []storetest.ForgedFrame) []byte { return storetest.ForgedIndex(frames)[:3] }
+		}), "page-index", "18"},
+		{"an index with more behind it", forge(one, func(f *storetest.Forged) {
+			f.Index = func(frames []storetest.ForgedFrame) []byte { return append(storetest.ForgedIndex(frames), 0, 0) }
+		}), "page-index", "18"},
+		{"a checksum of the database where there is none", forge(one, func(f *storetest.Forged) { f.Trailer.PostApplyChecksum = ltx.ChecksumFlag | 1 }), "trailer", "18"},
+		{"the same in a file that others follow", forge(two, func(f *storetest.Forged) { f.Trailer.PostApplyChecksum = ltx.ChecksumFlag | 1 }), "trailer", "e"},
+		{"the lock page", forge(one, func(f *storetest.Forged) { f.Header.Commit = 1 << 20; f.Frames = append(f.Frames, lockPage(f)) }), "pages", "18"},
+		{"pages in another order", forge(one, func(f *storetest.Forged) { slices.Reverse(f.Frames) }), "pages", "18"},
+		{"a page beyond the end", forge(one, func(f *storetest.Forged) {
+			fr := f.Frames[0]
+			fr.Pgno, fr.Frame = 200, bytes.Clone(fr.Frame)
+			binary.BigEndian.PutUint32(fr.Frame, 200)
+			f.Frames = append(f.Frames, fr)
+		}), "pages", ""},
+
+		{"a file with the name of the next", func(s *sample) { s.remove(one); s.write(zero, s.read(name(0, 0x17, 0x17))) }, "name", "18"},
+		{"files that have changed names", func(s *sample) {
+			s.remove(one)
+			a, b := s.read(name(0, 0x17, 0x17)), s.read(zero)
+			s.write(zero, a)
+			s.write(name(0, 0x17, 0x17), b)
+		}, "name,name", "17-18"},
+		{"a snapshot with the name of a later state", func(s *sample) { s.write(snapshot, s.read(old)) }, "name", "14-18"},
+		{"a level's file as another's", func(s *sample) { s.write(name(3, 0xf, 0x16), s.read(name(1, 0x14, 0x16))) }, "name", ""},
+		{"a file in two levels with other content", func(s *sample) {
+			f := storetest.Take(s.t, s.read(zero))
+			f.Frames = f.Frames[1:]
+			s.write(name(3, 0x18, 0x18), f.Bytes())
+		}, "conflict", ""},
+		{"a page of another size", forge(one, func(f *storetest.Forged) {
+			f.Header.PageSize, f.Frames = 8192, nil
+		}), "page-size", "18"},
+
+		{"a hole in level 0 that level 1 covers", remove(name(0, 5, 5), name(0, 6, 6)), "", ""},
+		{"a hole in level 1 that level 0 covers", remove(one), "", ""},
+		{"a hole in level 2 that level 1 covers", remove(name(2, 0xf, 0x16)), "", ""},
+		{"no snapshot, but all transactions", remove(snapshot, old, name(9, 1, 1)), "", ""},
+		{"a hole that a snapshot covers", remove(name(0, 0x12, 0x12), name(1, 0x12, 0x13), name(2, 0xf, 0x16)), "", ""},
+		{"a hole at the end", remove(name(0, 0x17, 0x17), one), "gap", "17-18"},
+		{"a hole in the middle", remove(name(0, 0xb, 0xb), name(1, 0xa, 0xb), two), "gap", "b-12"},
+		{"no files", func(s *sample) {
+			for _, level := range []string{"0", "1", "2", "9"} {
+				require.NoError(s.t, os.RemoveAll(filepath.Join(s.root, "ltx", level)))
+			}
+		}, "nothing", ""},
+		{"no snapshot and no beginning", remove(snapshot, old, name(9, 1, 1), name(0, 1, 1), name(1, 1, 1), name(2, 1, 6)), "nothing", ""},
+		{"a stray", func(s *sample) {
+			require.NoError(s.t, os.WriteFile(filepath.Join(s.root, "ltx/0/0000000000000018-0000000000000018.ltx.tmp"), nil, 0o600))
+		}, "stray", ""},
+		{"files that overlap", func(s *sample) { s.write(name(0, 0x17, 0x18), s.read(one)) }, "overlap,overlap", ""},
+	}
+	require.GreaterOrEqual(t, len(cases), 40)
+	for _, c := range cases {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			s := &sample{t, ltxfstest.Orders(t)}
+			c.damage(s)
+			r := ltxfstest.Ltxfs(t, "verify", "--json", s.root)
+			harmless := c.codes == "stray" || c.codes == "overlap,overlap"
+			if c.codes == "" && c.lost == "" || harmless {
+				require.Zero(t, r.Code, r)
+			} else {
+				require.Equal(t, ltxfstest.ExitDamaged, r.Code, r)
+			}
+			v := verify(t, r.Code, s.root)
+			var codes []string
+			var lost, doubtful []verifyRange
+			for _, f := range v.findings {
+				codes = append(codes, f.Code)
+				lost, doubtful = append(lost, f.Lost...), append(doubtful, f.Doubtful...)
+				require.NotEmpty(t, f.Detail)
+				require.NotEmpty(t, f.Advice)
+				require.Equal(t, !harmless, f.Meaning != "", f)
+			}
+			slices.Sort(codes)
+			if c.codes != "" || c.lost == "" {
+				require.Equal(t, c.codes, strings.Join(codes, ","), r)
+			} else {
+				require.Len(t, codes, 1, r)
+			}
+			for _, r := range v.Lost {
+				require.True(t, has(lost, ltx.TXID(r.Min)) && has(lost, ltx.TXID(r.Max)), "lost in the summary alone: %v", r)
+			}
+			first, last, _ := strings.Cut(c.lost, "-")
+			for txid := ltx.TXID(1); txid <= 0x18; txid++ {
+				is := has(lost, txid)
+				if c.lost == "" {
+					require.False(t, is, "%s: %s", txid, r)
+				} else {
+					if last == "" {
+						last = first
+					}
+					a, b := parse(t, first), parse(t, last)
+					assert.Equal(t, a <= txid && txid <= b, is, "state %s is lost: %s", txid, r.Stdout)
+				}
+				requireAgrees(t, s, txid, is || v.States == 0, has(doubtful, txid) || c.what == unseen)
+			}
+		})
+	}
+}
+
+func parse(t *testing.T, hex string) ltx.TXID {
+	t.Helper()
+	txid, err := ltx.ParseTXID(fmt.Sprintf("%016s", hex))
+	require.NoError(t, err)
+	return txid
+}
+
+// requireAgrees checks by litestream restore what was said of a state.
+func requireAgrees(t *testing.T, s *sample, txid ltx.TXID, lost, doubtful bool) {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "out.db")
+	cmd := exec.Command(ltxfstest.Tool(t, "litestream"), "restore", "-txid", txid.String(), "-o", out, "file://"+s.root)
+	cmd.Env = ltxfstest.Env()
+	text, err := cmd.CombinedOutput()
+	if err != nil {
+		if !lost { // no file may end there
+			ends, globErr := filepath.Glob(filepath.Join(s.root, "ltx/?/*-"+txid.String()+".ltx"))
+			require.NoError(t, globErr)
+			require.True(t, len(ends) == 0, "verify doesn't say that state %s is lost: %s", txid, text)
+		}
+		return
+	}
+	require.False(t, lost, "state %s is not lost", txid)
+	data, err := os.ReadFile(out)
+	require.NoError(t, err)
+	if doubtful {
+		return
+	}
+	byTXID, _ := ltxfstest.OrdersStates(t)
+	require.Equal(t, byTXID[txid-1].TXID, txid.String())
+	require.Equal(t, byTXID[txid-1].SHA256, ltxfstest.SHA256(data), "state %s is another", txid)
+}
