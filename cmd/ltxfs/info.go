@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/internal/audit"
 	"github.com/ltxfs/ltxfs/internal/database"
@@ -51,12 +53,17 @@ the database. Of a single LTX file, show its header, its pages and its trailer.`
 	return cmd
 }
 
+// format is what Litestream calls the format of the files: the first version of it that wrote
+// them, and theirs.
+var format = fmt.Sprintf("Litestream 0.5, LTX %d", ltx.Version)
+
 // infoJSON is what info --json writes. Its fields are documented, and don't change while
 // version is 1.
 type infoJSON struct {
 	Version int    `json:"version"`
 	Replica string `json:"replica"`
 	Layout  string `json:"layout"`
+	Format  string `json:"format"` // of the files
 
 	States int        `json:"states"` // that can be restored
 	Oldest *stateJSON `json:"oldest"` // null without any
@@ -66,7 +73,8 @@ type infoJSON struct {
 	Gaps        []rangeJSON  `json:"gaps"`
 	Levels      []levelJSON  `json:"levels"`
 	Damaged     []lsFileJSON `json:"damaged"`
-	PageSize    uint32       `json:"page_size"` // bytes
+	PageSize    uint32       `json:"page_size"`   // bytes
+	Compression float64      `json:"compression"` // what a page takes in a database, of what it takes in a file; 0 without any
 }
 
 type stateJSON struct {
@@ -93,13 +101,14 @@ type levelJSON struct {
 	Files int `json:"files"`
 	rangeJSON
 	Size   int64     `json:"size"` // bytes
+	Pages  int       `json:"pages"`
 	Oldest time.Time `json:"oldest"`
 	Newest time.Time `json:"newest"`
 }
 
 func infoOf(r *offline.Replica, info *audit.Info, now time.Time) *infoJSON {
 	out := &infoJSON{
-		Version: 1, Replica: r.Name, Layout: r.Layout.Name, States: len(info.States),
+		Version: 1, Replica: r.Name, Layout: r.Layout.Name, Format: format, States: len(info.States),
 		Granularity: []periodJSON{}, Gaps: []rangeJSON{}, Levels: []levelJSON{}, Damaged: []lsFileJSON{},
 	}
 	if n := len(info.States); n > 0 {
@@ -114,8 +123,13 @@ func infoOf(r *offline.Replica, info *audit.Info, now time.Time) *infoJSON {
 	for _, g := range info.Gaps {
 		out.Gaps = append(out.Gaps, rangeJSON{g.Min.String(), g.Max.String()})
 	}
+	var packed, unpacked int64
 	for _, l := range info.Levels {
-		out.Levels = append(out.Levels, levelJSON{l.Level, l.Files, rangeJSON{l.Min.String(), l.Max.String()}, l.Size, l.Oldest, l.Newest})
+		packed, unpacked = packed+l.Packed, unpacked+l.Unpacked
+		out.Levels = append(out.Levels, levelJSON{l.Level, l.Files, rangeJSON{l.Min.String(), l.Max.String()}, l.Size, l.Pages, l.Oldest, l.Newest})
+	}
+	if packed > 0 {
+		out.Compression = math.Round(100*float64(unpacked)/float64(packed)) / 100
 	}
 	for i := range info.Damaged {
 		out.Damaged = append(out.Damaged, fileJSON(&info.Damaged[i]))
@@ -129,7 +143,7 @@ func stateOf(s audit.State, now time.Time) *stateJSON {
 
 func printInfo(w io.Writer, info *infoJSON) error {
 	t := newTable(w)
-	t.row("replica", fmt.Sprintf("%s (%s)", info.Replica, info.Layout))
+	t.row("replica", fmt.Sprintf("%s (%s, %s)", info.Replica, info.Layout, info.Format))
 	t.row("restorable", plural(info.States, "state"))
 	if info.Oldest != nil {
 		t.row("  oldest", info.Oldest.text())
@@ -145,6 +159,12 @@ func printInfo(w io.Writer, info *infoJSON) error {
 			text += fmt.Sprintf(", one each %s, at most %s apart", span(p.Every), span(p.Most))
 		}
 		t.row("  "+within, text)
+	}
+	if info.Oldest != nil {
+		t.row("database", fmt.Sprintf("%s now, %s at first, in pages of %d bytes", humanSize(info.Newest.Size), humanSize(info.Oldest.Size), info.PageSize))
+	}
+	if info.Compression > 0 {
+		t.row("compression", fmt.Sprintf("pages take 1/%.4g in the files", info.Compression))
 	}
 	if len(info.Gaps) == 0 {
 		t.row("gaps", "none")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/internal/database"
 	"github.com/ltxfs/ltxfs/internal/exitcode"
+	"github.com/ltxfs/ltxfs/internal/integrity"
 	"github.com/ltxfs/ltxfs/internal/offline"
 	"github.com/ltxfs/ltxfs/internal/restore"
 	"github.com/ltxfs/ltxfs/internal/settings"
@@ -19,6 +21,7 @@ func newRestoreCommand() *cobra.Command {
 	m := settings.New()
 	var which whichState
 	var opts restore.Options
+	var check string
 	cmd := &cobra.Command{
 		Use:   "restore [flags] REPLICA|DB-PATH -o FILE",
 		Short: "Restore a database to a file",
@@ -39,8 +42,12 @@ it, as FILE.ltxfs-part, and the same command goes on with it.`,
 			if err := which.parse(); err != nil {
 				return err
 			}
+			how, err := integrity.Parse(check)
+			if err != nil {
+				return exitcode.Errorf(exitcode.Usage, "--check %w", err)
+			}
 			return withReplica(cmd, m, args[0], func(ctx context.Context, r *offline.Replica) error {
-				return restoreTo(ctx, cmd, r, &which, opts)
+				return restoreTo(ctx, cmd, r, &which, opts, how)
 			})
 		},
 	}
@@ -48,10 +55,11 @@ it, as FILE.ltxfs-part, and the same command goes on with it.`,
 	which.define(cmd)
 	cmd.Flags().StringVarP(&opts.Path, "output", "o", "", "`file` to write")
 	cmd.Flags().BoolVar(&opts.Force, "force", false, "replace the file if it is there")
+	cmd.Flags().StringVar(&check, "check", "none", "have SQLite check the file afterwards: none, quick or full: `how`")
 	return cmd
 }
 
-func restoreTo(ctx context.Context, cmd *cobra.Command, r *offline.Replica, which *whichState, opts restore.Options) error {
+func restoreTo(ctx context.Context, cmd *cobra.Command, r *offline.Replica, which *whichState, opts restore.Options, check integrity.Check) error {
 	began := time.Now()
 	s, err := which.find(ctx, r)
 	if err != nil {
@@ -70,6 +78,17 @@ func restoreTo(ctx context.Context, cmd *cobra.Command, r *offline.Replica, whic
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "restored %s of %s to %s: %s%s in %.1f s\n",
 		s.TXID, database.FormatTime(s.Time()), opts.Path, humanSize(s.Size()), before, time.Since(began).Seconds())
+	if check == integrity.None {
+		return nil
+	}
+	faults, err := check.File(ctx, opts.Path)
+	if err != nil {
+		return fmt.Errorf("%s check of %s: %w", check, opts.Path, err)
+	}
+	if len(faults) > 0 {
+		return exitcode.Errorf(exitcode.Damaged, "%s check of %s: SQLite finds fault with the database: %s", check, opts.Path, strings.Join(faults, "; "))
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "SQLite's %s check finds it sound\n", check)
 	return nil
 }
 

@@ -34,6 +34,9 @@ type Level struct {
 	Level          int
 	Files          int
 	Size           int64 // bytes
+	Pages          int
+	Packed         int64 // bytes that the pages take in the files
+	Unpacked       int64 // and in a database
 	Min, Max       ltx.TXID
 	Oldest, Newest time.Time
 }
@@ -110,6 +113,11 @@ func (info *Info) addTo(f *File) {
 	l := &info.Levels[n-1]
 	l.Files++
 	l.Size += f.Size
+	if f.Err == nil {
+		l.Pages += f.Pages
+		l.Packed += f.Frames
+		l.Unpacked += int64(f.Pages) * int64(f.Header.PageSize)
+	}
 	l.Min, l.Max = min(l.Min, f.MinTXID), max(l.Max, f.MaxTXID)
 	if at := f.Time(); at.Before(l.Oldest) {
 		l.Oldest = at
