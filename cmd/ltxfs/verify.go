@@ -14,6 +14,7 @@ import (
 	"github.com/ltxfs/ltxfs/internal/exitcode"
 	"github.com/ltxfs/ltxfs/internal/integrity"
 	"github.com/ltxfs/ltxfs/internal/offline"
+	"github.com/ltxfs/ltxfs/internal/replicas"
 	"github.com/ltxfs/ltxfs/internal/settings"
 )
 
@@ -48,7 +49,7 @@ and 14 if something couldn't be read, so that a question stayed open.`,
 			if err := opts.parse(cmd); err != nil {
 				return err
 			}
-			v := &verifyRun{opts: &opts, w: cmd.OutOrStdout(), name: args[0], began: time.Now()}
+			v := &verifyRun{opts: &opts, w: cmd.OutOrStdout(), began: time.Now()}
 			err := withReplica(cmd, m, args[0], func(ctx context.Context, r *offline.Replica) error {
 				v.name = r.Name
 				bar := newProgress(cmd.ErrOrStderr(), "verify "+r.Name, 0)
@@ -60,6 +61,9 @@ and 14 if something couldn't be read, so that a question stayed open.`,
 				v.report = report
 				return err
 			})
+			if v.name == "" { // it couldn't be opened
+				v.name = m.Source.Name()
+			}
 			return v.end(err)
 		},
 	}
@@ -146,7 +150,7 @@ func where(f *audit.Finding) string {
 
 // end writes the summary, and returns the error that the command ends with.
 func (v *verifyRun) end(err error) error {
-	if v.report == nil && exitcode.Of(err) != exitcode.Permission && exitcode.Of(err) != exitcode.Timeout && exitcode.Of(err) != exitcode.Failure {
+	if v.report == nil && (exitcode.Of(err) == exitcode.Usage || replicas.IsMissing(err)) {
 		return err // what was asked for is wrong
 	}
 	code := exitcode.OK

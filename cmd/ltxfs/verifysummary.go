@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/ltxfs/ltxfs/internal/audit"
 	"github.com/ltxfs/ltxfs/internal/exitcode"
+	"github.com/ltxfs/ltxfs/internal/settings"
 )
 
 // findingJSON is a line of verify --json. Its fields are documented, and don't change while
@@ -86,9 +88,9 @@ func (v *verifyRun) summary(code exitcode.Code, err error) *summaryJSON {
 	s.Damage, s.Warnings, s.Unread = r.Findings[audit.Damage], r.Findings[audit.Warning], r.Findings[audit.Open]
 	switch {
 	case err != nil && len(r.Stages) == 0:
-		s.Open = "what the replica holds: " + err.Error()
+		s.Open = "what the replica holds: " + settings.Scrub(err.Error(), os.Args)
 	case err != nil:
-		s.Open = "whether the rest is sound: " + err.Error()
+		s.Open = "whether the rest is sound: " + settings.Scrub(err.Error(), os.Args)
 	case s.Unread > 0:
 		s.Open = fmt.Sprintf("whether %s that couldn't be read are sound", plural(s.Unread, "file"))
 	}

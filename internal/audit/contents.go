@@ -1,3 +1,5 @@
+// Package audit finds out what a replica holds, whether it is sound, and what can be
+// restored from it.
 package audit
 
 import (

@@ -98,3 +98,10 @@ func code(codes ...string) func(error) bool {
 		return found != nil && slices.Contains(codes, found.Code)
 	}
 }
+
+// IsMissing reports whether there is no replica of that name, as far as an error of opening it
+// tells: it isn't that it couldn't be reached.
+func IsMissing(err error) bool {
+	return slices.ContainsFunc([]error{os.ErrNotExist, s3.ErrNoSuchBucket, s3.ErrInside, replica.ErrLitestream03, replica.ErrMixedLayouts},
+		func(target error) bool { return errors.Is(err, target) })
+}
