@@ -31,7 +31,7 @@ type Options struct {
 	Check  integrity.Check // of databases
 	States int             // so many of the newest; below 0, all
 
-	Found func(*Finding)               // is called with each finding
+	Found func(*Finding)               // is called with each finding, one at a time
 	Begin func(files int, bytes int64) // before files are read, so many and of that size
 	Done  func(files int, bytes int64) // so many more are
 }
@@ -185,16 +185,14 @@ func (r *result) endsNone() bool { return r.restorable && ltxfile.PartOf(r.Err) 
 func (v *verifier) found(f *Finding) {
 	key := fmt.Sprintf("%s %s %s", f.Code, f.File, f.Detail)
 	v.mu.Lock()
-	known := v.emitted[key]
-	if !known {
-		v.emitted[key] = true
-		v.findings[f.Stage]++
-		v.report.Findings[f.Severity]++
+	defer v.mu.Unlock()
+	if v.emitted[key] {
+		return
 	}
-	v.mu.Unlock()
-	if !known {
-		v.opts.Found(f)
-	}
+	v.emitted[key] = true
+	v.findings[f.Stage]++
+	v.report.Findings[f.Severity]++
+	v.opts.Found(f)
 }
 
 // files verifies those of a timeline that weren't before. Its error wraps os.ErrNotExist or
