@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/ltxfs/ltxfs/internal/exitcode"
 	"github.com/ltxfs/ltxfs/internal/settings"
@@ -102,6 +103,6 @@ func code(codes ...string) func(error) bool {
 // IsMissing reports whether there is no replica of that name, as far as an error of opening it
 // tells: it isn't that it couldn't be reached.
 func IsMissing(err error) bool {
-	return slices.ContainsFunc([]error{os.ErrNotExist, s3.ErrNoSuchBucket, s3.ErrInside, replica.ErrLitestream03, replica.ErrMixedLayouts},
+	return slices.ContainsFunc([]error{os.ErrNotExist, syscall.ENOTDIR, s3.ErrNoSuchBucket, s3.ErrInside, replica.ErrLitestream03, replica.ErrMixedLayouts},
 		func(target error) bool { return errors.Is(err, target) })
 }
