@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -78,10 +77,10 @@ type infoJSON struct {
 }
 
 type stateJSON struct {
-	TXID string    `json:"txid"`
-	Time time.Time `json:"time"`
-	Age  float64   `json:"age_seconds"`
-	Size int64     `json:"size"` // of the database, in bytes
+	TXID string     `json:"txid"`
+	Time *time.Time `json:"time"` // null if the files that end there are damaged
+	Age  *float64   `json:"age_seconds"`
+	Size *int64     `json:"size"` // of the database, in bytes; null if that isn't known
 }
 
 type periodJSON struct {
@@ -138,7 +137,14 @@ func infoOf(r *offline.Replica, info *audit.Info, now time.Time) *infoJSON {
 }
 
 func stateOf(s audit.State, now time.Time) *stateJSON {
-	return &stateJSON{TXID: s.TXID.String(), Time: s.Time, Age: now.Sub(s.Time).Seconds(), Size: s.Size}
+	out := &stateJSON{TXID: s.TXID.String()}
+	if !s.Time.IsZero() {
+		out.Time, out.Age = &s.Time, new(now.Sub(s.Time).Seconds())
+	}
+	if s.Size > 0 {
+		out.Size = &s.Size
+	}
+	return out
 }
 
 func printInfo(w io.Writer, info *infoJSON) error {
@@ -160,17 +166,17 @@ func printInfo(w io.Writer, info *infoJSON) error {
 		}
 		t.row("  "+within, text)
 	}
-	if info.Oldest != nil {
-		t.row("database", fmt.Sprintf("%s now, %s at first, in pages of %d bytes", humanSize(info.Newest.Size), humanSize(info.Oldest.Size), info.PageSize))
+	if info.PageSize > 0 {
+		t.row("page size", fmt.Sprintf("%d bytes", info.PageSize))
 	}
 	if info.Compression > 0 {
-		t.row("compression", fmt.Sprintf("pages take 1/%.4g in the files", info.Compression))
+		t.row("compression", fmt.Sprintf("%.4g to 1", info.Compression))
 	}
 	if len(info.Gaps) == 0 {
 		t.row("gaps", "none")
 	}
 	for _, g := range info.Gaps {
-		t.row("gap", fmt.Sprintf("%s to %s: nothing after it can be restored until the next snapshot", g.MinTXID, g.MaxTXID))
+		t.row("gap", rangesText([]rangeJSON{g})+": nothing after it can be restored until the next snapshot")
 	}
 	for _, f := range info.Damaged {
 		t.row("damaged", f.Error)
@@ -188,7 +194,14 @@ func printInfo(w io.Writer, info *infoJSON) error {
 }
 
 func (s *stateJSON) text() string {
-	return fmt.Sprintf("%s of %s, %s ago, %s", s.TXID, database.FormatTime(s.Time), span(s.Age), humanSize(s.Size))
+	text := s.TXID + ", whose files are damaged"
+	if s.Time != nil {
+		text = fmt.Sprintf("%s of %s, %s ago", s.TXID, database.FormatTime(*s.Time), span(*s.Age))
+	}
+	if s.Size != nil {
+		text += ", " + humanSize(*s.Size)
+	}
+	return text
 }
 
 func plural(n int, what string) string {
@@ -201,14 +214,19 @@ func plural(n int, what string) string {
 // span writes seconds in the two largest units that they have.
 func span(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
-	const day = 24 * time.Hour
-	switch {
-	case d >= day:
-		return strings.TrimSuffix(fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour), "0h")
-	case d >= time.Hour:
-		return strings.TrimSuffix(fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute), "0m")
-	case d >= time.Minute:
-		return strings.TrimSuffix(fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second), "0s")
+	units := []struct {
+		name string
+		time.Duration
+	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
+	for i, u := range units[:len(units)-1] {
+		if d < u.Duration {
+			continue
+		}
+		text, next := fmt.Sprintf("%d%s", d/u.Duration, u.name), units[i+1]
+		if rest := d % u.Duration / next.Duration; rest > 0 {
+			text += fmt.Sprintf("%d%s", rest, next.name)
+		}
+		return text
 	}
 	return d.Round(time.Millisecond).String()
 }
@@ -246,10 +264,13 @@ func fileInfo(cmd *cobra.Command, path string, asJSON bool) error {
 		out.MinTXID, out.MaxTXID, out.Time = h.MinTXID.String(), h.MaxTXID.String(), time.UnixMilli(h.Timestamp).UTC()
 		out.PageSize, out.Commit, out.Snapshot = h.PageSize, h.Commit, h.IsSnapshot()
 		if !h.NoChecksum() {
-			out.PreApplyChecksum, out.PostApplyChecksum = h.PreApplyChecksum.String(), info.Trailer.PostApplyChecksum.String()
+			out.PreApplyChecksum = h.PreApplyChecksum.String()
 		}
 	}
 	if info.Trailer.FileChecksum != 0 {
+		if out.PreApplyChecksum != "" {
+			out.PostApplyChecksum = info.Trailer.PostApplyChecksum.String()
+		}
 		out.FileChecksum, out.Pages = info.Trailer.FileChecksum.String(), &info.Pages
 	}
 	if asJSON {
@@ -278,7 +299,7 @@ func (f *fileInfoJSON) print(w io.Writer) error {
 		t.row("pages", fmt.Sprint(*f.Pages))
 		t.row("checksum", f.FileChecksum)
 	}
-	if f.PreApplyChecksum != "" {
+	if f.PostApplyChecksum != "" {
 		t.row("database's checksum", fmt.Sprintf("%s, then %s", f.PreApplyChecksum, f.PostApplyChecksum))
 	}
 	sound := "sound: every page unpacks, and the checksum is that of the content"

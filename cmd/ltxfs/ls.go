@@ -19,7 +19,7 @@ import (
 
 // lsOptions are the flags of ls.
 type lsOptions struct {
-	levels []int
+	levels levels
 	since  string
 	sort   string
 	json   bool
@@ -61,7 +61,7 @@ was taken.`,
 				}
 			}
 			return withReplica(cmd, m, args[0], func(ctx context.Context, r *offline.Replica) error {
-				files, err := audit.Files(ctx, r, opts.levels)
+				files, err := audit.Files(ctx, r, opts.levels.orAll())
 				if err != nil {
 					return err
 				}
@@ -76,7 +76,7 @@ was taken.`,
 	}
 	m.DefineReading(cmd.Flags())
 	flags := cmd.Flags()
-	flags.IntSliceVar(&opts.levels, "level", audit.AllLevels(), "list these `levels` alone")
+	flags.Var(&opts.levels, "level", "list these `levels` alone, such as 0,9")
 	flags.StringVar(&opts.since, "since", "", "list the files from this `time` on alone")
 	flags.StringVar(&opts.sort, "sort", "level", "sort by level, txid, size, the largest first, or time: `how`")
 	flags.BoolVar(&opts.json, "json", false, "write JSON")

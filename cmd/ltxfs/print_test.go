@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ltxfs/ltxfs/internal/audit"
 )
 
 func TestHumanSize(t *testing.T) {
@@ -16,6 +18,27 @@ func TestHumanSize(t *testing.T) {
 	} {
 		assert.Equal(t, want, humanSize(n), n)
 	}
+}
+
+// A zero at the end of a number isn't a unit that there is nothing of.
+func TestSpan(t *testing.T) {
+	for seconds, want := range map[float64]string{
+		0: "0s", 0.0015: "2ms", 59.5: "59.5s", 60: "1m", 70: "1m10s", 600: "10m", 3600: "1h", 5400: "1h30m",
+		86400: "1d", 86400 + 59*60: "1d", 4*86400 + 36000: "4d10h", 30 * 86400: "30d",
+	} {
+		assert.Equal(t, want, span(seconds), seconds)
+	}
+}
+
+// What isn't known of a state isn't told.
+func TestStateText(t *testing.T) {
+	s := audit.State{TXID: 1}
+	now := time.Date(2026, 11, 22, 22, 0, 10, 0, time.UTC)
+	assert.Equal(t, "0000000000000001, whose files are damaged", stateOf(s, now).text())
+	s.Time = now.Add(-10 * time.Second)
+	assert.Equal(t, "0000000000000001 of 2026-11-22T22:00:00.000Z, 10s ago", stateOf(s, now).text())
+	s.Size = 4096
+	assert.Equal(t, "0000000000000001 of 2026-11-22T22:00:00.000Z, 10s ago, 4KiB", stateOf(s, now).text())
 }
 
 // What was done before counts as done, and not for the rate.

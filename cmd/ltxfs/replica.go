@@ -2,18 +2,24 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/ltxfs/ltxfs/internal/audit"
 	"github.com/ltxfs/ltxfs/internal/database"
 	"github.com/ltxfs/ltxfs/internal/exitcode"
 	"github.com/ltxfs/ltxfs/internal/logging"
 	"github.com/ltxfs/ltxfs/internal/offline"
 	"github.com/ltxfs/ltxfs/internal/settings"
+	"github.com/ltxfs/ltxfs/replica"
 )
 
 // withReplica calls use with the replica that an argument names, until a signal comes.
@@ -45,4 +51,32 @@ func parseTime(flag, text string) (time.Time, error) {
 		return at, exitcode.Errorf(exitcode.Usage, "--%s %s: write a time such as 2026-11-22T22:00:00Z", flag, text)
 	}
 	return at, nil
+}
+
+// levels are what the flag --level gives: 0,9 or one at a time. Without it, they are all.
+type levels []int
+
+func (l *levels) Set(text string) error {
+	for part := range strings.SplitSeq(text, ",") {
+		level, err := strconv.Atoi(part)
+		if err != nil || level < 0 || level > replica.MaxLevel {
+			return fmt.Errorf("levels are 0 to %d", replica.MaxLevel)
+		}
+		if !slices.Contains(*l, level) {
+			*l = append(*l, level)
+		}
+	}
+	return nil
+}
+
+func (l *levels) String() string { return "" } // the default, all, isn't shown
+
+func (l *levels) Type() string { return "levels" }
+
+// orAll are the levels, or all if none were given.
+func (l *levels) orAll() []int {
+	if len(*l) == 0 {
+		return audit.AllLevels()
+	}
+	return *l
 }

@@ -22,6 +22,7 @@ import (
 type verifyOptions struct {
 	audit.Options
 	since, subset, check, states string
+	levels                       levels
 
 	json    bool
 	metrics string
@@ -69,7 +70,7 @@ and 14 if something couldn't be read, so that a question stayed open.`,
 	}
 	m.DefineReading(cmd.Flags())
 	flags := cmd.Flags()
-	flags.IntSliceVar(&opts.Levels, "level", audit.AllLevels(), "read files of these `levels` alone")
+	flags.Var(&opts.levels, "level", "read files of these `levels` alone, such as 0,9")
 	flags.StringVar(&opts.since, "since", "", "read files that the store has since this `time` alone")
 	flags.BoolVar(&opts.Quick, "quick", false, "read no more of a file than its header, page index and trailer")
 	flags.StringVar(&opts.subset, "read-data-subset", "", "read all bytes of a `part` of the files: 1/7 is the first of seven, 10% and 5GiB so many at random")
@@ -107,11 +108,7 @@ func (o *verifyOptions) parse(cmd *cobra.Command) (err error) {
 	if o.Check == integrity.None && cmd.Flags().Changed("states") {
 		return exitcode.Errorf(exitcode.Usage, "--states: say how they are checked, with --check quick or --check full")
 	}
-	for _, level := range o.Levels {
-		if level < 0 || level >= len(audit.AllLevels()) {
-			return exitcode.Errorf(exitcode.Usage, "--level %d: levels are 0 to %d", level, len(audit.AllLevels())-1)
-		}
-	}
+	o.Levels = o.levels.orAll()
 	return nil
 }
 

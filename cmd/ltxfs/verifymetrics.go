@@ -29,10 +29,10 @@ func (s *summaryJSON) writeMetrics(path string) error {
 	}
 	gauge("states", "States that the names of the files say can be restored.", float64(s.States))
 	if s.Newest != nil {
-		gauge("newest_state_timestamp_seconds", "Of the newest state of the database.", seconds(s.Newest.Time))
+		gauge("newest_state_timestamp_seconds", "Of the newest state of the database.", seconds(*s.Newest.Time))
 	}
 	if s.Proven != nil {
-		gauge("newest_proven_state_timestamp_seconds", "Of the newest state of whose files all bytes were read, and sound.", seconds(s.Proven.Time))
+		gauge("newest_proven_state_timestamp_seconds", "Of the newest state of whose files all bytes were read, and sound.", seconds(*s.Proven.Time))
 	}
 	if err := prometheus.WriteToTextfile(path, reg); err != nil {
 		return fmt.Errorf("--metrics-file: %w", err)

@@ -109,8 +109,8 @@ func (v *verifyRun) summary(code exitcode.Code, err error) *summaryJSON {
 
 // shows are what stages look at.
 var shows = map[audit.Stage]string{
-	audit.Names: "order, gaps, overlaps", audit.Headers: "and trailers, against the names", audit.Indexes: "of pages, against sizes",
-	audit.Bytes: "each page unpacked, checksums", audit.Databases: "SQLite's check",
+	audit.Names: "order, gaps, overlaps, strays", audit.Headers: "headers and trailers, against the names",
+	audit.Indexes: "page indexes, against the sizes", audit.Bytes: "each page unpacked, checksums", audit.Databases: "SQLite's check",
 }
 
 func (s *summaryJSON) print(w io.Writer) error {
@@ -129,7 +129,7 @@ func (s *summaryJSON) print(w io.Writer) error {
 		if g.Bytes > 0 {
 			done += ", " + humanSize(g.Bytes)
 		}
-		t.row(string(g.Stage), done, result, shows[g.Stage])
+		t.row(string(g.Stage), shows[g.Stage], done, result)
 	}
 	if err := t.flush(); err != nil {
 		return err
@@ -141,7 +141,11 @@ func (s *summaryJSON) print(w io.Writer) error {
 		fmt.Fprintf(w, "other files have these states: they can be restored once the damaged files are moved away: %s\n", rangesText(s.Movable))
 	}
 	if s.Newest != nil {
-		fmt.Fprintf(w, "newest state: %s\n", s.Newest.text())
+		fate := ""
+		if n := len(s.Lost); n > 0 && s.Lost[n-1].MaxTXID == s.Newest.TXID {
+			fate = ", which can't be restored"
+		}
+		fmt.Fprintf(w, "newest state: %s%s\n", s.Newest.text(), fate)
 	}
 	if s.Proven != nil && (s.Newest == nil || s.Proven.TXID != s.Newest.TXID) {
 		fmt.Fprintf(w, "newest state proven sound: %s\n", s.Proven.text())
