@@ -69,6 +69,9 @@ Try it without a replica of your own: ltxfs demo`,
 	}
 	root.Version = version() // for --version
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if cmd == root && cmd.Flags().NArg() > 0 { // flags of a command that isn't one
+			return unknownCommand(root, cmd.Flags().Arg(0))
+		}
 		var unknown *pflag.NotExistError
 		if errors.As(err, &unknown) {
 			// With one hyphen, all behind it are short names.
@@ -106,13 +109,18 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// isCommand reports whether a name is a command of ltxfs.
+// isCommand reports whether a name is a command of ltxfs, or, mistyped, one that has an -o as
+// mount(8) does, if nothing of that name could be mounted.
 func isCommand(name string) bool {
 	root := newRootCommand()
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd(name)
-	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == name || c.HasAlias(name) }) ||
-		strings.HasPrefix(name, cobra.ShellCompRequestCmd)
+	if slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == name || c.HasAlias(name) }) ||
+		strings.HasPrefix(name, cobra.ShellCompRequestCmd) {
+		return true
+	}
+	_, err := os.Stat(name)
+	return err != nil && !strings.ContainsAny(name, "/:") && slices.Contains(root.SuggestionsFor(name), "restore")
 }
 
 // errHelper begins the errors of a call by mount(8).

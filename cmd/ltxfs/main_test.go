@@ -39,6 +39,8 @@ func TestUsageErrors(t *testing.T) {
 		{"version now", "takes no arguments"},
 		{"demo now", "takes no arguments"},
 		{"a b -o nonsense", `unknown mount option "nonsense"`},
+		{"restor a -o b", "did you mean restore"},
+		{"inf --json a", "did you mean info"},
 	} {
 		code, stdout, stderr := ltxfs(strings.Fields(tt.args)...)
 		require.Equal(t, exitcode.Usage, code, tt.args)
