@@ -43,7 +43,6 @@ const (
 	BadChecksum  Code = "checksum"       // isn't that of the content
 	MissingPages Code = "missing-pages"  // which no file of a state has
 	PageSize     Code = "page-size"      // isn't that of the file before
-	Broken       Code = "order"          // headers of a plan's files don't follow each other
 	Chain        Code = "chain"          // the database's checksum before isn't the one after the file before
 	Conflict     Code = "conflict"       // files of the same transactions have other pages
 	BadDatabase  Code = "database"       // SQLite finds fault with it
