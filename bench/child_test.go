@@ -63,6 +63,10 @@ var jobs = map[string]func(j job) (outcome, error){
 	"restore": job.restore,
 	"state":   job.state,
 	"command": job.command,
+
+	"restored": job.restored,
+	"verified": job.verified,
+	"unpack":   job.unpack,
 }
 
 // serveChild is the main function of a child.

@@ -165,7 +165,7 @@ func with(near, far, disk []*contestant) func(w *world, p place) []*contestant {
 // chosen reports whether a contestant was asked for.
 func (c *contestant) chosen() bool {
 	switch c {
-	case ltxfs, cached:
+	case ltxfs, cached, offline:
 		return true
 	case previous:
 		return *baselineFlag != ""

@@ -52,6 +52,9 @@ func (w *world) makeDatabase(rows int) error {
 		return err
 	}
 	db := filepath.Join(dir, databaseName)
+	if _, err := os.Stat(db); err == nil {
+		return nil // another group has made it
+	}
 	ltxfstest.FillDatabase(w.b, db, rows)
 	r := ltxfstest.NewReplicator(dir, db, storetest.DefaultTime)
 	for i := range databaseFiles {

@@ -53,6 +53,7 @@ var (
 	p50      = &metric{unit: "p50, ms", of: func(s sample) float64 { return s.P50 }}
 	p99      = &metric{unit: "p99, ms", of: func(s sample) float64 { return s.P99 }}
 	seconds  = &metric{unit: "s", of: func(s sample) float64 { return s.Seconds }}
+	resident = &metric{unit: "MiB", of: func(s sample) float64 { return s.MiB() }}
 	requests = &metric{unit: "requests", remote: true, of: func(s sample) float64 { return float64(s.traffic.Requests) }}
 	fetched  = &metric{unit: "bytes fetched for one", remote: true, of: func(s sample) float64 {
 		return float64(s.traffic.Sent) / float64(s.Bytes)
@@ -79,6 +80,7 @@ func allGroups(w *world) []*group {
 		listGroup(w, "list", pick(w, 20_000, 1_000), stores(w)...),
 		listGroup(w, "list-disk", pick(w, 200_000, 20_000), w.disk), databaseGroup(w),
 	}
+	groups = append(groups, offlineGroups(w)...)
 	if !w.quick {
 		groups = append(groups, writeGroup(w, "write-far", 100, w.far), listGroup(w, "list-million", 1_000_000, w.disk))
 	}

@@ -162,7 +162,7 @@ func (w *world) measure(s *session, row row, round int) (m sample, err error) {
 	}
 	j := s.target(row.job, row.level, row.file)
 	j.Seed = uint64(round)
-	if j.Object != nil && j.Kind == "read" {
+	if j.Object != nil && (j.Kind == "read" || j.Kind == "verified") {
 		if j.Object.Transfer, err = w.tune(*j.Object); err != nil {
 			return m, err
 		}
