@@ -59,7 +59,9 @@ const (
 	// roomForParts is the memory that parts of files are unpacked in at the same time, and
 	// partSize how much of a file is one, both in bytes.
 	roomForParts = 32 << 20
-	partSize     = 2 << 20
+	partSize     = 4 << 20
+	// smallFile is up to which size a file comes whole with its header, in bytes.
+	smallFile = 128 << 10
 	// maxUnread is how many files can't be read before no more are tried: a store that is
 	// gone isn't waited for again and again.
 	maxUnread = 3
@@ -148,10 +150,11 @@ func movable(t, without *database.Timeline, lost []Range) []Range {
 }
 
 type verifier struct {
-	r    *offline.Replica
-	opts Options
-	room *semaphore.Weighted // in bytes
-	bufs sync.Pool
+	r     *offline.Replica
+	opts  Options
+	room  *semaphore.Weighted // in bytes
+	bufs  sync.Pool
+	twice map[Range]int // how many files have these transactions
 
 	mu       sync.Mutex
 	results  map[fileKey]*result
@@ -209,6 +212,10 @@ func (v *verifier) files(ctx context.Context, t *database.Timeline) error {
 		}
 	}
 	v.opts.Begin(len(todo), size)
+	v.twice = map[Range]int{}
+	for f := range t.Files() {
+		v.twice[Range{f.MinTXID, f.MaxTXID}]++
+	}
 	whole := map[replica.Name]bool{}
 	if !v.opts.Quick {
 		whole = v.opts.Subset.pick(todo)
@@ -357,11 +364,16 @@ func (v *verifier) bytes(ctx context.Context, h *blocks.Handle, res *result) {
 				buf = make([]byte, size, partSize+ltxfile.MaxFrameSize)
 			}
 			buf = buf[:size]
-			defer v.bufs.Put(buf)
-			if _, err := h.Within(ctx).ReadAt(buf, part[0].Offset); err != nil {
+			if f := res.File.File; f.Size <= smallFile {
+				_, err = h.Within(ctx).ReadAt(buf, part[0].Offset)
+			} else {
+				err = v.r.States.ReadFile(ctx, f, part[0].Offset, buf)
+			}
+			if err != nil {
 				return err
 			}
-			*sum, err = ltxfile.SumFrames(header, part, buf)
+			*sum, err = ltxfile.SumFrames(header, part, buf, v.twice[Range{header.MinTXID, header.MaxTXID}] > 1)
+			v.bufs.Put(buf)
 			return err
 		})
 		return nil

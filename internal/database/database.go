@@ -158,34 +158,36 @@ func (d *Database) Close() {
 
 // read reads n bytes of a file, without caching them, until ctx is done.
 func (d *Database) read(ctx context.Context, f replica.File, off, n int64) ([]byte, error) {
-	type result struct {
-		b   []byte
-		err error
-	}
+	b := make([]byte, n)
+	return b, d.ReadFile(ctx, f, off, b)
+}
+
+// ReadFile fills b from an offset of a file on, without caching it, until ctx is done. After
+// an error, b may still be written to.
+func (d *Database) ReadFile(ctx context.Context, f replica.File, off int64, b []byte) error {
 	if ctx.Err() != nil {
-		return nil, replica.NewFileError("read", f.Name, context.Cause(ctx))
+		return replica.NewFileError("read", f.Name, context.Cause(ctx))
 	}
-	done := make(chan result, 1)
-	cancel := flight.Go(ctx, d.opts.Calls, d.opts.ReadTimeout, flight.Work[[]byte]{
-		Run: func(ctx context.Context) ([]byte, error) {
-			body, err := d.opts.Store.OpenLTXFile(ctx, f, off, n)
+	done := make(chan error, 1)
+	cancel := flight.Go(ctx, d.opts.Calls, d.opts.ReadTimeout, flight.Work[struct{}]{
+		Run: func(ctx context.Context) (none struct{}, err error) {
+			body, err := d.opts.Store.OpenLTXFile(ctx, f, off, int64(len(b)))
 			if err != nil {
-				return nil, err
+				return none, err
 			}
-			b := make([]byte, n)
 			_, err = io.ReadFull(body, b)
 			if err == io.EOF || err == io.ErrUnexpectedEOF {
-				err = fmt.Errorf("it ends before byte %d: %w", off+n, io.ErrUnexpectedEOF)
+				err = fmt.Errorf("it ends before byte %d: %w", off+int64(len(b)), io.ErrUnexpectedEOF)
 			}
-			return b, errors.Join(err, body.Close())
+			return none, errors.Join(err, body.Close())
 		},
-		Land: func(b []byte, err error) { done <- result{b, err} },
+		Land: func(_ struct{}, err error) { done <- err },
 	})
 	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	defer stop()
-	r := <-done
-	if named := (*replica.FileError)(nil); !errors.As(r.err, &named) {
-		r.err = replica.NewFileError("read", f.Name, r.err)
+	err := <-done
+	if named := (*replica.FileError)(nil); !errors.As(err, &named) {
+		err = replica.NewFileError("read", f.Name, err)
 	}
-	return r.b, r.err
+	return err
 }
