@@ -118,4 +118,5 @@ const (
 	ExitTimeout        = 10
 	ExitNotMounted     = 11
 	ExitDamaged        = 13
+	ExitUndetermined   = 14
 )

@@ -3,6 +3,7 @@
 package audit
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -33,6 +34,9 @@ type Contents struct {
 // longer.
 const endSize = 64 << 10
 
+// indexPart is how much of a longer one is read at once, in bytes.
+const indexPart = 1 << 20
+
 // Read reads what a file tells of itself, and checks that its page index can be true, twice
 // if it can't. An error that wraps ltxfile.ErrInvalid or ltxfile.ErrName is of its bytes, and
 // names the file.
@@ -40,7 +44,7 @@ func Read(ctx context.Context, r *offline.Replica, f replica.File) (c Contents, 
 	h := r.Blocks.Open(r.ID, r.Store, f)
 	defer h.Close()
 	for range 2 {
-		if c, err = readNamed(ctx, h, f, nil); !ltxfile.IsInvalid(err) {
+		if c, err = readNamed(ctx, r, h, f, nil); !ltxfile.IsInvalid(err) {
 			break
 		}
 		h.Forget(0, f.Size) // the store can have given something else, and may not the next time
@@ -48,8 +52,34 @@ func Read(ctx context.Context, r *offline.Replica, f replica.File) (c Contents, 
 	return c, err
 }
 
-func readNamed(ctx context.Context, h *blocks.Handle, f replica.File, add func(ltx.Header, ltxfile.Frame) error) (Contents, error) {
-	c, err := read(h.Within(ctx), f.Size, add)
+// smallFile is up to which size a file is read by one request, in bytes.
+const smallFile = 128 << 10
+
+// straight reads a file without a cache, which would read ahead of it.
+type straight struct {
+	ctx context.Context
+	r   *offline.Replica
+	f   replica.File
+}
+
+func (s *straight) ReadAt(p []byte, off int64) (int, error) {
+	if err := s.r.States.ReadFile(s.ctx, s.f, off, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// partly reads parts of a file: of a small one through a handle on it, so that it comes whole
+// with the first.
+func partly(ctx context.Context, r *offline.Replica, h *blocks.Handle, f replica.File) io.ReaderAt {
+	if f.Size <= smallFile {
+		return h.Within(ctx)
+	}
+	return &straight{ctx, r, f}
+}
+
+func readNamed(ctx context.Context, r *offline.Replica, h *blocks.Handle, f replica.File, add func(ltx.Header, ltxfile.Frame) error) (Contents, error) {
+	c, err := read(partly(ctx, r, h, f), f.Size, add)
 	return c, named(f.Name, c.Header, err)
 }
 
@@ -87,9 +117,11 @@ func read(in io.ReaderAt, size int64, add func(ltx.Header, ltxfile.Frame) error)
 	// Before the index is what ends the pages.
 	from := off - ltx.PageHeaderSize
 	c.Frames = from - ltx.HeaderSize
-	var tail io.Reader = io.NewSectionReader(in, from, ltx.PageHeaderSize+n)
+	var tail io.Reader
 	if from >= endOff {
 		tail = bytes.NewReader(end[from-endOff : off+n-endOff])
+	} else {
+		tail = bufio.NewReaderSize(io.NewSectionReader(in, from, ltx.PageHeaderSize+n), indexPart)
 	}
 	tail = io.TeeReader(tail, &c.after)
 	if err := ltxfile.ReadPagesEnd(tail); err != nil {
@@ -131,7 +163,7 @@ func readIndex(in io.ReaderAt, size int64, add func(ltxfile.Frame) error) error 
 	if err != nil {
 		return err
 	}
-	return ltxfile.ReadIndex(io.NewSectionReader(in, off, n), off, add)
+	return ltxfile.ReadIndex(bufio.NewReaderSize(io.NewSectionReader(in, off, n), indexPart), off, add)
 }
 
 // FileInfo is a file on disk, and why it isn't sound, if it isn't.

@@ -254,7 +254,7 @@ func addHole(all []hole, h hole) []hole {
 func (v *verifier) pages(ctx context.Context, f replica.File) (pages []uint32, err error) {
 	h := v.r.Blocks.Open(v.r.ID, v.r.Store, f)
 	defer h.Close()
-	err = readIndex(h.Within(ctx), f.Size, func(fr ltxfile.Frame) error {
+	err = readIndex(partly(ctx, v.r, h, f), f.Size, func(fr ltxfile.Frame) error {
 		pages = append(pages, fr.Pgno)
 		return nil
 	})

@@ -60,8 +60,6 @@ const (
 	// partSize how much of a file is one, both in bytes.
 	roomForParts = 32 << 20
 	partSize     = 4 << 20
-	// smallFile is up to which size a file comes whole with its header, in bytes.
-	smallFile = 128 << 10
 	// maxUnread is how many files can't be read before no more are tried: a store that is
 	// gone isn't waited for again and again.
 	maxUnread = 3
@@ -310,7 +308,7 @@ func (v *verifier) file(ctx context.Context, f replica.File, whole bool) (*resul
 	if res.whole {
 		v.bytes(ctx, h, res)
 	} else {
-		res.Contents, res.Err = readNamed(ctx, h, f, nil)
+		res.Contents, res.Err = readNamed(ctx, v.r, h, f, nil)
 	}
 	if res.Err == nil {
 		return res, nil
@@ -324,7 +322,7 @@ func (v *verifier) file(ctx context.Context, f replica.File, whole bool) (*resul
 	res.whole = true
 	header, err := ltxfile.Verify(ctx, h.Within(ctx), f.Size)
 	if err == nil {
-		res.Contents, res.Err = readNamed(ctx, h, f, nil)
+		res.Contents, res.Err = readNamed(ctx, v.r, h, f, nil)
 		return res, notOfBytes(res.Err)
 	}
 	if res.Err = named(f.Name, header, err); !ltxfile.IsInvalid(err) {
@@ -364,12 +362,7 @@ func (v *verifier) bytes(ctx context.Context, h *blocks.Handle, res *result) {
 				buf = make([]byte, size, partSize+ltxfile.MaxFrameSize)
 			}
 			buf = buf[:size]
-			if f := res.File.File; f.Size <= smallFile {
-				_, err = h.Within(ctx).ReadAt(buf, part[0].Offset)
-			} else {
-				err = v.r.States.ReadFile(ctx, f, part[0].Offset, buf)
-			}
-			if err != nil {
+			if _, err := partly(ctx, v.r, h, res.File.File).ReadAt(buf, part[0].Offset); err != nil {
 				return err
 			}
 			*sum, err = ltxfile.SumFrames(header, part, buf, v.twice[Range{header.MinTXID, header.MaxTXID}] > 1)
@@ -378,7 +371,7 @@ func (v *verifier) bytes(ctx context.Context, h *blocks.Handle, res *result) {
 		})
 		return nil
 	}
-	c, err := readNamed(ctx, h, res.File.File, func(hd ltx.Header, f ltxfile.Frame) error {
+	c, err := readNamed(ctx, v.r, h, res.File.File, func(hd ltx.Header, f ltxfile.Frame) error {
 		header, frames, n = hd, append(frames, f), n+f.Size
 		if n < partSize {
 			return nil

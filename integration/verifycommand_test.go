@@ -22,7 +22,7 @@ import (
 )
 
 // A sound replica is found sound by each stage.
-func TestVerify(t *testing.T) {
+func TestVerifyCommand(t *testing.T) {
 	t.Parallel()
 	root := ltxfstest.Orders(t)
 	v := verify(t, ltxfstest.ExitOK, root, "--check=full", "--states=all")
@@ -176,7 +176,7 @@ func forge(n replica.Name, change func(f *storetest.Forged)) func(*sample) {
 
 // Of damaged replicas, verify says what is wrong, and exactly which states Litestream can't
 // restore any more.
-func TestVerifyDamaged(t *testing.T) {
+func TestVerifyCommandDamaged(t *testing.T) {
 	t.Parallel()
 	var (
 		zero     = name(0, 0x18, 0x18) // states 0x18 needs level 1 instead
