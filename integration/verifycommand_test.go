@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -299,7 +301,9 @@ func TestVerifyCommandDamaged(t *testing.T) {
 		}, "nothing", ""},
 		{"no snapshot and no beginning", remove(snapshot, old, name(9, 1, 1), name(0, 1, 1), name(1, 1, 1), name(2, 1, 6)), "nothing", ""},
 		{"a stray", func(s *sample) {
-			require.NoError(s.t, os.WriteFile(filepath.Join(s.root, "ltx/0/0000000000000018-0000000000000018.ltx.tmp"), nil, 0o600))
+			for _, name := range []string{"0000000000000019-0000000000000019.ltx.tmp", "0000000000000018-0000000000000018.ltx.1"} {
+				require.NoError(s.t, os.WriteFile(filepath.Join(s.root, "ltx/0", name), nil, 0o600))
+			}
 		}, "stray", ""},
 		{"files that overlap", func(s *sample) { s.write(name(0, 0x17, 0x18), s.read(one)) }, "overlap,overlap", ""},
 	}
@@ -384,4 +388,38 @@ func requireAgrees(t *testing.T, s *sample, txid ltx.TXID, lost, doubtful bool) 
 	byTXID, _ := ltxfstest.OrdersStates(t)
 	require.Equal(t, byTXID[txid-1].TXID, txid.String())
 	require.Equal(t, byTXID[txid-1].SHA256, ltxfstest.SHA256(data), "state %s is another", txid)
+}
+
+// While Litestream writes, compacts and deletes, verify finds the replica sound, and what it
+// says is proven can be restored.
+func TestVerifyCommandLive(t *testing.T) {
+	t.Parallel()
+	root, db := t.TempDir(), ltxfstest.NewDatabase(t)
+	db.Write()
+	ltxfstest.StartLitestream(t, ltxfstest.LitestreamConfig(db.Path, "file://"+root))
+	ltxfstest.Eventually(t, ltxfstest.Timeout, "there is a snapshot", func() bool {
+		snapshots, err := filepath.Glob(filepath.Join(root, "ltx/9/*.ltx"))
+		return err == nil && len(snapshots) > 0
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ltxfstest.WriteFor(15*time.Second, db)
+	}()
+	runs, first, last := 0, "", ""
+	for writing := true; writing; runs++ {
+		v := verify(t, ltxfstest.ExitOK, root, "--check=full")
+		require.Empty(t, v.findings)
+		last = v.Proven.TXID
+		first = cmp.Or(first, last)
+		select {
+		case <-done:
+			writing = false
+		default:
+		}
+	}
+	db.Close()
+	require.Greater(t, last, first)
+	require.Greater(t, runs, 5)
+	t.Logf("%d runs, of states %s to %s", runs, first, last)
 }

@@ -148,17 +148,15 @@ func movable(t, without *database.Timeline, lost []Range) []Range {
 }
 
 type verifier struct {
-	r     *offline.Replica
-	opts  Options
-	room  *semaphore.Weighted // in bytes
-	bufs  sync.Pool
-	twice map[Range]int // how many files have these transactions
+	r    *offline.Replica
+	opts Options
+	room *semaphore.Weighted // in bytes
+	bufs sync.Pool
 
 	mu       sync.Mutex
 	results  map[fileKey]*result
 	emitted  map[string]bool
 	findings map[Stage]int
-	read     int64 // bytes
 	report   *Report
 }
 
@@ -210,10 +208,6 @@ func (v *verifier) files(ctx context.Context, t *database.Timeline) error {
 		}
 	}
 	v.opts.Begin(len(todo), size)
-	v.twice = map[Range]int{}
-	for f := range t.Files() {
-		v.twice[Range{f.MinTXID, f.MaxTXID}]++
-	}
 	whole := map[replica.Name]bool{}
 	if !v.opts.Quick {
 		whole = v.opts.Subset.pick(todo)
@@ -357,16 +351,17 @@ func (v *verifier) bytes(ctx context.Context, h *blocks.Handle, res *result) {
 		}
 		g.Go(func() (err error) {
 			defer v.room.Release(size)
-			buf, _ := v.bufs.Get().([]byte)
-			if int64(cap(buf)) < size {
-				buf = make([]byte, size, partSize+ltxfile.MaxFrameSize)
+			room, _ := v.bufs.Get().(*[]byte)
+			if room == nil || int64(len(*room)) < size {
+				b := make([]byte, size)
+				room = &b
 			}
-			buf = buf[:size]
+			buf := (*room)[:size]
 			if _, err := partly(ctx, v.r, h, res.File.File).ReadAt(buf, part[0].Offset); err != nil {
 				return err
 			}
-			*sum, err = ltxfile.SumFrames(header, part, buf, v.twice[Range{header.MinTXID, header.MaxTXID}] > 1)
-			v.bufs.Put(buf)
+			*sum, err = ltxfile.SumFrames(header, part, buf)
+			v.bufs.Put(room)
 			return err
 		})
 		return nil

@@ -33,9 +33,9 @@ func (s *Sum) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// SumFrames is the sum of frames, one behind the other in b, which it unpacks. With content, it
-// has that as well. An error wraps ErrInvalid.
-func SumFrames(h ltx.Header, frames []Frame, b []byte, content bool) (s Sum, err error) {
+// SumFrames is the sum of frames, one behind the other in b, which it unpacks. An error wraps
+// ErrInvalid.
+func SumFrames(h ltx.Header, frames []Frame, b []byte) (s Sum, err error) {
 	page := make([]byte, h.PageSize)
 	hasher := ltx.NewHasher()
 	for _, f := range frames {
@@ -51,9 +51,7 @@ func SumFrames(h ltx.Header, frames []Frame, b []byte, content bool) (s Sum, err
 		_, _ = s.Write(frame[:n])
 		s.crc = updatePage(s.crc, page)
 		s.size += int64(len(page))
-		if content {
-			s.Content ^= contentOf(f.Pgno, page)
-		}
+		s.Content ^= contentOf(f.Pgno, page)
 		if h.IsSnapshot() && !h.NoChecksum() {
 			s.post ^= ltx.ChecksumPageWithHasher(hasher, f.Pgno, page)
 		}

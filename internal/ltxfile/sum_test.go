@@ -31,7 +31,7 @@ func sumOf(t *testing.T, data []byte, each int) (ltxfile.Sum, ltx.Header, ltx.Tr
 	for len(frames) > 0 {
 		part := frames[:min(each, len(frames))]
 		frames = frames[len(part):]
-		s, err := ltxfile.SumFrames(h, part, data[part[0].Offset:], true)
+		s, err := ltxfile.SumFrames(h, part, data[part[0].Offset:])
 		require.NoError(t, err)
 		sum = sum.Then(s)
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,6 +74,9 @@ func Open(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*Replica,
 }
 
 func (r *Replica) stray(level int, base string) {
+	if strings.HasSuffix(base, ".tmp") { // being written
+		return
+	}
 	if q := strconv.Quote(base); len(q) > len(base)+2 {
 		base = q // a terminal would take it for more than a name
 	}
