@@ -210,6 +210,7 @@ func TestVerifyCommandDamaged(t *testing.T) {
 		{"a header's commit", flip(one, 15), "pages", "18"},
 		{"a header's TXID", flip(one, 22), "header", "18"},
 		{"a header's time", flip(one, 38), "checksum", "18"},
+		{"a header's time, by ages", flip(one, 32), "checksum", "18"},
 		{"a header's checksum", flip(one, 45), "header", "18"},
 		{"a snapshot's header", flip(snapshot, 1), "header", "13-18"},
 		{"a page number", flip(two, frame+3), "pages", "e-12"},
@@ -238,6 +239,26 @@ func TestVerifyCommandDamaged(t *testing.T) {
 
 		{"a snapshot without its last page", forge(snapshot, func(f *storetest.Forged) { f.Frames = f.Frames[:len(f.Frames)-1] }), "snapshot-pages", "13"},
 		{"a snapshot without its first page, which all others have", forge(snapshot, func(f *storetest.Forged) { f.Frames = f.Frames[1:] }), "snapshot-pages", "13"},
+		{"a snapshot without a page, its checksum as it was", func(s *sample) {
+			data := s.read(snapshot)
+			f := storetest.Take(t, data)
+			f.Frames = f.Frames[1:]
+			s.write(snapshot, append(f.Bytes()[:len(f.Bytes())-8], data[len(data)-8:]...))
+		}, "checksum", "13-18"},
+		{"a snapshot without a page, its index as it was", func(s *sample) {
+			data := s.read(snapshot)
+			f := storetest.Take(t, data)
+			s.write(snapshot, slices.Delete(data, frame, frame+len(f.Frames[0].Frame)))
+		}, "checksum", "13-18"},
+		{"two snapshots without pages", func(s *sample) {
+			forge(snapshot, func(f *storetest.Forged) { f.Frames = f.Frames[:3] })(s)
+			forge(old, func(f *storetest.Forged) { f.Frames = f.Frames[1:] })(s)
+		}, "snapshot-pages,snapshot-pages", "9,13-15"},
+		{"a damaged snapshot, and a damaged file after it", func(s *sample) { flip(snapshot, 500)(s); flip(name(2, 0xf, 0x16), 500)(s) }, "checksum,checksum", "13-18"},
+		{"a damaged file before a gap", func(s *sample) {
+			flip(name(2, 0xf, 0x16), 500)(s)
+			s.remove(name(0, 0x17, 0x17), one)
+		}, "checksum,gap", "16-18"},
 		{"a snapshot without pages", forge(snapshot, func(f *storetest.Forged) { f.Frames = nil }), "snapshot-pages", "13-15"},
 		{"a database that grows without its pages", then(remove(one), forge(name(0, 0x17, 0x17), func(f *storetest.Forged) { f.Header.Commit += 3 })), "missing-pages", "17"},
 		{unseen, forge(one, func(f *storetest.Forged) { f.Frames = f.Frames[1:] }), "", ""},
@@ -339,29 +360,29 @@ func TestVerifyCommandDamaged(t *testing.T) {
 			for _, r := range v.Lost {
 				require.True(t, has(lost, ltx.TXID(r.Min)) && has(lost, ltx.TXID(r.Max)), "lost in the summary alone: %v", r)
 			}
-			first, last, _ := strings.Cut(c.lost, "-")
+			want := rangesOf(t, c.lost)
 			for txid := ltx.TXID(1); txid <= 0x18; txid++ {
 				is := has(lost, txid)
-				if c.lost == "" {
-					require.False(t, is, "%s: %s", txid, r)
-				} else {
-					if last == "" {
-						last = first
-					}
-					a, b := parse(t, first), parse(t, last)
-					assert.Equal(t, a <= txid && txid <= b, is, "state %s is lost: %s", txid, r.Stdout)
-				}
+				assert.Equal(t, has(want, txid), is, "state %s is lost: %s", txid, r.Stdout)
 				requireAgrees(t, s, txid, is || v.States == 0, has(doubtful, txid) || c.what == unseen)
 			}
 		})
 	}
 }
 
-func parse(t *testing.T, hex string) ltx.TXID {
+// rangesOf parses ranges such as 9,13-15.
+func rangesOf(t *testing.T, text string) (all []verifyRange) {
 	t.Helper()
-	txid, err := ltx.ParseTXID(fmt.Sprintf("%016s", hex))
-	require.NoError(t, err)
-	return txid
+	parse := func(hex string) ltxTXID {
+		txid, err := ltx.ParseTXID(fmt.Sprintf("%016s", hex))
+		require.NoError(t, err)
+		return ltxTXID(txid)
+	}
+	for one := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ',' }) {
+		first, last, _ := strings.Cut(one, "-")
+		all = append(all, verifyRange{parse(first), parse(cmp.Or(last, first))})
+	}
+	return all
 }
 
 // requireAgrees checks by litestream restore what was said of a state.

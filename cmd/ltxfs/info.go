@@ -261,7 +261,7 @@ func fileInfo(cmd *cobra.Command, path string, asJSON bool) error {
 		out.Error = info.Err.Error()
 	}
 	if h := info.Header; h.MinTXID > 0 {
-		out.MinTXID, out.MaxTXID, out.Time = h.MinTXID.String(), h.MaxTXID.String(), time.UnixMilli(h.Timestamp).UTC()
+		out.MinTXID, out.MaxTXID, out.Time = h.MinTXID.String(), h.MaxTXID.String(), info.Contents.Time()
 		out.PageSize, out.Commit, out.Snapshot = h.PageSize, h.Commit, h.IsSnapshot()
 		if !h.NoChecksum() {
 			out.PreApplyChecksum = h.PreApplyChecksum.String()

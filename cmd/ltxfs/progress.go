@@ -50,10 +50,10 @@ func (p *progress) begin(files int, n int64) {
 	p.total += n
 }
 
-// file notes that a file of n bytes is done.
-func (p *progress) file(n int64) {
+// file notes that so many files more are done, and n bytes.
+func (p *progress) file(files int, n int64) {
 	p.mu.Lock()
-	p.files++
+	p.files += files
 	p.mu.Unlock()
 	p.add(n, false)
 }

@@ -54,9 +54,12 @@ and 14 if something couldn't be read, so that a question stayed open.`,
 			err := withReplica(cmd, m, args[0], func(ctx context.Context, r *offline.Replica) error {
 				v.name = r.Name
 				bar := newProgress(cmd.ErrOrStderr(), "verify "+r.Name, 0)
-				opts.Found = v.found
+				opts.Found = func(f *audit.Finding) {
+					bar.end()
+					v.found(f)
+				}
 				opts.Begin = bar.begin
-				opts.Done = func(files int, n int64) { bar.file(n) }
+				opts.Done = bar.file
 				report, err := audit.Verify(ctx, r, opts.Options)
 				bar.end()
 				v.report = report
@@ -167,8 +170,10 @@ func (v *verifyRun) end(err error) error {
 		v.note(s.writeMetrics(v.opts.metrics))
 	}
 	switch {
-	case v.failed != nil:
+	case v.failed != nil && code == exitcode.OK:
 		return v.failed
+	case v.failed != nil:
+		return exitcode.Errorf(code, "verify of %s: %v", v.name, errors.Join(err, v.failed))
 	case code == exitcode.OK:
 		return nil
 	case err != nil:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,7 +13,7 @@ import (
 func (s *summaryJSON) writeMetrics(path string) error {
 	reg := prometheus.NewRegistry()
 	gauge := func(name, help string, value float64, labels ...string) {
-		all := prometheus.Labels{"replica": s.Replica}
+		all := prometheus.Labels{"replica": strings.ToValidUTF8(s.Replica, "\uFFFD")}
 		for i := 0; i < len(labels); i += 2 {
 			all[labels[i]] = labels[i+1]
 		}
@@ -28,10 +29,10 @@ func (s *summaryJSON) writeMetrics(path string) error {
 		gauge("findings", "What it has found.", float64(n), "severity", severity)
 	}
 	gauge("states", "States that the names of the files say can be restored.", float64(s.States))
-	if s.Newest != nil {
+	if s.Newest != nil && s.Newest.Time != nil {
 		gauge("newest_state_timestamp_seconds", "Of the newest state of the database.", seconds(*s.Newest.Time))
 	}
-	if s.Proven != nil {
+	if s.Proven != nil && s.Proven.Time != nil {
 		gauge("newest_proven_state_timestamp_seconds", "Of the newest state of whose files all bytes were read, and sound.", seconds(*s.Proven.Time))
 	}
 	if err := prometheus.WriteToTextfile(path, reg); err != nil {

@@ -150,7 +150,7 @@ func (s *summaryJSON) print(w io.Writer) error {
 	if s.Proven != nil && (s.Newest == nil || s.Proven.TXID != s.Newest.TXID) {
 		fmt.Fprintf(w, "newest state proven sound: %s\n", s.Proven.text())
 	} else if s.Proven == nil {
-		fmt.Fprintln(w, "no state is proven sound: for that, all bytes of its files must be read")
+		fmt.Fprintln(w, "no state is proven sound: of none were all bytes of its files read, and sound")
 	}
 	if s.Open != "" {
 		fmt.Fprintf(w, "open: %s\n", s.Open)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/superfly/ltx"
 
@@ -28,6 +29,14 @@ type Contents struct {
 	Tail    uint32 // the first of the pages that it has all of to the end of the database
 
 	before, after ltxfile.Sum // of what is before the pages and behind them
+}
+
+// Time is the timestamp in the header, or zero if that is none that can be written.
+func (c *Contents) Time() (at time.Time) {
+	if t := time.UnixMilli(c.Header.Timestamp).UTC(); c.Header.MinTXID > 0 && t.Year() > 0 && t.Year() <= 9999 {
+		at = t
+	}
+	return at
 }
 
 // endSize is how much of a file's end is read at once, in bytes: most page indexes are no
@@ -55,6 +64,13 @@ func Read(ctx context.Context, r *offline.Replica, f replica.File) (c Contents, 
 // smallFile is up to which size a file is read by one request, in bytes.
 const smallFile = 128 << 10
 
+const (
+	// readTimeout is the deadline of a request, and slowest is how many bytes a second have to
+	// come beyond that.
+	readTimeout = 30 * time.Second
+	slowest     = 16 << 10
+)
+
 // straight reads a file without a cache, which would read ahead of it.
 type straight struct {
 	ctx context.Context
@@ -63,7 +79,9 @@ type straight struct {
 }
 
 func (s *straight) ReadAt(p []byte, off int64) (int, error) {
-	if err := s.r.States.ReadFile(s.ctx, s.f, off, p); err != nil {
+	// Parts are read at the same time, and may be limited together.
+	within := readTimeout + time.Duration(len(p))*time.Second/slowest
+	if err := s.r.States.ReadFile(s.ctx, within, s.f, off, p); err != nil {
 		return 0, err
 	}
 	return len(p), nil

@@ -32,10 +32,10 @@ type File struct {
 // Time is when the last of its transactions was, or, of a snapshot, when it was taken, in
 // UTC; without that, the store's time.
 func (f *File) Time() time.Time {
-	if f.Err != nil {
-		return f.ModTime.UTC()
+	if at := f.Contents.Time(); f.Err == nil && !at.IsZero() {
+		return at
 	}
-	return time.UnixMilli(f.Header.Timestamp).UTC()
+	return f.ModTime.UTC()
 }
 
 // Files looks into all files of some levels.

@@ -1,13 +1,13 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/superfly/ltx"
 
@@ -52,6 +52,10 @@ func (s *states) add(i int) {
 	*s = append(*s, [2]int{i, i})
 }
 
+func (s states) has(i int) bool {
+	return slices.ContainsFunc(s, func(r [2]int) bool { return r[0] <= i && i <= r[1] })
+}
+
 func (s states) ranges(t *database.Timeline) (all []Range) {
 	for _, r := range s {
 		all = append(all, Range{t.TXID(r[0]), t.TXID(r[1])})
@@ -59,39 +63,40 @@ func (s states) ranges(t *database.Timeline) (all []Range) {
 	return all
 }
 
-// chains goes through the plans of all states, and finds out which can't be restored since
-// their files don't fit together.
+// chains goes through the plans of all states, and finds out which can't be restored.
 type chains struct {
-	v     *verifier
-	t     *database.Timeline
-	costs map[Code]map[*result]*cost
+	v *verifier
+	t *database.Timeline
+
+	lost   states
+	proven []int // states
+	costs  []*cost
 }
 
-// cost is what a file costs, with what is wrong.
+// cost is what a file costs by what is wrong.
 func (c *chains) cost(code Code, res *result, format string, args ...any) *cost {
-	if c.costs[code] == nil {
-		c.costs[code] = map[*result]*cost{}
+	i := slices.IndexFunc(c.costs, func(known *cost) bool { return known.Code == code && known.res == res })
+	if i < 0 {
+		i = len(c.costs)
+		c.costs = append(c.costs, &cost{Code: code, res: res, detail: fmt.Sprintf(format, args...)})
 	}
-	if c.costs[code][res] == nil {
-		c.costs[code][res] = &cost{Code: code, res: res, detail: fmt.Sprintf(format, args...)}
-	}
-	return c.costs[code][res]
+	return c.costs[i]
 }
 
-// states finds out which states can be restored, and reports what costs any.
-func (v *verifier) states(ctx context.Context, t *database.Timeline) (lost states, err error) {
-	c := &chains{v: v, t: t, costs: map[Code]map[*result]*cost{}}
+func (c *chains) result(f replica.File) *result { return c.v.results[keyOf(f)] }
+
+func (c *chains) walk(ctx context.Context) error {
 	var plan []*link
 	i := 0
-	for step := range t.Plans() {
+	for step := range c.t.Plans() {
 		plan = plan[:step.Keep]
 		var prev *link
 		if len(plan) > 0 {
 			prev = plan[len(plan)-1]
 		}
-		l, err := c.follow(ctx, prev, v.results[keyOf(step.File)])
+		l, err := c.follow(ctx, prev, c.result(step.File))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		plan = append(plan, l)
 		cause, missing := l.cause, c.missing(l)
@@ -100,38 +105,91 @@ func (v *verifier) states(ctx context.Context, t *database.Timeline) (lost state
 		}
 		switch {
 		case l.broken || missing != nil || l.res != nil && l.res.endsNone():
-			lost.add(i)
+			c.lost.add(i)
 			if cause != nil {
 				cause.lost.add(i)
 			}
 		case cause != nil:
 			cause.doubtful.add(i)
 		case l.proven:
-			v.report.Proven = stateOf(step.TXID, step.File, l.res)
+			c.proven = append(c.proven, i)
 		}
-		v.report.Newest = stateOf(step.TXID, step.File, l.res)
 		i++
 	}
-	v.report.States, v.report.Lost = i, lost.ranges(t)
-	for _, res := range v.results {
-		// Of which some may cost nothing.
-		if isOf := ltxfile.IsIncomplete(res.Err); isOf {
-			c.cost(Incomplete, res, "")
-		} else if isOtherName(res.Err) {
+	// Of which some may cost nothing.
+	for f := range c.t.Files() {
+		switch res := c.result(f); {
+		case res == nil || !res.inChains():
+		case isOtherName(res.Err):
 			c.cost(OtherName, res, "")
+		default:
+			c.cost(Incomplete, res, "")
 		}
 	}
-	for _, costs := range c.costs {
-		for res, cost := range costs {
-			f := &Finding{Code: cost.Code, Severity: Damage, Stage: Indexes, File: pathOf(res.Name), Detail: cost.detail, Advice: adviceOf(res.Name)}
-			if f.Detail == "" {
-				f = ofFile(res.File.File, res.Err)
+	return nil
+}
+
+// found reports what is wrong with files beside others.
+func (c *chains) found() {
+	slices.SortFunc(c.costs, func(a, b *cost) int { return cmp.Or(a.res.Compare(b.res.Name), cmp.Compare(a.Code, b.Code)) })
+	for _, cost := range c.costs {
+		f := &Finding{Code: cost.Code, Severity: Damage, Stage: Indexes, File: pathOf(cost.res.Name), Detail: cost.detail, Advice: adviceOf(cost.res.Name)}
+		if f.Detail == "" {
+			f = ofFile(cost.res.File.File, cost.res.Err)
+		}
+		f.Lost, f.Doubtful = cost.lost.ranges(c.t), cost.doubtful.ranges(c.t)
+		c.v.found(f)
+	}
+}
+
+// movable are the states that can be restored once all files are moved away that cost any.
+func (c *chains) movable(ctx context.Context) []Range {
+	bad := map[replica.Name]bool{}
+	for f := range c.t.Files() {
+		if res := c.result(f); res != nil && res.Err != nil {
+			bad[f.Name] = true
+		}
+	}
+	for _, cost := range c.costs {
+		bad[cost.res.Name] = true
+	}
+	without := &chains{v: c.v, t: c.t.Without(bad)}
+	if without.walk(ctx) != nil {
+		return nil // it is advice, which isn't given then
+	}
+	var all states
+	for _, r := range c.lost {
+		for i := r[0]; i <= r[1]; i++ {
+			if at, ok := without.t.Search(c.t.TXID(i)); ok && !without.lost.has(at) {
+				all.add(i)
 			}
-			f.Lost, f.Doubtful = cost.lost.ranges(t), cost.doubtful.ranges(t)
-			v.found(f)
 		}
 	}
-	return lost, nil
+	return all.ranges(c.t)
+}
+
+// state is what is known of a state.
+func (c *chains) state(i int) *State {
+	f := c.t.End(i)
+	s := &State{TXID: f.MaxTXID, Time: f.ModTime.UTC()}
+	if res := c.result(f); res != nil && res.Err == nil {
+		s.Time, s.Size = res.Time(), int64(res.Header.PageSize)*int64(res.Header.Commit)
+	}
+	return s
+}
+
+func (c *chains) newest() *State {
+	if c.t.Len() == 0 {
+		return nil
+	}
+	return c.state(c.t.Len() - 1)
+}
+
+func (c *chains) lastProven() *State {
+	if len(c.proven) == 0 {
+		return nil
+	}
+	return c.state(c.proven[len(c.proven)-1])
 }
 
 // follow adds a file to a plan.
@@ -145,7 +203,7 @@ func (c *chains) follow(ctx context.Context, prev *link, res *result) (*link, er
 		return l, nil
 	}
 	l.proven = (prev == nil || prev.proven) && res.whole && res.Err == nil
-	if res.Err != nil && !isOtherName(res.Err) && !ltxfile.IsIncomplete(res.Err) {
+	if res.Err != nil && !res.inChains() {
 		l.broken = l.broken || !res.restorable
 		l.high, l.holes = math.MaxUint32, nil
 		return l, nil
@@ -188,6 +246,7 @@ func (c *chains) checkHeaders(prev, l *link) {
 		return
 	}
 	before := prev.res.Header
+	known := prev.res.Err == nil || isOtherName(prev.res.Err)
 	switch post := prev.res.Trailer.PostApplyChecksum; {
 	case !ltx.IsContiguous(before.MaxTXID, h.MinTXID, h.MaxTXID):
 		// Names follow each other, so that one of them is wrong.
@@ -195,7 +254,7 @@ func (c *chains) checkHeaders(prev, l *link) {
 	case before.PageSize != h.PageSize:
 		l.cause = c.cost(PageSize, l.res, "its pages have %d bytes, those of %s %d", h.PageSize, pathOf(prev.res.Name), before.PageSize)
 		l.broken = true
-	case l.cause == nil && !h.NoChecksum() && !before.NoChecksum() && before.MaxTXID+1 == h.MinTXID && post != h.PreApplyChecksum:
+	case l.cause == nil && known && !h.NoChecksum() && !before.NoChecksum() && before.MaxTXID+1 == h.MinTXID && post != h.PreApplyChecksum:
 		l.cause = c.cost(Chain, l.res, "it was made from a database with the checksum %s, but after %s it is %s", h.PreApplyChecksum, pathOf(prev.res.Name), post)
 		l.proven = false
 	}
@@ -216,6 +275,10 @@ func (c *chains) fill(ctx context.Context, l *link) error {
 		return nil
 	}
 	pages, err := c.v.pages(ctx, res.File.File)
+	if ltxfile.IsInvalid(err) { // its index, which a restore doesn't need
+		l.high, l.holes = math.MaxUint32, nil
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -233,7 +296,7 @@ func (c *chains) fill(ctx context.Context, l *link) error {
 				from = lock + 1
 			}
 			left = addHole(left, hole{from, to, h.of})
-			if to == h.to {
+			if to == h.to || pages[i] >= h.to {
 				break
 			}
 			from = pages[i] + 1
@@ -261,52 +324,47 @@ func (v *verifier) pages(ctx context.Context, f replica.File) (pages []uint32, e
 	return pages, err
 }
 
-func stateOf(txid ltx.TXID, f replica.File, res *result) *State {
-	s := &State{TXID: txid, Time: f.ModTime.UTC()}
-	if res != nil && res.Header.MinTXID > 0 {
-		s.Time, s.Size = time.UnixMilli(res.Header.Timestamp).UTC(), int64(res.Header.PageSize)*int64(res.Header.Commit)
-	}
-	return s
-}
-
 // databases has SQLite check the newest states, but for those that can't be restored.
-func (v *verifier) databases(ctx context.Context, t *database.Timeline, lost states) (StageReport, error) {
-	n := t.Len()
+func (v *verifier) databases(ctx context.Context, c *chains) (StageReport, error) {
+	n := c.t.Len()
 	if v.opts.States >= 0 {
 		n = min(n, v.opts.States)
 	}
 	stage := StageReport{Stage: Databases, Of: n}
-	for i := t.Len() - 1; i >= t.Len()-n; i-- {
-		if slices.ContainsFunc(lost, func(r [2]int) bool { return r[0] <= i && i <= r[1] }) {
+	for i := c.t.Len() - 1; i >= c.t.Len()-n; i-- {
+		if c.lost.has(i) {
 			continue
 		}
-		txid := t.TXID(i)
+		txid := c.t.TXID(i)
 		faults, err := v.check(ctx, txid)
-		if errors.Is(err, database.ErrDamaged) || errors.Is(err, database.ErrIncomplete) {
+		switch {
+		case errors.Is(err, errDeleted):
+			continue
+		case errors.Is(err, database.ErrDamaged) || errors.Is(err, database.ErrIncomplete):
 			faults, err = []string{err.Error()}, nil
-		}
-		if err != nil {
-			return stage, err
+		case err != nil:
+			return stage, fmt.Errorf("SQLite's %s check of state %s: %w", v.opts.Check, txid, err)
 		}
 		stage.Done++
-		if len(faults) > 0 {
-			v.found(&Finding{Code: BadDatabase, Severity: Damage, Stage: Databases, Doubtful: []Range{{txid, txid}},
-				Detail: fmt.Sprintf("SQLite's %s check of state %s: %s", v.opts.Check, txid, strings.Join(faults, "; ")),
-				Advice: "find the newest state that passes with --states all, and restore that; if the database itself doesn't pass either, repair it with sqlite3's .recover"})
-			if p := v.report.Proven; p != nil && p.TXID == txid {
-				v.report.Proven = nil
-			}
+		if len(faults) == 0 {
+			continue
 		}
+		c.proven = slices.DeleteFunc(c.proven, func(proven int) bool { return proven == i })
+		v.found(&Finding{Code: BadDatabase, Severity: Damage, Stage: Databases, Doubtful: []Range{{txid, txid}},
+			Detail: fmt.Sprintf("SQLite's %s check of state %s: %s", v.opts.Check, txid, strings.Join(faults, "; ")),
+			Advice: "find the newest state that passes with --states all, and restore that; if the database itself doesn't pass either, repair it with sqlite3's .recover"})
 	}
 	return stage, nil
 }
+
+// errDeleted means that retention has deleted a state meanwhile.
+var errDeleted = errors.New("the state isn't there any more")
 
 func (v *verifier) check(ctx context.Context, txid ltx.TXID) (faults []string, err error) {
 	err = v.r.States.Current(ctx, func(t *database.Timeline) error {
 		i, ok := t.Search(txid)
 		if !ok {
-			faults = nil // retention deleted it meanwhile
-			return nil
+			return errDeleted
 		}
 		s, err := v.r.States.State(ctx, t, i)
 		if err == nil {

@@ -69,34 +69,47 @@ const (
 // stayed open.
 func Verify(ctx context.Context, r *offline.Replica, opts Options) (*Report, error) {
 	v := &verifier{
-		r: r, opts: opts, room: semaphore.NewWeighted(roomForParts),
-		results: map[fileKey]*result{}, emitted: map[string]bool{}, findings: map[Stage]int{},
-		report: &Report{Findings: map[Severity]int{}},
+		r: r, opts: opts, room: semaphore.NewWeighted(roomForParts), results: map[fileKey]*result{},
+		findings: map[Stage]int{}, report: &Report{Findings: map[Severity]int{}},
 	}
-	var t *database.Timeline
-	var stage *StageReport
-	err := r.States.Current(ctx, func(now *database.Timeline) error {
-		t = now
-		return v.files(ctx, t)
-	})
-	if err == nil {
-		var lost states
-		if lost, err = v.states(ctx, t); err == nil && opts.Check != integrity.None {
-			stage = &StageReport{Stage: Databases}
-			*stage, err = v.databases(ctx, t, lost)
+	var c *chains
+	err := r.States.Current(ctx, func(t *database.Timeline) error {
+		c = &chains{v: v, t: t}
+		if err := v.files(ctx, t); err != nil {
+			return err
 		}
+		return c.walk(ctx)
+	})
+	if c == nil {
+		return v.report, err
 	}
-	if t != nil {
-		v.sum(t, stage)
+	t := c.t
+	uses := usesOf(t)
+	v.names(t)
+	v.damaged(t, uses)
+	v.conflicts(t, uses)
+	c.found()
+	for _, f := range v.unread {
+		v.found(f)
 	}
+	var stage *StageReport
+	if err == nil && opts.Check != integrity.None {
+		stage = &StageReport{Stage: Databases}
+		*stage, err = v.databases(ctx, c)
+	}
+	v.report.States, v.report.Lost = t.Len(), c.lost.ranges(t)
+	v.report.Newest, v.report.Proven = c.newest(), c.lastProven()
+	if len(c.lost) > 0 {
+		v.report.Movable = c.movable(ctx)
+	}
+	v.stages(t, stage)
 	return v.report, err
 }
 
-// sum says what each stage has shown.
-func (v *verifier) sum(t *database.Timeline, last *StageReport) {
+// stages says what each stage has shown.
+func (v *verifier) stages(t *database.Timeline, last *StageReport) {
 	files, looked, whole, indexed := 0, 0, 0, 0
 	var size int64
-	damaged := map[replica.Name]bool{}
 	for f := range t.Files() {
 		files++
 		res := v.results[keyOf(f)]
@@ -104,9 +117,6 @@ func (v *verifier) sum(t *database.Timeline, last *StageReport) {
 			continue
 		}
 		looked++
-		if res.Err != nil && !res.restorable {
-			damaged[f.Name] = true
-		}
 		if ltxfile.PartOf(res.Err) != ltxfile.Head {
 			indexed++
 		}
@@ -128,34 +138,17 @@ func (v *verifier) sum(t *database.Timeline, last *StageReport) {
 		s := &v.report.Stages[i]
 		s.Findings = v.findings[s.Stage]
 	}
-	if len(damaged) > 0 {
-		v.report.Movable = movable(t, t.Without(damaged), v.report.Lost)
-	}
-}
-
-// movable are the states of some ranges that there would be in another timeline.
-func movable(t, without *database.Timeline, lost []Range) []Range {
-	var all states
-	for _, r := range lost {
-		i, _ := t.Search(r.Min)
-		for ; i < t.Len() && t.TXID(i) <= r.Max; i++ {
-			if _, ok := without.Search(t.TXID(i)); ok {
-				all.add(i)
-			}
-		}
-	}
-	return all.ranges(t)
 }
 
 type verifier struct {
 	r    *offline.Replica
 	opts Options
 	room *semaphore.Weighted // in bytes
-	bufs sync.Pool
 
-	mu       sync.Mutex
-	results  map[fileKey]*result
-	emitted  map[string]bool
+	mu      sync.Mutex
+	results map[fileKey]*result
+	unread  []*Finding // of the last pass
+
 	findings map[Stage]int
 	report   *Report
 }
@@ -180,15 +173,7 @@ type result struct {
 // the last: what it makes has the checksum of the database that the last one has.
 func (r *result) endsNone() bool { return r.restorable && ltxfile.PartOf(r.Err) == ltxfile.Trailer }
 
-// found reports a finding, once.
 func (v *verifier) found(f *Finding) {
-	key := fmt.Sprintf("%s %s %s", f.Code, f.File, f.Detail)
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.emitted[key] {
-		return
-	}
-	v.emitted[key] = true
 	v.findings[f.Stage]++
 	v.report.Findings[f.Severity]++
 	v.opts.Found(f)
@@ -197,66 +182,46 @@ func (v *verifier) found(f *Finding) {
 // files verifies those of a timeline that weren't before. Its error wraps os.ErrNotExist or
 // replica.ErrReplaced if one was gone.
 func (v *verifier) files(ctx context.Context, t *database.Timeline) error {
-	v.names(t)
-	uses := usesOf(t)
 	var todo []replica.File
-	var size int64
 	for f := range t.Files() {
 		if v.results[keyOf(f)] == nil && slices.Contains(v.opts.Levels, f.Level) && !f.ModTime.Before(v.opts.Since) {
 			todo = append(todo, f)
-			size += f.Size
 		}
 	}
-	v.opts.Begin(len(todo), size)
 	whole := map[replica.Name]bool{}
 	if !v.opts.Quick {
 		whole = v.opts.Subset.pick(todo)
 	}
+	var size int64
+	for _, f := range todo {
+		size += toRead(f, whole[f.Name])
+	}
+	v.opts.Begin(len(todo), size)
 	var gone error
-	unread := 0
+	v.unread = nil
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(filesAtOnce)
 	for _, f := range todo {
 		g.Go(func() error {
 			v.mu.Lock()
-			tried := unread < maxUnread
+			tried := len(v.unread) < maxUnread
 			v.mu.Unlock()
 			if !tried || ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			res, err := v.file(ctx, f, whole[f.Name])
-			v.opts.Done(1, f.Size)
 			v.mu.Lock()
+			defer v.mu.Unlock()
 			switch {
 			case err == nil:
 				v.results[keyOf(f)] = res
-			case errors.Is(err, os.ErrNotExist) || errors.Is(err, replica.ErrReplaced):
-				gone, err = err, nil
-			case ctx.Err() == nil:
-				unread++
-			}
-			v.mu.Unlock()
-			switch {
-			case err != nil && ctx.Err() != nil:
+			case ctx.Err() != nil:
 				return context.Cause(ctx)
-			case err != nil:
-				v.found(&Finding{Code: Unread, Severity: Open, Stage: Bytes, File: pathOf(f.Name), Detail: detail(err),
+			case errors.Is(err, os.ErrNotExist) || errors.Is(err, replica.ErrReplaced):
+				gone = err
+			default:
+				v.unread = append(v.unread, &Finding{Code: Unread, Severity: Open, Stage: Bytes, File: pathOf(f.Name), Detail: detail(err),
 					Advice: "verify again once it can be read"})
-			case res != nil && res.Err != nil && !isOtherName(res.Err) && !ltxfile.IsIncomplete(res.Err):
-				// What the others cost shows only beside the files before and after them.
-				n := ofFile(f, res.Err)
-				switch use, used := uses[f.Name]; {
-				case used && res.endsNone():
-					n.Lost = []Range{{use.Min, use.Min}}
-					if i, _ := t.Search(use.Min); use.Max > use.Min {
-						n.Doubtful = []Range{{t.TXID(i + 1), use.Max}}
-					}
-				case used && res.restorable:
-					n.Doubtful = []Range{use}
-				case used:
-					n.Lost = []Range{use}
-				}
-				v.found(n)
 			}
 			return nil
 		})
@@ -264,11 +229,46 @@ func (v *verifier) files(ctx context.Context, t *database.Timeline) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	v.conflicts(t, uses)
-	if unread >= maxUnread {
-		return fmt.Errorf("%d files can't be read: the others were left out: verify again once the replica can be reached", unread)
+	if n := len(v.unread); n >= maxUnread {
+		return fmt.Errorf("%d files can't be read: the others were left out: verify again once the replica can be reached", n)
 	}
 	return gone
+}
+
+// toRead is how much of a file is read, in bytes.
+func toRead(f replica.File, whole bool) int64 {
+	if whole {
+		return f.Size
+	}
+	return min(f.Size, smallFile)
+}
+
+// damaged reports files that aren't sound by themselves.
+func (v *verifier) damaged(t *database.Timeline, uses map[replica.Name]Range) {
+	for f := range t.Files() {
+		res := v.results[keyOf(f)]
+		if res == nil || res.Err == nil || res.inChains() {
+			continue
+		}
+		n := ofFile(f, res.Err)
+		switch use, used := uses[f.Name]; {
+		case used && res.endsNone():
+			n.Lost = []Range{{use.Min, use.Min}}
+			if i, _ := t.Search(use.Min); use.Max > use.Min {
+				n.Doubtful = []Range{{t.TXID(i + 1), use.Max}}
+			}
+		case used && res.restorable:
+			n.Doubtful = []Range{use}
+		case used:
+			n.Lost = []Range{use}
+		}
+		v.found(n)
+	}
+}
+
+// inChains reports whether what damage costs shows only beside the files before and after.
+func (r *result) inChains() bool {
+	return isOtherName(r.Err) || ltxfile.IsIncomplete(r.Err) && r.restorable
 }
 
 // usesOf are the states, the first and the last of a row without others between them, that
@@ -303,7 +303,9 @@ func (v *verifier) file(ctx context.Context, f replica.File, whole bool) (*resul
 		v.bytes(ctx, h, res)
 	} else {
 		res.Contents, res.Err = readNamed(ctx, v.r, h, f, nil)
+		v.opts.Done(0, toRead(f, false))
 	}
+	defer v.opts.Done(1, 0)
 	if res.Err == nil {
 		return res, nil
 	}
@@ -325,7 +327,9 @@ func (v *verifier) file(ctx context.Context, f replica.File, whole bool) (*resul
 	if err = ltxfile.Restorable(ctx, h.Within(ctx), f.Size); notOfBytes(err) != nil {
 		return nil, err
 	}
-	res.restorable = err == nil
+	if res.restorable = err == nil; !res.restorable && ltxfile.IsIncomplete(res.Err) {
+		res.Err = named(f.Name, header, err) // which hides the pages that it lacks
+	}
 	return res, nil
 }
 
@@ -340,28 +344,25 @@ func notOfBytes(err error) error {
 // bytes reads all of a file, part by part, many at once.
 func (v *verifier) bytes(ctx context.Context, h *blocks.Handle, res *result) {
 	g, ctx := errgroup.WithContext(ctx)
+	in := partly(ctx, v.r, h, res.File.File)
 	var frames []ltxfile.Frame
 	var sums []*ltxfile.Sum
-	header, n := ltx.Header{}, int64(0)
+	header, n, left := ltx.Header{}, int64(0), res.Size
 	flush := func() error {
-		part, size, sum := frames, n, new(ltxfile.Sum)
+		h, part, size, sum := header, frames, n, new(ltxfile.Sum)
+		left -= size
 		frames, n, sums = nil, 0, append(sums, sum)
 		if err := v.room.Acquire(ctx, size); err != nil {
 			return context.Cause(ctx)
 		}
 		g.Go(func() (err error) {
+			defer v.opts.Done(0, size)
 			defer v.room.Release(size)
-			room, _ := v.bufs.Get().(*[]byte)
-			if room == nil || int64(len(*room)) < size {
-				b := make([]byte, size)
-				room = &b
-			}
-			buf := (*room)[:size]
-			if _, err := partly(ctx, v.r, h, res.File.File).ReadAt(buf, part[0].Offset); err != nil {
+			buf := make([]byte, size)
+			if _, err := in.ReadAt(buf, part[0].Offset); err != nil {
 				return err
 			}
-			*sum, err = ltxfile.SumFrames(header, part, buf)
-			v.bufs.Put(room)
+			*sum, err = ltxfile.SumFrames(h, part, buf)
 			return err
 		})
 		return nil
@@ -376,8 +377,9 @@ func (v *verifier) bytes(ctx context.Context, h *blocks.Handle, res *result) {
 	if err == nil && n > 0 {
 		err = flush()
 	}
+	v.opts.Done(0, left)
 	// What a part has shown ended the rest.
-	if failed := g.Wait(); failed != nil {
+	if failed := g.Wait(); failed != nil && !ltxfile.IsInvalid(err) {
 		err = failed
 	}
 	if err == nil {

@@ -159,17 +159,17 @@ func (d *Database) Close() {
 // read reads n bytes of a file, without caching them, until ctx is done.
 func (d *Database) read(ctx context.Context, f replica.File, off, n int64) ([]byte, error) {
 	b := make([]byte, n)
-	return b, d.ReadFile(ctx, f, off, b)
+	return b, d.ReadFile(ctx, d.opts.ReadTimeout, f, off, b)
 }
 
-// ReadFile fills b from an offset of a file on, without caching it, until ctx is done. After
-// an error, b may still be written to.
-func (d *Database) ReadFile(ctx context.Context, f replica.File, off int64, b []byte) error {
+// ReadFile fills b from an offset of a file on, without caching it, until ctx is done or so
+// much time has passed. After an error, b may still be written to.
+func (d *Database) ReadFile(ctx context.Context, within time.Duration, f replica.File, off int64, b []byte) error {
 	if ctx.Err() != nil {
 		return replica.NewFileError("read", f.Name, context.Cause(ctx))
 	}
 	done := make(chan error, 1)
-	cancel := flight.Go(ctx, d.opts.Calls, d.opts.ReadTimeout, flight.Work[struct{}]{
+	cancel := flight.Go(ctx, d.opts.Calls, within, flight.Work[struct{}]{
 		Run: func(ctx context.Context) (none struct{}, err error) {
 			body, err := d.opts.Store.OpenLTXFile(ctx, f, off, int64(len(b)))
 			if err != nil {

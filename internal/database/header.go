@@ -158,7 +158,7 @@ func (d *Database) readAhead(ctx context.Context, t *Timeline, i int) {
 	}
 	a.window = min(max(2*a.window, firstAhead), mostAhead)
 	for j := max(done, i); j < min(i+a.window, t.Len()-1); j++ {
-		f := t.end(j + 1)
+		f := t.End(j + 1)
 		a.until = t.TXID(j + 1)
 		if _, ok := d.headers.Peek(versionOf(f)); !ok {
 			d.ask(ctx, f)
@@ -169,7 +169,7 @@ func (d *Database) readAhead(ctx context.Context, t *Timeline, i int) {
 // stampOf is what tells the i-th state from another one of its TXID. Where the file
 // that should tell is damaged, the one that ends the plan does.
 func (d *Database) stampOf(ctx context.Context, t *Timeline, i int) (header, error) {
-	h, err := d.header(ctx, t.end(i))
+	h, err := d.header(ctx, t.End(i))
 	if !errors.Is(err, ErrDamaged) {
 		return h, err
 	}

@@ -81,7 +81,7 @@ func TestStates(t *testing.T) {
 				got = append(got, f.Name)
 			}
 			require.Equal(t, want, got, "seed %d: state %s", seed, txid)
-			require.Equal(t, txid, tl.end(i).MaxTXID)
+			require.Equal(t, txid, tl.End(i).MaxTXID)
 			require.Equal(t, h.File(txid), r.bytes(t, txid), "seed %d: state %s", seed, txid)
 		}
 		require.Equal(t, n, tl.Len())

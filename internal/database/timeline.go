@@ -89,8 +89,8 @@ func (t *Timeline) Age(now time.Time) (age time.Duration) {
 	return age
 }
 
-// end is the file that tells the size and time of the i-th state.
-func (t *Timeline) end(i int) replica.File {
+// End is the file that tells the size and time of the i-th state.
+func (t *Timeline) End(i int) replica.File {
 	p := t.points[i]
 	return t.levels[p.level].At(int(p.i))
 }

@@ -4,15 +4,16 @@ package integrity
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/url"
 	"time"
 
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 	"modernc.org/sqlite/vfs"
-
-	_ "modernc.org/sqlite" // the driver
 
 	"github.com/ltxfs/ltxfs/internal/database"
 )
@@ -101,12 +102,17 @@ func (c Check) run(ctx context.Context, path, vfsName string) (faults []string, 
 	return faults, nil
 }
 
-// fault makes what SQLite can't even read as a database a fault, but for the end of ctx.
+// fault makes what SQLite can't read as a database a fault of it. Other errors are none: such
+// as that an application's collation isn't there, without which an index can't be checked.
 func fault(ctx context.Context, err error) ([]string, error) {
-	if ctx.Err() != nil {
+	var e *sqlite.Error
+	switch {
+	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
+	case errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB):
+		return []string{err.Error()}, nil
 	}
-	return []string{err.Error()}, nil
+	return nil, fmt.Errorf("SQLite can't check it: %w", err)
 }
 
 // stateName is the name of the one file in a stateFS.
