@@ -35,7 +35,7 @@ func goldenCases(t *testing.T) []goldenCase {
 	snapshot := ltxfstest.StorePath(9, "0000000000000001-0000000000000013.ltx")
 	cut := ltxfstest.StorePath(1, "0000000000000017-0000000000000018.ltx")
 	empty := ltxfstest.StorePath(0, "0000000000000005-0000000000000005.ltx")
-	out := filepath.Join(sound, "restored.db") // which has a placeholder with the replica
+	out := filepath.Join(t.TempDir(), "restored.db")
 	return []goldenCase{
 		{"info.txt", []string{"info", sound}, 0, ""},
 		{"info.json", []string{"info", "--json", sound}, 0, "info"},

@@ -306,7 +306,7 @@ func TestVerifyCommandDamaged(t *testing.T) {
 		}, "conflict", ""},
 		{"a page of another size", forge(one, func(f *storetest.Forged) {
 			f.Header.PageSize, f.Frames = 8192, nil
-		}), "page-size", "18"},
+		}), "conflict,page-size", "18"},
 
 		{"a hole in level 0 that level 1 covers", remove(name(0, 5, 5), name(0, 6, 6)), "", ""},
 		{"a hole in level 1 that level 0 covers", remove(one), "", ""},
@@ -321,6 +321,31 @@ func TestVerifyCommandDamaged(t *testing.T) {
 			}
 		}, "nothing", ""},
 		{"no snapshot and no beginning", remove(snapshot, old, name(9, 1, 1), name(0, 1, 1), name(1, 1, 1), name(2, 1, 6)), "nothing", ""},
+		{"a file of level 9 that is no snapshot", func(s *sample) { s.write(name(9, 0x16, 0x16), s.read(name(0, 0x16, 0x16))) }, "no-snapshot", "16-18"},
+		{"a link in place of a file", func(s *sample) {
+			s.remove(one)
+			require.NoError(s.t, os.Symlink("0000000000000014-0000000000000016.ltx", s.path(one)))
+		}, "no-file", ""},
+		{"the first TXID is zero", func(s *sample) {
+			s.write(name(2, 0, 6), s.read(name(2, 1, 6)))
+			s.remove(name(2, 1, 6))
+		}, "name", ""},
+		{"a snapshot of another size than others that end there", func(s *sample) {
+			f := storetest.Take(t, s.read(old))
+			f.Header.MaxTXID = 0xa
+			s.write(name(9, 1, 0xa), f.Bytes())
+		}, "conflict", ""},
+		{"zeros in a snapshot", func(s *sample) {
+			data := s.read(snapshot)
+			clear(data[5000:9096])
+			s.write(snapshot, data)
+		}, "pages", "13-18"},
+		{"zeros to the end of a snapshot", func(s *sample) {
+			data := s.read(snapshot)
+			clear(data[5000:])
+			s.write(snapshot, data)
+		}, "", "13-18"},
+		{"two pages of a snapshot in each other's place", forge(name(2, 1, 6), func(f *storetest.Forged) { f.Frames[0], f.Frames[1] = f.Frames[1], f.Frames[0] }), "", "6-8"},
 		{"a stray", func(s *sample) {
 			for _, name := range []string{"0000000000000019-0000000000000019.ltx.tmp", "0000000000000018-0000000000000018.ltx.1"} {
 				require.NoError(s.t, os.WriteFile(filepath.Join(s.root, "ltx/0", name), nil, 0o600))
@@ -364,6 +389,9 @@ func TestVerifyCommandDamaged(t *testing.T) {
 			for txid := ltx.TXID(1); txid <= 0x18; txid++ {
 				is := has(lost, txid)
 				assert.Equal(t, has(want, txid), is, "state %s is lost: %s", txid, r.Stdout)
+				if c.codes == "no-file" { // of which a restore can make anything
+					continue
+				}
 				requireAgrees(t, s, txid, is || v.States == 0, has(doubtful, txid) || c.what == unseen)
 			}
 		})

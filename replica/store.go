@@ -107,8 +107,8 @@ type ListOptions struct {
 	// be found out again. Many goroutines may call it at once.
 	Known func(f File) (t time.Time, ok bool)
 
-	// Stray, if set, is called with what is in the level's directory and has no name of a
-	// file.
+	// Stray, if set, is called with what is in the level's directory and isn't a file of the
+	// replica: by its name, or, on disk, by what it is. Many goroutines may call it at once.
 	Stray func(base string)
 }
 

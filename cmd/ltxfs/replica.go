@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,8 @@ func withReplica(cmd *cobra.Command, m *settings.Mount, arg string, use func(con
 	if err := m.Parse(cmd.Flags(), arg, "", os.LookupEnv); err != nil {
 		return err
 	}
+	// Blocks are not on the heap, and what is there is within the 64 MiB beside the budget.
+	debug.SetMemoryLimit(48 << 20)
 	log, err := logging.New(cmd.ErrOrStderr(), "warn", "text")
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -47,6 +48,9 @@ it, as FILE.ltxfs-part, and the same command goes on with it.`,
 				return exitcode.Errorf(exitcode.Usage, "--check %w", err)
 			}
 			return withReplica(cmd, m, args[0], func(ctx context.Context, r *offline.Replica) error {
+				if m.Source.OnDisk() && isWithin(opts.Path, m.Source.Path) {
+					return exitcode.Errorf(exitcode.Usage, "restore to %s: it is in the replica, which would be damaged: choose another directory", opts.Path)
+				}
 				return restoreTo(ctx, cmd, r, &which, opts, how)
 			})
 		},
@@ -90,6 +94,19 @@ func restoreTo(ctx context.Context, cmd *cobra.Command, r *offline.Replica, whic
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "SQLite's %s check finds it sound\n", check)
 	return nil
+}
+
+// isWithin reports whether a file that may not be there yet is below a directory.
+func isWithin(path, root string) bool {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	if real, rerr := filepath.EvalSymlinks(root); rerr == nil {
+		root = real
+	}
+	rel, rerr := filepath.Rel(root, dir)
+	return err == nil && rerr == nil && filepath.IsLocal(rel)
 }
 
 // whichState is a state as the flags name it.

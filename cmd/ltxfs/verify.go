@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"time"
 
@@ -112,6 +113,9 @@ func (o *verifyOptions) parse(cmd *cobra.Command) (err error) {
 		return exitcode.Errorf(exitcode.Usage, "--states: say how they are checked, with --check quick or --check full")
 	}
 	o.Levels = o.levels.orAll()
+	if st, err := os.Lstat(o.metrics); err == nil && !st.Mode().IsRegular() {
+		return exitcode.Errorf(exitcode.Usage, "--metrics-file %s: it is no regular file, and would be replaced: choose another name", o.metrics)
+	}
 	return nil
 }
 
@@ -150,7 +154,7 @@ func where(f *audit.Finding) string {
 
 // end writes the summary, and returns the error that the command ends with.
 func (v *verifyRun) end(err error) error {
-	if v.report == nil && (exitcode.Of(err) == exitcode.Usage || replicas.IsMissing(err)) {
+	if v.report == nil && (v.name == "" || exitcode.Of(err) == exitcode.Usage || replicas.IsMissing(err)) {
 		return err // what was asked for is wrong
 	}
 	code := exitcode.OK

@@ -92,7 +92,7 @@ func (v *verifyRun) summary(code exitcode.Code, err error) *summaryJSON {
 	case err != nil:
 		s.Open = "whether the rest is sound: " + settings.Scrub(err.Error(), os.Args)
 	case s.Unread > 0:
-		s.Open = fmt.Sprintf("whether %s that couldn't be read are sound", plural(s.Unread, "file"))
+		s.Open = fmt.Sprintf("whether %s is sound that couldn't be read", plural(s.Unread, "file"))
 	}
 	s.States, s.Lost, s.Movable = r.States, rangesOf(r.Lost), rangesOf(r.Movable)
 	for _, g := range r.Stages {

@@ -32,6 +32,8 @@ const (
 	Nothing      Code = "nothing"        // no state can be restored
 	Overlap      Code = "overlap"        // files of a level have transactions in common
 	Stray        Code = "stray"          // a name that no LTX file has
+	NoSnapshot   Code = "no-snapshot"    // a file of the snapshots' level isn't one
+	NoFile       Code = "no-file"        // something else has the name of an LTX file
 	Empty        Code = "empty"          // no bytes
 	Truncated    Code = "truncated"      // fewer bytes than the smallest file has
 	BadHeader    Code = "header"         // can't be true

@@ -33,6 +33,18 @@ func (v *verifier) names(t *database.Timeline) {
 			Detail: "no LTX file has such a name",
 			Advice: "delete it if nothing else needs it: neither Litestream nor ltxfs does"})
 	}
+	for f := range t.Files() {
+		if i, _ := t.Search(f.MaxTXID); f.Level == replica.SnapshotLevel && f.MinTXID != 1 && i < t.Len() {
+			v.found(&Finding{Code: NoSnapshot, Severity: Damage, Stage: Names, File: pathOf(f.Name), Lost: []Range{{t.TXID(i), t.TXID(t.Len() - 1)}},
+				Detail: "it is among the snapshots, but doesn't begin with the first transaction",
+				Advice: "move it away: litestream restore begins with it, and fails, where ltxfs passes over it"})
+		}
+	}
+	for _, n := range v.r.Odd() {
+		v.found(&Finding{Code: NoFile, Severity: Damage, Stage: Names, File: n,
+			Detail: "it has the name of an LTX file, but is a link, a directory or something else",
+			Advice: "put the file itself there, or move it away: litestream restore can fail with it, where ltxfs passes over it"})
+	}
 	for _, g := range t.Gaps() {
 		to := last // or up to the next state, whatever files there are
 		if i, _ := t.Search(g[1] + 1); i < t.Len() {
@@ -54,10 +66,20 @@ func (v *verifier) names(t *database.Timeline) {
 
 // conflicts finds files of the same transactions with other pages.
 func (v *verifier) conflicts(t *database.Timeline, uses map[replica.Name]Range) {
-	first := map[Range]*result{}
+	first, ends := map[Range]*result{}, map[ltx.TXID]*result{}
 	for f := range t.Files() {
 		res := v.results[keyOf(f)]
-		if res == nil || !res.whole || res.Err != nil {
+		if res == nil || res.Err != nil {
+			continue
+		}
+		if other := ends[f.MaxTXID]; other == nil {
+			ends[f.MaxTXID] = res
+		} else if a, b := other.Header, res.Header; a.Commit != b.Commit || a.PageSize != b.PageSize {
+			v.conflict(other, res, uses, "%s ends with the same transaction, and a database of %d pages of %d bytes, not %d of %d",
+				pathOf(other.Name), a.Commit, a.PageSize, b.Commit, b.PageSize)
+			continue
+		}
+		if !res.whole {
 			continue
 		}
 		of := Range{f.MinTXID, f.MaxTXID}
@@ -66,17 +88,19 @@ func (v *verifier) conflicts(t *database.Timeline, uses map[replica.Name]Range) 
 			first[of] = res
 			continue
 		}
-		if other.content == res.content && other.Header.Commit == res.Header.Commit {
-			continue
+		if other.content != res.content {
+			v.conflict(other, res, uses, "%s has the same transactions, and other pages", pathOf(other.Name))
 		}
-		n := &Finding{Code: Conflict, Severity: Damage, Stage: Bytes, File: pathOf(f.Name),
-			Detail: fmt.Sprintf("%s has the same transactions, and other pages", pathOf(other.Name)),
-			Advice: "restore a state that needs them from both, the one or the other moved away, and compare the databases"}
-		for _, r := range []*result{other, res} {
-			if use, ok := uses[r.Name]; ok {
-				n.Doubtful = append(n.Doubtful, use)
-			}
-		}
-		v.found(n)
 	}
+}
+
+func (v *verifier) conflict(a, b *result, uses map[replica.Name]Range, format string, args ...any) {
+	n := &Finding{Code: Conflict, Severity: Damage, Stage: Bytes, File: pathOf(b.Name), Detail: fmt.Sprintf(format, args...),
+		Advice: "restore a state that needs them from both, the one or the other moved away, and compare the databases"}
+	for _, r := range []*result{a, b} {
+		if use, ok := uses[r.Name]; ok {
+			n.Doubtful = append(n.Doubtful, use)
+		}
+	}
+	v.found(n)
 }

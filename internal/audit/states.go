@@ -111,7 +111,8 @@ func (c *chains) walk(ctx context.Context) error {
 			}
 		case cause != nil:
 			cause.doubtful.add(i)
-		case l.proven:
+		case l.proven && (l.res.Header.NoChecksum() || l.res.Header.IsSnapshot()):
+			// Otherwise nothing shows that the database has the checksum that the file says.
 			c.proven = append(c.proven, i)
 		}
 		i++
@@ -166,6 +167,19 @@ func (c *chains) movable(ctx context.Context) []Range {
 		}
 	}
 	return all.ranges(c.t)
+}
+
+// addLost adds states that are lost for another reason than those of walk.
+func (c *chains) addLost(ranges []Range) {
+	var all states
+	for i := range c.t.Len() {
+		txid := c.t.TXID(i)
+		if c.lost.has(i) || slices.ContainsFunc(ranges, func(r Range) bool { return r.Min <= txid && txid <= r.Max }) {
+			all.add(i)
+		}
+	}
+	c.lost = all
+	c.proven = slices.DeleteFunc(c.proven, c.lost.has)
 }
 
 // state is what is known of a state.

@@ -92,6 +92,7 @@ func Verify(ctx context.Context, r *offline.Replica, opts Options) (*Report, err
 	for _, f := range v.unread {
 		v.found(f)
 	}
+	c.addLost(v.lost)
 	var stage *StageReport
 	if err == nil && opts.Check != integrity.None {
 		stage = &StageReport{Stage: Databases}
@@ -150,6 +151,7 @@ type verifier struct {
 	unread  []*Finding // of the last pass
 
 	findings map[Stage]int
+	lost     []Range // of all findings
 	report   *Report
 }
 
@@ -175,6 +177,7 @@ func (r *result) endsNone() bool { return r.restorable && ltxfile.PartOf(r.Err) 
 
 func (v *verifier) found(f *Finding) {
 	v.findings[f.Stage]++
+	v.lost = append(v.lost, f.Lost...)
 	v.report.Findings[f.Severity]++
 	v.opts.Found(f)
 }

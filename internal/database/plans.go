@@ -39,7 +39,7 @@ func (t *Timeline) Plans() iter.Seq[Step] {
 			if isBase(best) {
 				based = 1
 			} else {
-				n, _ := slices.BinarySearch(at[based:], best.MinTXID-1)
+				n, _ := slices.BinarySearch(at[based:], max(best.MinTXID, 1)-1)
 				keep = based + n
 			}
 			at = append(at[:keep+1], p.txid)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -22,6 +21,7 @@ import (
 	"github.com/ltxfs/ltxfs/internal/flight"
 	"github.com/ltxfs/ltxfs/internal/replicas"
 	"github.com/ltxfs/ltxfs/internal/settings"
+	"github.com/ltxfs/ltxfs/replica"
 )
 
 const (
@@ -45,7 +45,7 @@ type Replica struct {
 	calls *flight.Group
 
 	mu     sync.Mutex
-	strays map[string]bool
+	strays map[string]bool // whether they have the name of a file
 }
 
 // Open opens the replica that the settings name. Its errors have exit codes.
@@ -82,14 +82,26 @@ func (r *Replica) stray(level int, base string) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.strays[fmt.Sprintf("ltx/%04d/%s", level, base)] = true
+	_, odd := replica.ParseName(level, base)
+	r.strays[fmt.Sprintf("ltx/%04d/%s", level, base)] = odd
 }
 
 // Strays are the paths of what was listed that no file of the replica is named, sorted.
-func (r *Replica) Strays() []string {
+func (r *Replica) Strays() []string { return r.listed(false) }
+
+// Odd are those of what is named as a file, but is none, sorted.
+func (r *Replica) Odd() []string { return r.listed(true) }
+
+func (r *Replica) listed(odd bool) (paths []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Sorted(maps.Keys(r.strays))
+	for path, is := range r.strays {
+		if is == odd {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return paths
 }
 
 // Close ends what is under way.

@@ -61,8 +61,21 @@ func openPart(path, state string, size int64) (_ *part, err error) {
 	return p, p.file.Truncate(size)
 }
 
+// openOwn opens or makes a file that nobody else can have written to.
 func openOwn(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(int(f.Fd()), &st); err == nil && (int(st.Uid) != os.Geteuid() || st.Nlink != 1 || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o077 != 0) {
+		err = fmt.Errorf("%s is not of this user alone: move it away", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // readNotes reads the notes, or begins new ones if they are on another state.

@@ -2,6 +2,7 @@ package file
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -187,6 +188,9 @@ func (l *lookout) look(ctx context.Context, from, to int) {
 		shown := look{file: replica.File{Name: name}, err: ctx.Err()}
 		if shown.err == nil && !l.opts.NamesOnly {
 			shown.file, shown.err = lookAt(l.dir, l.of, name)
+			if errors.Is(shown.err, errOdd) && l.opts.Stray != nil {
+				l.opts.Stray(name.Base())
+			}
 		}
 		l.ahead[from+i] = shown
 	}

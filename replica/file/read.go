@@ -74,9 +74,10 @@ func (a attributes) checkRegular(path string) error {
 	return errNotRegular(path)
 }
 
-func errNotRegular(path string) error {
-	return fmt.Errorf("%s is not a regular file: %w", path, os.ErrNotExist)
-}
+func errNotRegular(path string) error { return fmt.Errorf("%s %w", path, errOdd) }
+
+// errOdd means that there is something else than a file.
+var errOdd = fmt.Errorf("is not a regular file: %w", os.ErrNotExist)
 
 // OpenLTXFile reads a file as it is when it is opened. If the file is deleted or
 // replaced by another after that, the reader goes on with the old one. If it is
