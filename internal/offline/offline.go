@@ -56,9 +56,14 @@ func Open(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*Replica,
 	if err != nil {
 		return nil, err
 	}
-	budget := blocks.NewBudget(int64(cfg.CacheSize))
+	return New(opened, cfg.Source.Name(), cfg.Source.ID(), int64(cfg.CacheSize), log), nil
+}
+
+// New returns a replica that was opened, with a budget in bytes.
+func New(opened *replicas.Opened, name, id string, size int64, log *slog.Logger) *Replica {
+	budget := blocks.NewBudget(size)
 	r := &Replica{
-		Opened: opened, Name: cfg.Source.Name(), ID: cfg.Source.ID(),
+		Opened: opened, Name: name, ID: id,
 		Blocks: blocks.New(budget, blocks.Options{FetchTimeout: readTimeout}),
 		share:  blocks.NewShare(budget, nil), calls: flight.NewGroup(), strays: map[string]bool{},
 	}
@@ -70,7 +75,7 @@ func Open(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*Replica,
 		Maps: database.NewMaps(budget.Size(), r.share), Memory: r.share, Calls: r.calls, Exact: true,
 		ReadTimeout: readTimeout, Logger: log,
 	})
-	return r, nil
+	return r
 }
 
 func (r *Replica) stray(level int, base string) {
