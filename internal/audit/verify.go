@@ -321,7 +321,7 @@ func (v *verifier) file(ctx context.Context, f replica.File, whole bool) (*resul
 	res.whole = true
 	header, err := ltxfile.Verify(ctx, h.Within(ctx), f.Size)
 	if err == nil {
-		res.Contents, res.Err = readNamed(ctx, v.r, h, f, nil)
+		v.bytes(ctx, h, res)
 		return res, notOfBytes(res.Err)
 	}
 	if res.Err = named(f.Name, header, err); !ltxfile.IsInvalid(err) {
