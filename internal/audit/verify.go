@@ -21,7 +21,8 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// Options say what is verified.
+// Options say what is verified, and who is told. Done is called by many goroutines at once,
+// Begin once for each listing, and Found once all files are read.
 type Options struct {
 	Levels []int     // whose files are looked at
 	Since  time.Time // files from then on are, by the store's time
