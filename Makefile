@@ -55,6 +55,7 @@ test: ## Install what the tests need, and run all tests
 unit: ## Run the tests that need nothing but Go and a C compiler
 	rm -rf $(COVER)/unit
 	mkdir -p $(COVER)/unit
+	CGO_ENABLED=1 $(GO) build -race ./... # compiling SQLite beside tests would hold them up
 	CGO_ENABLED=1 $(GO) test -race -coverpkg=./... -p 4 -timeout 20m $(UNIT_PACKAGES) -args -test.gocoverdir=$(CURDIR)/$(COVER)/unit
 
 fuzz: ## Run each fuzz target for FUZZTIME, by default 10,000 inputs

@@ -68,7 +68,7 @@ func newRig(t testing.TB, store replica.Store, cacheSize int64) *rig {
 		cache.Close()
 		// What was under way gives its memory back once it has ended.
 		require.Eventually(t, func() bool { return r.budget.Used() == 0 }, time.Minute, time.Millisecond, "bytes of the budget")
-		require.Zero(t, r.memory.n.Load(), "bytes beside it")
+		require.Eventually(t, func() bool { return r.memory.n.Load() == 0 }, time.Minute, time.Millisecond, "bytes beside it")
 	})
 	return r
 }
