@@ -2,6 +2,7 @@ package remote
 
 import (
 	"encoding/json"
+	"net/http"
 	"os/exec"
 	"testing"
 
@@ -19,6 +20,11 @@ type verifySummary struct {
 	Result, Open string
 	Newest       struct{ TXID string }
 	Proven       *struct{ TXID string }
+	Unread       int
+	Stages       []struct {
+		Stage    string
+		Done, Of int
+	}
 }
 
 func verifyOf(t *testing.T, code int, env []string, args ...string) (s verifySummary) {
@@ -100,13 +106,34 @@ func TestVerifyCommandUndetermined(t *testing.T) {
 		require.NotContains(t, v.Open, "wrong")
 
 		// What isn't there was named wrongly, which is no open question.
-		cmd := exec.Command(ltxfstest.Binary(), "verify", s.URL("no-such-bucket", "db"))
-		cmd.Env = append(ltxfstest.Env(), s.Env()...)
-		require.Equal(t, ltxfstest.ExitNoReplica, ltxfstest.RunCmd(t, ltxfstest.Timeout, cmd).Code)
+		for _, bucket := range []string{"no-such-bucket", "No_Such"} {
+			cmd := exec.Command(ltxfstest.Binary(), "verify", s.URL(bucket, "db"))
+			cmd.Env = append(ltxfstest.Env(), s.Env()...)
+			r := ltxfstest.RunCmd(t, ltxfstest.Timeout, cmd)
+			require.Equal(t, ltxfstest.ExitNoReplica, r.Code, r)
+		}
 	})
 	t.Run("nobody listens", func(t *testing.T) {
 		t.Parallel()
 		v := verifyOf(t, ltxfstest.ExitUndetermined, []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b"}, s3test.URL("http://127.0.0.1:1", "bucket", "db"))
 		require.Contains(t, v.Open, "connection refused")
+	})
+}
+
+// A file that can't be read stays open, and the others are looked at.
+func TestVerifyCommandUnread(t *testing.T) {
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		s := kind.Shared(t)
+		bucket := s.Bucket(t)
+		putOrders(t, s, bucket, "db", replica.LitestreamS3, true)
+		p := s3test.NewProxy(t, s.Endpoint)
+		const bad = "0000000000000018-0000000000000018.ltx"
+		p.Intercept(s3test.On(s3test.All(s3test.GetObject, s3test.KeyEnds(bad)), s3test.Fail(http.StatusForbidden, "AccessDenied")))
+		v := verifyOf(t, ltxfstest.ExitUndetermined, s.Env(), p.URL(bucket, "db"))
+		require.Equal(t, 1, v.Unread)
+		require.Equal(t, "0000000000000018", v.Proven.TXID, "from the file in level 1")
+		require.Equal(t, "whether 1 file is sound that couldn't be read", v.Open)
+		require.Equal(t, "bytes", v.Stages[3].Stage)
+		require.Equal(t, v.Stages[3].Of-1, v.Stages[3].Done)
 	})
 }

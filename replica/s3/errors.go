@@ -89,6 +89,7 @@ var kinds = struct {
 	code: map[string]error{
 		"NoSuchKey":                   os.ErrNotExist,
 		"NoSuchBucket":                ErrNoSuchBucket,
+		"InvalidBucketName":           ErrNoSuchBucket,
 		"NoSuchUpload":                errNoSuchUpload,
 		"AccessDenied":                os.ErrPermission,
 		"AllAccessDisabled":           os.ErrPermission,
