@@ -375,6 +375,11 @@ func TestVerifyCommandDamaged(t *testing.T) {
 				require.NotEmpty(t, f.Detail)
 				require.NotEmpty(t, f.Advice)
 				require.Equal(t, !harmless, f.Meaning != "", f)
+				if f.Code == "page-index" && len(f.Doubtful) > 0 {
+					ours := ltxfstest.Ltxfs(t, "restore", s.root, "--txid="+ltx.TXID(f.Doubtful[0].Min).String(), "-o", filepath.Join(t.TempDir(), "out.db"))
+					require.Equal(t, ltxfstest.ExitDamaged, ours.Code, "where another tool does: %v", ours)
+					require.Contains(t, f.Advice, "litestream restore")
+				}
 			}
 			slices.Sort(codes)
 			if c.codes != "" || c.lost == "" {

@@ -263,6 +263,9 @@ func (v *verifier) damaged(t *database.Timeline, uses map[replica.Name]Range) {
 			}
 		case used && res.restorable:
 			n.Doubtful = []Range{use}
+			if n.Code == BadIndex {
+				n.Advice = "restore with litestream restore, which needs no page index, or " + n.Advice
+			}
 		case used:
 			n.Lost = []Range{use}
 		}

@@ -1,7 +1,6 @@
 package ltxfile
 
 import (
-	"hash/crc64"
 	"hash/maphash"
 
 	"github.com/superfly/ltx"
@@ -22,13 +21,13 @@ var contentSeed = maphash.MakeSeed()
 
 // SumOf is the sum of bytes that stand for themselves: all but frames.
 func SumOf(b []byte) (s Sum) {
-	_, _ = s.Write(b)
+	s.Write(b)
 	return s
 }
 
 // Write adds bytes that stand for themselves.
 func (s *Sum) Write(p []byte) (int, error) {
-	s.crc = crc64.Update(s.crc, crcTable, p)
+	s.crc = update(s.crc, p)
 	s.size += int64(len(p))
 	return len(p), nil
 }
@@ -48,9 +47,8 @@ func SumFrames(h ltx.Header, frames []Frame, b []byte) (s Sum, err error) {
 		if frame[ltx.PageHeaderSize-1]&byte(ltx.PageHeaderFlagSize) != 0 {
 			n += blockSizeSize
 		}
-		_, _ = s.Write(frame[:n])
-		s.crc = updatePage(s.crc, page)
-		s.size += int64(len(page))
+		s.Write(frame[:n])
+		s.Write(page)
 		s.Content ^= contentOf(f.Pgno, page)
 		if h.IsSnapshot() && !h.NoChecksum() {
 			s.post ^= ltx.ChecksumPageWithHasher(hasher, f.Pgno, page)
@@ -82,30 +80,4 @@ func (s Sum) Then(next Sum) Sum {
 // says. An error wraps ErrInvalid.
 func (s Sum) Check(h ltx.Header, t ltx.Trailer) error {
 	return in(Trailer, checkTrailer(h, t, s.crc, ltx.ChecksumFlag|s.post))
-}
-
-// A CRC is a polynomial modulo that of its table, the highest bit the lowest power. Zeros
-// behind what it is of multiply it by a power of x.
-
-// multiply is the product of two.
-func multiply(a, b uint64) (product uint64) {
-	for bit := uint64(1) << 63; bit > 0; bit >>= 1 {
-		if a&bit != 0 {
-			product ^= b
-		}
-		b = b>>1 ^ b&1*crc64.ISO
-	}
-	return product
-}
-
-// power is x to the power of that many bytes.
-func power(bytes int64) uint64 {
-	product, factor := uint64(1)<<63, uint64(1)<<(63-8)
-	for ; bytes > 0; bytes >>= 1 {
-		if bytes&1 != 0 {
-			product = multiply(product, factor)
-		}
-		factor = multiply(factor, factor)
-	}
-	return product
 }

@@ -112,19 +112,3 @@ func TestRestorable(t *testing.T) {
 	}
 	require.Error(t, restorable(append(bytes.Clone(data), 0)))
 }
-
-// The CRC of a page is that of its bytes, whatever its size and what came before.
-func TestSumOfPageSizes(t *testing.T) {
-	for size := 512; size <= 65536; size *= 2 {
-		page := make([]byte, size)
-		for i := range page {
-			page[i] = byte(rand.Uint32())
-		}
-		data := build(t, ltx.Header{PageSize: uint32(size), Commit: 3, MinTXID: 2, MaxTXID: 2}, func(add func(uint32, []byte)) {
-			add(1, page)
-			add(3, nil)
-		})
-		sum, h, tr := sumOf(t, data, 2)
-		require.NoError(t, sum.Check(h, tr), "%d", size)
-	}
-}

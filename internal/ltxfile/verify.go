@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"time"
 
@@ -63,7 +62,7 @@ func Restorable(ctx context.Context, r io.ReaderAt, size int64) error {
 }
 
 func walk(ctx context.Context, r *bufio.Reader, size func() (int64, error), order *Order) (ltx.Header, error) {
-	w := &walker{ctx: ctx, in: &input{br: r, size: size}, crc: crc64.New(crcTable), order: order}
+	w := &walker{ctx: ctx, in: &input{br: r, size: size}, order: order}
 	if err := w.walk(); err != nil {
 		return ltx.Header{}, err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"hash/crc64"
 	"hash/maphash"
 
 	"github.com/pierrec/lz4/v4"
@@ -23,8 +22,6 @@ const (
 // bufferful of well compressed pages can take a while.
 const pagesPerCheck = 256
 
-var crcTable = crc64.MakeTable(crc64.ISO)
-
 // walker goes through a file once, from beginning to end.
 type walker struct {
 	ctx   context.Context
@@ -32,7 +29,7 @@ type walker struct {
 	order *Order
 
 	header ltx.Header
-	crc    hash.Hash64 // as the trailer has it
+	sum    Sum
 
 	// The index that the pages walked so far must have, as the hash of its
 	// bytes. An encoder writes an index in only one way, so equal bytes are
@@ -88,7 +85,7 @@ func (w *walker) readHeader() error {
 	if err := w.header.Validate(); err != nil {
 		return invalid("header: %w", err)
 	}
-	w.crc.Write(b[:])
+	w.sum.Write(b[:])
 	w.order.h = w.header
 	w.page = make([]byte, w.header.PageSize)
 	w.compressed = make([]byte, maxFrameData(w.header.PageSize))
@@ -106,7 +103,7 @@ func (w *walker) readPage() (more bool, err error) {
 	if err := w.in.full(b[:], "a page header"); err != nil {
 		return false, err
 	}
-	w.crc.Write(b[:])
+	w.sum.Write(b[:])
 	var h ltx.PageHeader
 	if err := h.UnmarshalBinary(b[:]); err != nil {
 		return false, invalid("page header at byte %d: %w", start, err)
@@ -128,7 +125,7 @@ func (w *walker) readPage() (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	w.crc.Write(w.page)
+	w.sum.Write(w.page)
 	if w.pageHasher != nil {
 		w.postApply = ltx.ChecksumFlag | (w.postApply ^ ltx.ChecksumPageWithHasher(w.pageHasher, h.Pgno, w.page))
 	}
@@ -143,7 +140,7 @@ func (w *walker) readBlock(pgno uint32) error {
 	if err := w.in.full(b[:], "a page's size"); err != nil {
 		return err
 	}
-	w.crc.Write(b[:])
+	w.sum.Write(b[:])
 	size := int64(binary.BigEndian.Uint32(b[:]))
 	// No encoder makes more of a page than this. What is refused here need
 	// not be allocated.
@@ -191,7 +188,7 @@ func (w *walker) readIndex() error {
 		if err := w.in.full(b, "the page index"); err != nil {
 			return err
 		}
-		w.crc.Write(b)
+		w.sum.Write(b)
 		got.Write(b)
 		left -= int64(len(b))
 	}
@@ -202,7 +199,7 @@ func (w *walker) readIndex() error {
 	if err := w.in.full(b[:], "the page index's size"); err != nil {
 		return err
 	}
-	w.crc.Write(b[:])
+	w.sum.Write(b[:])
 	if size := binary.BigEndian.Uint64(b[:]); size != uint64(w.indexSize) {
 		return invalid("the page index says it takes %d bytes, but it takes %d", size, w.indexSize)
 	}
@@ -214,12 +211,12 @@ func (w *walker) readTrailer() error {
 	if err := w.in.full(b[:], "the trailer"); err != nil {
 		return err
 	}
-	w.crc.Write(b[:ltx.TrailerChecksumOffset])
+	w.sum.Write(b[:ltx.TrailerChecksumOffset])
 	var t ltx.Trailer
 	if err := t.UnmarshalBinary(b[:]); err != nil {
 		return invalid("trailer: %w", err)
 	}
-	err := checkTrailer(w.header, t, w.crc.Sum64(), w.postApply)
+	err := checkTrailer(w.header, t, w.sum.crc, w.postApply)
 	if w.order.lenient && errors.Is(err, errTrailer) {
 		return nil
 	}
@@ -272,7 +269,7 @@ func (w *walker) skipIndex() error {
 	if err := w.in.full(b[:], "the page index's size"); err != nil {
 		return err
 	}
-	w.crc.Write(b[:])
+	w.sum.Write(b[:])
 	rest, err := w.in.remaining()
 	if err == nil && rest != ltx.TrailerSize {
 		err = invalid("%d bytes follow the page index, where the trailer takes %d", rest, ltx.TrailerSize)
@@ -289,7 +286,7 @@ type indexBytes struct {
 func (x *indexBytes) ReadByte() (byte, error) {
 	var b [1]byte
 	if x.err = x.w.in.full(b[:], "the page index"); x.err == nil {
-		x.w.crc.Write(b[:])
+		x.w.sum.Write(b[:])
 	}
 	return b[0], x.err
 }
