@@ -270,6 +270,12 @@ func TestVerifyCommandDamaged(t *testing.T) {
 				return storetest.ForgedIndex(wrong)
 			}
 		}), "page-index", ""},
+		{"an index of other pages, with another name", func(s *sample) {
+			s.remove(one)
+			f := storetest.Take(s.t, s.read(name(0, 0x17, 0x17)))
+			f.Index = func(frames []storetest.ForgedFrame) []byte { return storetest.ForgedIndex(frames[1:]) }
+			s.write(zero, f.Bytes())
+		}, "name,page-index", "18"},
 		{"an index of other pages", forge(snapshot, func(f *storetest.Forged) {
 			f.Index = func(frames []storetest.ForgedFrame) []byte { return storetest.ForgedIndex(frames[1:]) }
 		}), "page-index", ""},
@@ -322,6 +328,11 @@ func TestVerifyCommandDamaged(t *testing.T) {
 		}, "nothing", ""},
 		{"no snapshot and no beginning", remove(snapshot, old, name(9, 1, 1), name(0, 1, 1), name(1, 1, 1), name(2, 1, 6)), "nothing", ""},
 		{"a file of level 9 that is no snapshot", func(s *sample) { s.write(name(9, 0x16, 0x16), s.read(name(0, 0x16, 0x16))) }, "no-snapshot", "16-18"},
+		{"one that is of no state", func(s *sample) {
+			f := storetest.Take(s.t, s.read(zero))
+			f.Header.MinTXID, f.Header.MaxTXID = 0x20, 0x20
+			s.write(name(9, 0x20, 0x20), f.Bytes())
+		}, "no-snapshot", ""},
 		{"a link in place of a file", func(s *sample) {
 			s.remove(one)
 			require.NoError(s.t, os.Symlink("0000000000000014-0000000000000016.ltx", s.path(one)))
@@ -347,7 +358,7 @@ func TestVerifyCommandDamaged(t *testing.T) {
 		}, "", "13-18"},
 		{"two pages of a snapshot in each other's place", forge(name(2, 1, 6), func(f *storetest.Forged) { f.Frames[0], f.Frames[1] = f.Frames[1], f.Frames[0] }), "", "6-8"},
 		{"a stray", func(s *sample) {
-			for _, name := range []string{"0000000000000019-0000000000000019.ltx.tmp", "0000000000000018-0000000000000018.ltx.1"} {
+			for _, name := range []string{"0000000000000019-0000000000000019.ltx.tmp", "0000000000000018-0000000000000017.ltx"} {
 				require.NoError(s.t, os.WriteFile(filepath.Join(s.root, "ltx/0", name), nil, 0o600))
 			}
 		}, "stray", ""},

@@ -37,7 +37,8 @@ func replicaOf(t *testing.T, script string, change func(data []byte)) (root stri
 	return root
 }
 
-const indexed = "CREATE TABLE t(x); CREATE INDEX i ON t(x); INSERT INTO t VALUES ('first'), ('second'), ('third');"
+// indexed makes a database whose index has a name that clears a terminal.
+const indexed = "CREATE TABLE t(x); CREATE INDEX \"\x1b[2J\" ON t(x); INSERT INTO t VALUES ('first'), ('second'), ('third');"
 
 // A database that SQLite finds fault with is a finding, but what SQLite can't check is none:
 // it stays open. A restore says so of the file that it leaves.
@@ -54,7 +55,7 @@ func TestVerifyDatabases(t *testing.T) {
 			at := bytes.LastIndex(data, []byte("second")) // in the index, whose page is the last
 			require.Greater(t, at, bytes.Index(data, []byte("second")))
 			copy(data[at:], "secund")
-		}, ltxfstest.ExitOK, ltxfstest.ExitDamaged, "row 2 missing from index i"},
+		}, ltxfstest.ExitOK, ltxfstest.ExitDamaged, "row 2 missing from index \x1b[2J"},
 		{"no database", indexed, func(data []byte) { copy(data, "no SQLite") }, ltxfstest.ExitDamaged, ltxfstest.ExitDamaged, "not a database"},
 		{"a collation of an application", indexed + `PRAGMA writable_schema=ON;
 			UPDATE sqlite_schema SET sql = 'CREATE TABLE t(x COLLATE theirs)' WHERE name = 't'`, nil,
@@ -87,9 +88,11 @@ func TestVerifyDatabases(t *testing.T) {
 				}
 				require.Equal(t, code, r.Code, r)
 				if code != 0 {
-					require.Contains(t, r.Stderr, c.says)
+					require.Contains(t, r.Stderr, strings.ReplaceAll(c.says, "\x1b", `\x1b`))
 					require.NotContains(t, r.Stdout, "sound")
 				}
+				v2 := ltxfstest.Ltxfs(t, "verify", "--check="+check, root)
+				require.NotContains(t, v2.String()+r.String(), "\x1b")
 			}
 		})
 	}
@@ -152,7 +155,10 @@ func TestVerifyMetrics(t *testing.T) {
 		require.GreaterOrEqual(t, last, float64(began.Unix()))
 		require.LessOrEqual(t, last, float64(time.Now().Unix()))
 	}
-	require.Equal(t, ltxfstest.ExitUsage, ltxfstest.Ltxfs(t, "verify", "--metrics-file=/dev/null", sound).Code)
+	require.NoError(t, os.RemoveAll(sound))
+	require.Equal(t, ltxfstest.ExitNoReplica, ltxfstest.Ltxfs(t, "verify", "--metrics-file="+path, sound).Code)
+	require.EqualValues(t, ltxfstest.ExitNoReplica, metric(t, path, "exit_code", "replica", sound))
+	require.Equal(t, ltxfstest.ExitUsage, ltxfstest.Ltxfs(t, "verify", "--metrics-file=/dev/null", damaged).Code)
 	entries, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
 	require.Len(t, entries, 1)

@@ -53,8 +53,7 @@ type Options struct {
 	// once for each version of a file.
 	ExactTimes bool
 
-	// Stray, if set, is called with what a listing of a level has that no file of the
-	// replica is named.
+	// Stray is as in replica.ListOptions, for any level.
 	Stray func(level int, base string)
 
 	// Now is the clock; nil is time.Now.

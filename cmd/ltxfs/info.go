@@ -108,13 +108,10 @@ type levelJSON struct {
 func infoOf(r *offline.Replica, info *audit.Info, now time.Time) *infoJSON {
 	out := &infoJSON{
 		Version: 1, Replica: r.Name, Layout: r.Layout.Name, Format: format, States: len(info.States),
-		Granularity: []periodJSON{}, Gaps: []rangeJSON{}, Levels: []levelJSON{}, Damaged: []lsFileJSON{},
+		PageSize: info.PageSize, Granularity: []periodJSON{}, Gaps: []rangeJSON{}, Levels: []levelJSON{}, Damaged: []lsFileJSON{},
 	}
 	if n := len(info.States); n > 0 {
 		out.Oldest, out.Newest = stateOf(info.States[0], now), stateOf(info.States[n-1], now)
-	}
-	if info.Newest != nil {
-		out.PageSize = info.Newest.Header.PageSize
 	}
 	for _, p := range info.Granularity {
 		out.Granularity = append(out.Granularity, periodJSON{p.Within.Seconds(), p.States, p.Every.Seconds(), p.Most.Seconds()})
@@ -184,8 +181,9 @@ func printInfo(w io.Writer, info *infoJSON) error {
 	if err := t.flush(); err != nil || len(info.Levels) == 0 {
 		return err
 	}
+	fmt.Fprintln(w)
 	t = newTable(w)
-	t.row("\nLEVEL", "FILES", "SIZE", "FROM", "TO", "OLDEST", "NEWEST")
+	t.row("LEVEL", "FILES", "SIZE", "FROM", "TO", "OLDEST", "NEWEST")
 	for _, l := range info.Levels {
 		t.row(fmt.Sprint(l.Level), fmt.Sprint(l.Files), humanSize(l.Size), l.MinTXID, l.MaxTXID,
 			database.FormatTime(l.Oldest), database.FormatTime(l.Newest))
@@ -292,7 +290,11 @@ func (f *fileInfoJSON) print(w io.Writer) error {
 		if f.Snapshot {
 			kind = "snapshot"
 		}
-		t.row(kind, fmt.Sprintf("%s to %s, of %s", f.MinTXID, f.MaxTXID, database.FormatTime(f.Time)))
+		text := fmt.Sprintf("%s to %s", f.MinTXID, f.MaxTXID)
+		if !f.Time.IsZero() {
+			text += ", of " + database.FormatTime(f.Time)
+		}
+		t.row(kind, text)
 		t.row("database", fmt.Sprintf("%s of %d bytes", plural(int(f.Commit), "page"), f.PageSize))
 	}
 	if f.Pages != nil {

@@ -61,7 +61,11 @@ was taken.`,
 				}
 			}
 			return withReplica(cmd, m, args[0], func(ctx context.Context, r *offline.Replica) error {
-				files, err := audit.Files(ctx, r, opts.levels.orAll())
+				var files []audit.File
+				err := r.States.Current(ctx, func(*database.Timeline) (err error) { // so that none is gone meanwhile
+					files, err = audit.Files(ctx, r, opts.levels.orAll())
+					return err
+				})
 				if err != nil {
 					return err
 				}

@@ -37,8 +37,8 @@ func run(argv []string, stdin io.Reader, stdout, stderr io.Writer) exitcode.Code
 	if err != nil && !exitcode.IsReported(err) {
 		// Whoever doesn't read standard error must not keep the process.
 		queue := logging.NewQueue(stderr, "text")
-		text := settings.Scrub(strings.TrimSpace(err.Error()), argv)
-		fmt.Fprintf(queue, "ltxfs: %s\n", text)
+		text := settings.Scrub(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "), argv)
+		fmt.Fprintf(queue, "ltxfs: %s\n", logging.Shown(text))
 		_ = logging.Flush(queue) // what can't be written there can be told nowhere
 	}
 	return exitcode.Of(err)

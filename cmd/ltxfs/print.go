@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/ltxfs/ltxfs/internal/logging"
 )
 
 // table writes rows in columns.
@@ -13,7 +15,12 @@ type table struct{ w *tabwriter.Writer }
 
 func newTable(w io.Writer) *table { return &table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
 
-func (t *table) row(cells ...string) { fmt.Fprintln(t.w, strings.Join(cells, "\t")) }
+func (t *table) row(cells ...string) {
+	for i := range cells {
+		cells[i] = logging.Shown(cells[i])
+	}
+	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+}
 
 func (t *table) flush() error { return t.w.Flush() }
 

@@ -23,20 +23,24 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
+// heapLimit is where Go begins to collect garbage harder, in bytes. Blocks are not on the heap,
+// and what is there is to be within the 64 MiB beside the budget.
+const heapLimit = 48 << 20
+
 // withReplica calls use with the replica that an argument names, until a signal comes.
 func withReplica(cmd *cobra.Command, m *settings.Mount, arg string, use func(context.Context, *offline.Replica) error) error {
 	if err := m.Parse(cmd.Flags(), arg, "", os.LookupEnv); err != nil {
 		return err
 	}
-	// Blocks are not on the heap, and what is there is within the 64 MiB beside the budget.
-	debug.SetMemoryLimit(48 << 20)
+	limitHeap := func(more int64) { debug.SetMemoryLimit(heapLimit + more) }
+	limitHeap(0)
 	log, err := logging.New(cmd.ErrOrStderr(), "warn", "text")
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	r, err := offline.Open(ctx, m, log)
+	r, err := offline.Open(ctx, m, limitHeap, log)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/ltxfs/ltxfs/internal/audit"
 	"github.com/ltxfs/ltxfs/internal/exitcode"
 	"github.com/ltxfs/ltxfs/internal/integrity"
+	"github.com/ltxfs/ltxfs/internal/logging"
 	"github.com/ltxfs/ltxfs/internal/offline"
 	"github.com/ltxfs/ltxfs/internal/replicas"
 	"github.com/ltxfs/ltxfs/internal/settings"
@@ -132,11 +133,12 @@ type verifyRun struct {
 func (v *verifyRun) note(err error) { v.failed = errors.Join(v.failed, err) }
 
 func (v *verifyRun) found(f *audit.Finding) {
+	f.Detail = settings.Scrub(f.Detail, os.Args)
 	if v.opts.json {
 		v.note(printLine(v.w, findingOf(f)))
 		return
 	}
-	_, err := fmt.Fprintf(v.w, "%s: %s: %s\n", f.Severity, f.Code, where(f))
+	_, err := fmt.Fprintf(v.w, "%s: %s: %s\n", f.Severity, f.Code, logging.Shown(where(f)))
 	v.note(err)
 	for _, line := range []string{f.Meaning(), f.Advice} {
 		if line != "" {
@@ -154,10 +156,17 @@ func where(f *audit.Finding) string {
 
 // end writes the summary, and returns the error that the command ends with.
 func (v *verifyRun) end(err error) error {
-	if v.report == nil && (v.name == "" || exitcode.Of(err) == exitcode.Usage || replicas.IsMissing(err)) {
+	code := exitcode.Of(err)
+	if v.report == nil && (v.name == "" || code == exitcode.Usage) {
 		return err // what was asked for is wrong
 	}
-	code := exitcode.OK
+	if v.report == nil && replicas.IsMissing(err) {
+		if v.opts.metrics != "" { // the replica may have been there before
+			err = errors.Join(err, v.summary(code, err).writeMetrics(v.opts.metrics))
+		}
+		return err
+	}
+	code = exitcode.OK
 	switch {
 	case v.report != nil && v.report.Findings[audit.Damage] > 0:
 		code = exitcode.Damaged

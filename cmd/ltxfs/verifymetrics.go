@@ -24,7 +24,7 @@ func (s *summaryJSON) writeMetrics(path string) error {
 	seconds := func(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 	gauge("last_run_timestamp_seconds", "When the last verification began.", seconds(s.Began))
 	gauge("duration_seconds", "How long it took.", s.Seconds)
-	gauge("exit_code", "Its exit code: 0 sound, 13 damaged, 14 undetermined.", float64(s.Code))
+	gauge("exit_code", "Its exit code: 0 sound, 3 not there, 13 damaged, 14 undetermined.", float64(s.Code))
 	for severity, n := range map[string]int{"damage": s.Damage, "warning": s.Warnings, "open": s.Unread} {
 		gauge("findings", "What it has found.", float64(n), "severity", severity)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/internal/audit"
 	"github.com/ltxfs/ltxfs/internal/exitcode"
+	"github.com/ltxfs/ltxfs/internal/logging"
 	"github.com/ltxfs/ltxfs/internal/settings"
 )
 
@@ -153,9 +154,9 @@ func (s *summaryJSON) print(w io.Writer) error {
 		fmt.Fprintln(w, "no state is proven sound: of none were all bytes of its files read, and sound")
 	}
 	if s.Open != "" {
-		fmt.Fprintf(w, "open: %s\n", s.Open)
+		fmt.Fprintf(w, "open: %s\n", logging.Shown(s.Open))
 	}
-	_, err := fmt.Fprintf(w, "%s: %s in %.1f s\n", s.Replica, s.Result, s.Seconds)
+	_, err := fmt.Fprintf(w, "%s: %s in %.1f s\n", logging.Shown(s.Replica), s.Result, s.Seconds)
 	return err
 }
 

@@ -99,7 +99,7 @@ func (l *Litestream) Stop(t testing.TB) {
 	select {
 	case err := <-l.done:
 		if err != nil {
-			t.Fatalf("Litestream's end: %v", err)
+			t.Fatalf("Litestream's end: %v\n%s", err, strings.Join(l.Warnings(t), ""))
 		}
 	case <-time.After(2 * Timeout):
 		t.Fatal("Litestream doesn't end after SIGTERM")

@@ -44,7 +44,7 @@ func (c *Contents) Time() (at time.Time) {
 const endSize = 64 << 10
 
 // indexPart is how much of a longer one is read at once, in bytes.
-const indexPart = 1 << 20
+const indexPart = 256 << 10
 
 // Read reads what a file tells of itself, and checks that its page index can be true, twice
 // if it can't. An error that wraps ltxfile.ErrInvalid or ltxfile.ErrName is of its bytes, and

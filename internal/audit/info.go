@@ -18,7 +18,7 @@ type Info struct {
 	Gaps        []Range  // transactions that no file has, and after which nothing can be restored until the next snapshot
 	Levels      []Level  // that have files
 	Granularity []Period // the latest first
-	Newest      *File    // that ends at the last state; nil without any
+	PageSize    uint32   // of the database, in bytes; 0 if no file tells
 	Damaged     []File   // whose header, index or trailer can't be true
 }
 
@@ -87,7 +87,7 @@ func look(t *database.Timeline, files []File) *Info {
 		s := State{TXID: t.TXID(i)}
 		if f := ends[s.TXID]; f != nil {
 			s.Time, s.Size = f.Time(), int64(f.Header.PageSize)*int64(f.Header.Commit)
-			info.Newest = f
+			info.PageSize = f.Header.PageSize
 		}
 		info.States = append(info.States, s)
 	}

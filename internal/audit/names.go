@@ -34,11 +34,16 @@ func (v *verifier) names(t *database.Timeline) {
 			Advice: "delete it if nothing else needs it: neither Litestream nor ltxfs does"})
 	}
 	for f := range t.Files() {
-		if i, _ := t.Search(f.MaxTXID); f.Level == replica.SnapshotLevel && f.MinTXID != 1 && i < t.Len() {
-			v.found(&Finding{Code: NoSnapshot, Severity: Damage, Stage: Names, File: pathOf(f.Name), Lost: []Range{{t.TXID(i), t.TXID(t.Len() - 1)}},
-				Detail: "it is among the snapshots, but doesn't begin with the first transaction",
-				Advice: "move it away: litestream restore begins with it, and fails, where ltxfs passes over it"})
+		if f.Level != replica.SnapshotLevel || f.MinTXID == 1 {
+			continue
 		}
+		n := &Finding{Code: NoSnapshot, Severity: Damage, Stage: Names, File: pathOf(f.Name),
+			Detail: "it is among the snapshots, but doesn't begin with the first transaction",
+			Advice: "move it away: litestream restore begins with it, and fails, where ltxfs passes over it"}
+		if i, _ := t.Search(f.MaxTXID); i < t.Len() {
+			n.Lost = []Range{{t.TXID(i), t.TXID(t.Len() - 1)}}
+		}
+		v.found(n)
 	}
 	for _, n := range v.r.Odd() {
 		v.found(&Finding{Code: NoFile, Severity: Damage, Stage: Names, File: n,

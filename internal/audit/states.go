@@ -86,6 +86,15 @@ func (c *chains) cost(code Code, res *result, format string, args ...any) *cost 
 func (c *chains) result(f replica.File) *result { return c.v.results[keyOf(f)] }
 
 func (c *chains) walk(ctx context.Context) error {
+	for f := range c.t.Files() { // of which some may cost nothing
+		switch res := c.result(f); {
+		case res == nil || !res.inChains():
+		case isOtherName(res.Err):
+			c.cost(OtherName, res, "")
+		default:
+			c.cost(Incomplete, res, "")
+		}
+	}
 	var plan []*link
 	i := 0
 	for step := range c.t.Plans() {
@@ -117,16 +126,6 @@ func (c *chains) walk(ctx context.Context) error {
 		}
 		i++
 	}
-	// Of which some may cost nothing.
-	for f := range c.t.Files() {
-		switch res := c.result(f); {
-		case res == nil || !res.inChains():
-		case isOtherName(res.Err):
-			c.cost(OtherName, res, "")
-		default:
-			c.cost(Incomplete, res, "")
-		}
-	}
 	return nil
 }
 
@@ -143,16 +142,19 @@ func (c *chains) found() {
 	}
 }
 
-// movable are the states that can be restored once all files are moved away that cost any.
+// movable are the states that can be restored once all files are moved away that states are
+// lost by.
 func (c *chains) movable(ctx context.Context) []Range {
 	bad := map[replica.Name]bool{}
 	for f := range c.t.Files() {
-		if res := c.result(f); res != nil && res.Err != nil {
+		if res := c.result(f); res != nil && res.Err != nil && !res.inChains() && (!res.restorable || res.endsNone()) {
 			bad[f.Name] = true
 		}
 	}
 	for _, cost := range c.costs {
-		bad[cost.res.Name] = true
+		if len(cost.lost) > 0 {
+			bad[cost.res.Name] = true
+		}
 	}
 	without := &chains{v: c.v, t: c.t.Without(bad)}
 	if without.walk(ctx) != nil {
@@ -170,16 +172,20 @@ func (c *chains) movable(ctx context.Context) []Range {
 }
 
 // addLost adds states that are lost for another reason than those of walk.
-func (c *chains) addLost(ranges []Range) {
+func (c *chains) addLost() {
 	var all states
 	for i := range c.t.Len() {
-		txid := c.t.TXID(i)
-		if c.lost.has(i) || slices.ContainsFunc(ranges, func(r Range) bool { return r.Min <= txid && txid <= r.Max }) {
+		if c.lost.has(i) || c.in(c.v.lost, i) {
 			all.add(i)
 		}
 	}
 	c.lost = all
-	c.proven = slices.DeleteFunc(c.proven, c.lost.has)
+}
+
+// in reports whether a state is in some ranges.
+func (c *chains) in(ranges []Range, i int) bool {
+	txid := c.t.TXID(i)
+	return slices.ContainsFunc(ranges, func(r Range) bool { return r.Min <= txid && txid <= r.Max })
 }
 
 // state is what is known of a state.
@@ -200,10 +206,12 @@ func (c *chains) newest() *State {
 }
 
 func (c *chains) lastProven() *State {
-	if len(c.proven) == 0 {
-		return nil
+	for _, i := range slices.Backward(c.proven) {
+		if !c.lost.has(i) && !c.in(c.v.doubtful, i) {
+			return c.state(i)
+		}
 	}
-	return c.state(c.proven[len(c.proven)-1])
+	return nil
 }
 
 // follow adds a file to a plan.
@@ -218,7 +226,9 @@ func (c *chains) follow(ctx context.Context, prev *link, res *result) (*link, er
 	}
 	l.proven = (prev == nil || prev.proven) && res.whole && res.Err == nil
 	if res.Err != nil && !res.inChains() {
-		l.broken = l.broken || !res.restorable
+		if l.broken = l.broken || !res.restorable; !l.broken {
+			c.checkHeaders(prev, l)
+		}
 		l.high, l.holes = math.MaxUint32, nil
 		return l, nil
 	}
@@ -249,8 +259,12 @@ func (c *chains) missing(l *link) *cost {
 // the database, where files have them.
 func (c *chains) checkHeaders(prev, l *link) {
 	h := l.res.Header
-	if isOtherName(l.res.Err) && l.cause == nil {
-		l.cause = c.cost(OtherName, l.res, "")
+	if err := ltxfile.CheckName(h, l.res.MinTXID, l.res.MaxTXID); err != nil && l.cause == nil {
+		if isOtherName(l.res.Err) {
+			l.cause = c.cost(OtherName, l.res, "")
+		} else { // beside what is wrong with it otherwise
+			l.cause = c.cost(OtherName, l.res, "%v", err)
+		}
 	}
 	if prev == nil {
 		l.broken = l.broken || h.MinTXID != 1
@@ -288,33 +302,36 @@ func (c *chains) fill(ctx context.Context, l *link) error {
 	if len(l.holes) == 0 {
 		return nil
 	}
-	pages, err := c.v.pages(ctx, res.File.File)
-	if ltxfile.IsInvalid(err) { // its index, which a restore doesn't need
+	var left []hole
+	rest := slices.Clone(l.holes)
+	has := func(pgno uint32) {
+		for len(rest) > 0 && rest[0].to < pgno {
+			left, rest = addHole(left, rest[0]), rest[1:]
+		}
+		if len(rest) > 0 && rest[0].from <= pgno {
+			left = addHole(left, hole{rest[0].from, pgno - 1, rest[0].of})
+			rest[0].from = pgno + 1
+		}
+	}
+	lock := res.Header.LockPgno() // which has no content
+	err := c.v.pages(ctx, res.File.File, func(pgno uint32) {
+		if pgno > lock {
+			has(lock)
+		}
+		has(pgno)
+	})
+	switch {
+	case ltxfile.IsInvalid(err) && ltxfile.IsIncomplete(res.Err): // whichever those are that it lacks
+		return nil
+	case ltxfile.IsInvalid(err): // its index, which a restore doesn't need
 		l.high, l.holes = math.MaxUint32, nil
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
-	lock := res.Header.LockPgno()
-	var left []hole
-	for _, h := range l.holes {
-		i, _ := slices.BinarySearch(pages, h.from)
-		for from := h.from; ; i++ {
-			to := h.to // the last that is missing before the next page
-			if i < len(pages) {
-				to = min(to, pages[i]-1)
-			}
-			if from <= lock && lock <= to { // which has no content
-				left = addHole(left, hole{from, lock - 1, h.of})
-				from = lock + 1
-			}
-			left = addHole(left, hole{from, to, h.of})
-			if to == h.to || pages[i] >= h.to {
-				break
-			}
-			from = pages[i] + 1
-		}
+	has(lock)
+	for _, h := range rest {
+		left = addHole(left, h)
 	}
 	l.holes = left
 	return nil
@@ -327,15 +344,14 @@ func addHole(all []hole, h hole) []hole {
 	return append(all, h)
 }
 
-// pages are the numbers of the pages of a file.
-func (v *verifier) pages(ctx context.Context, f replica.File) (pages []uint32, err error) {
+// pages calls has with the number of each page of a file.
+func (v *verifier) pages(ctx context.Context, f replica.File, has func(pgno uint32)) error {
 	h := v.r.Blocks.Open(v.r.ID, v.r.Store, f)
 	defer h.Close()
-	err = readIndex(partly(ctx, v.r, h, f), f.Size, func(fr ltxfile.Frame) error {
-		pages = append(pages, fr.Pgno)
+	return readIndex(partly(ctx, v.r, h, f), f.Size, func(fr ltxfile.Frame) error {
+		has(fr.Pgno)
 		return nil
 	})
-	return pages, err
 }
 
 // databases has SQLite check the newest states, but for those that can't be restored.
@@ -363,7 +379,6 @@ func (v *verifier) databases(ctx context.Context, c *chains) (StageReport, error
 		if len(faults) == 0 {
 			continue
 		}
-		c.proven = slices.DeleteFunc(c.proven, func(proven int) bool { return proven == i })
 		v.found(&Finding{Code: BadDatabase, Severity: Damage, Stage: Databases, Doubtful: []Range{{txid, txid}},
 			Detail: fmt.Sprintf("SQLite's %s check of state %s: %s", v.opts.Check, txid, strings.Join(faults, "; ")),
 			Advice: "find the newest state that passes with --states all, and restore that; if the database itself doesn't pass either, repair it with sqlite3's .recover"})
@@ -381,9 +396,18 @@ func (v *verifier) check(ctx context.Context, txid ltx.TXID) (faults []string, e
 			return errDeleted
 		}
 		s, err := v.r.States.State(ctx, t, i)
-		if err == nil {
-			faults, err = v.opts.Check.State(ctx, s)
+		if err != nil {
+			return err
 		}
+		left := s.Size() // SQLite can read a page more than once, and others never
+		done := func(n int64) {
+			n = min(n, left)
+			left -= n
+			v.opts.Done(0, n)
+		}
+		v.opts.Begin(0, left)
+		defer func() { done(left) }()
+		faults, err = v.opts.Check.State(ctx, s, done)
 		return err
 	})
 	return faults, err

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,10 +58,17 @@ type StageReport struct {
 }
 
 const (
-	// roomForParts is the memory that parts of files are unpacked in at the same time, and
-	// partSize how much of a file is one, both in bytes.
-	roomForParts = 32 << 20
-	partSize     = 4 << 20
+	// mostRoom is the memory that parts of files are unpacked in at the same time, and
+	// leastRoom what it is in a small budget, both in bytes.
+	mostRoom, leastRoom = 32 << 20, 8 << 20
+
+	// partSize is how much of a file is a part, in bytes, and partFrames how many frames.
+	partSize   = 4 << 20
+	partFrames = 16 << 10
+
+	// resultSize is about what is kept of each file, in bytes.
+	resultSize = 768
+
 	// maxUnread is how many files can't be read before no more are tried: a store that is
 	// gone isn't waited for again and again.
 	maxUnread = 3
@@ -69,17 +77,20 @@ const (
 // Verify finds out whether a replica is sound, stage by stage. An error is a question that
 // stayed open.
 func Verify(ctx context.Context, r *offline.Replica, opts Options) (*Report, error) {
+	room := min(max(r.Budget.Size()/4, leastRoom), mostRoom)
+	r.Memory.Add(room)
 	v := &verifier{
-		r: r, opts: opts, room: semaphore.NewWeighted(roomForParts), results: map[fileKey]*result{},
+		r: r, opts: opts, room: semaphore.NewWeighted(room), results: map[fileKey]*result{},
 		findings: map[Stage]int{}, report: &Report{Findings: map[Severity]int{}},
 	}
 	var c *chains
 	err := r.States.Current(ctx, func(t *database.Timeline) error {
 		c = &chains{v: v, t: t}
-		if err := v.files(ctx, t); err != nil {
-			return err
+		err := v.files(ctx, t)
+		if isGone(err) {
+			return err // and the files are listed anew
 		}
-		return c.walk(ctx)
+		return cmp.Or(err, c.walk(ctx)) // what was read is told at any rate
 	})
 	if c == nil {
 		return v.report, err
@@ -93,7 +104,7 @@ func Verify(ctx context.Context, r *offline.Replica, opts Options) (*Report, err
 	for _, f := range v.unread {
 		v.found(f)
 	}
-	c.addLost(v.lost)
+	c.addLost()
 	var stage *StageReport
 	if err == nil && opts.Check != integrity.None {
 		stage = &StageReport{Stage: Databases}
@@ -119,10 +130,14 @@ func (v *verifier) stages(t *database.Timeline, last *StageReport) {
 			continue
 		}
 		looked++
-		if ltxfile.PartOf(res.Err) != ltxfile.Head {
+		last := Bytes // that it was looked at in
+		if res.Err != nil {
+			last = ofFile(f, res.Err).Stage
+		}
+		if last != Headers {
 			indexed++
 		}
-		if res.whole {
+		if last == Bytes && res.whole {
 			whole++
 			size += f.Size
 		}
@@ -151,9 +166,9 @@ type verifier struct {
 	results map[fileKey]*result
 	unread  []*Finding // of the last pass
 
-	findings map[Stage]int
-	lost     []Range // of all findings
-	report   *Report
+	findings       map[Stage]int
+	lost, doubtful []Range // of all findings
+	report         *Report
 }
 
 // fileKey is one version of a file.
@@ -178,7 +193,7 @@ func (r *result) endsNone() bool { return r.restorable && ltxfile.PartOf(r.Err) 
 
 func (v *verifier) found(f *Finding) {
 	v.findings[f.Stage]++
-	v.lost = append(v.lost, f.Lost...)
+	v.lost, v.doubtful = append(v.lost, f.Lost...), append(v.doubtful, f.Doubtful...)
 	v.report.Findings[f.Severity]++
 	v.opts.Found(f)
 }
@@ -219,9 +234,10 @@ func (v *verifier) files(ctx context.Context, t *database.Timeline) error {
 			switch {
 			case err == nil:
 				v.results[keyOf(f)] = res
+				v.r.Memory.Add(resultSize)
 			case ctx.Err() != nil:
 				return context.Cause(ctx)
-			case errors.Is(err, os.ErrNotExist) || errors.Is(err, replica.ErrReplaced):
+			case isGone(err):
 				gone = err
 			default:
 				v.unread = append(v.unread, &Finding{Code: Unread, Severity: Open, Stage: Bytes, File: pathOf(f.Name), Detail: detail(err),
@@ -234,9 +250,14 @@ func (v *verifier) files(ctx context.Context, t *database.Timeline) error {
 		return err
 	}
 	if n := len(v.unread); n >= maxUnread {
-		return fmt.Errorf("%d files can't be read: the others were left out: verify again once the replica can be reached", n)
+		return fmt.Errorf("%d files can't be read, after which no more were tried: verify again once the replica can be reached", n)
 	}
 	return gone
+}
+
+// isGone reports whether a file is another or none by now.
+func isGone(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, replica.ErrReplaced)
 }
 
 // toRead is how much of a file is read, in bytes.
@@ -324,12 +345,18 @@ func (v *verifier) file(ctx context.Context, f replica.File, whole bool) (*resul
 	h.Forget(0, f.Size)
 	res.whole = true
 	header, err := ltxfile.Verify(ctx, h.Within(ctx), f.Size)
-	if err == nil {
+	switch named := named(f.Name, header, err); {
+	case named == nil:
+		v.opts.Begin(0, f.Size)
 		v.bytes(ctx, h, res)
 		return res, notOfBytes(res.Err)
-	}
-	if res.Err = named(f.Name, header, err); !ltxfile.IsInvalid(err) {
+	case !ltxfile.IsInvalid(named):
 		return nil, err
+	default:
+		res.Err = named
+	}
+	if err == nil {
+		return res, nil
 	}
 	if err = ltxfile.Restorable(ctx, h.Within(ctx), f.Size); notOfBytes(err) != nil {
 		return nil, err
@@ -356,7 +383,7 @@ func (v *verifier) bytes(ctx context.Context, h *blocks.Handle, res *result) {
 	var sums []*ltxfile.Sum
 	header, n, left := ltx.Header{}, int64(0), res.Size
 	flush := func() error {
-		h, part, size, sum := header, frames, n, new(ltxfile.Sum)
+		header, part, size, sum := header, frames, n, new(ltxfile.Sum)
 		left -= size
 		frames, n, sums = nil, 0, append(sums, sum)
 		if err := v.room.Acquire(ctx, size); err != nil {
@@ -369,14 +396,14 @@ func (v *verifier) bytes(ctx context.Context, h *blocks.Handle, res *result) {
 			if _, err := in.ReadAt(buf, part[0].Offset); err != nil {
 				return err
 			}
-			*sum, err = ltxfile.SumFrames(h, part, buf)
+			*sum, err = ltxfile.SumFrames(header, part, buf)
 			return err
 		})
 		return nil
 	}
 	c, err := readNamed(ctx, v.r, h, res.File.File, func(hd ltx.Header, f ltxfile.Frame) error {
 		header, frames, n = hd, append(frames, f), n+f.Size
-		if n < partSize {
+		if n < partSize && len(frames) < partFrames {
 			return nil
 		}
 		return flush()

@@ -40,7 +40,7 @@ func verifyStore(t *testing.T, store *mock.Store, change ...func(*Options)) (rep
 	for _, c := range change {
 		c(&opts)
 	}
-	r := offline.New(&replicas.Opened{Store: store}, "replica", "id", 8<<20, slog.New(slog.DiscardHandler))
+	r := offline.New(&replicas.Opened{Store: store}, "replica", "id", 8<<20, nil, slog.New(slog.DiscardHandler))
 	report, err = Verify(t.Context(), r, opts)
 	return report, found, err
 }
@@ -86,6 +86,31 @@ func TestVerifyUnread(t *testing.T) {
 
 	_, _, err = verifyStore(t, store, func(o *Options) { store.Fail(mock.OpList, syscall.EIO) })
 	require.ErrorIs(t, err, syscall.EIO)
+}
+
+// What is damaged is told, though others can't be read.
+func TestVerifyUnreadAndDamaged(t *testing.T) {
+	h, store := history(t)
+	h.Put(snapshot, incomplete(t, h.Files[snapshot]))
+	for _, n := range []replica.Name{second, fifth, {Level: 0, MinTXID: 1, MaxTXID: 1}} {
+		store.FailFile(mock.OpOpen, n, syscall.EIO)
+	}
+	report, found, err := verifyStore(t, store)
+	require.Error(t, err)
+	require.Contains(t, found, "snapshot-pages ltx/0009/0000000000000001-0000000000000004.ltx[0000000000000004] []")
+	require.Equal(t, []Range{{4, 4}}, report.Lost)
+}
+
+// A state that may be one thing or another isn't proven.
+func TestVerifyConflict(t *testing.T) {
+	h, store := history(t)
+	f := storetest.Take(t, h.Files[replica.Name{Level: 0, MinTXID: 6, MaxTXID: 6}])
+	f.Frames = f.Frames[1:]
+	store.Put(2, 6, 6, f.Bytes())
+	report, found, err := verifyStore(t, store)
+	require.NoError(t, err)
+	require.Equal(t, []string{"conflict ltx/0002/0000000000000006-0000000000000006.ltx[] [0000000000000006]"}, found)
+	require.Equal(t, ltx.TXID(5), report.Proven.TXID)
 }
 
 // What other files have of lost states can be restored once those that cost them are moved.

@@ -43,14 +43,14 @@ func (c Check) File(ctx context.Context, path string) (faults []string, err erro
 	return c.run(ctx, path, "")
 }
 
-// State checks a state, read page by page.
-func (c Check) State(ctx context.Context, s *database.State) (faults []string, err error) {
+// State checks a state, read page by page. read is called with how many bytes were.
+func (c Check) State(ctx context.Context, s *database.State, read func(n int64)) (faults []string, err error) {
 	r, err := s.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	one := &stateFS{ctx: ctx, state: s, reader: r}
+	one := &stateFS{ctx: ctx, state: s, reader: r, read: read}
 	name, registered, err := vfs.New(one)
 	if err != nil {
 		return nil, err
@@ -123,6 +123,7 @@ type stateFS struct {
 	ctx    context.Context
 	state  *database.State
 	reader *database.Reader
+	read   func(n int64)
 	err    error // of reading it
 }
 
@@ -162,6 +163,7 @@ func (f *stateFile) Read(p []byte) (int, error) {
 		f.err = err
 	}
 	f.off += int64(n)
+	f.read(int64(n))
 	return n, err
 }
 

@@ -31,8 +31,8 @@ func update(crc uint64, p []byte) uint64 {
 	return crc64.Update(^c0, crcTable, p)
 }
 
-// zeros is what n words of zeros behind what it is of make of a CRC, for an n of 1, 2, 4, 8 or
-// 16. Their factor, x^64n, is 1 + x^n + x^3n + x^4n, so that shifts do where others need tables.
+// zeros is what n words of zeros behind what it is of make of a CRC, for an n of 1 or 4. Their
+// factor, x^64n, is 1 + x^n + x^3n + x^4n, so that shifts do where others need tables.
 func zeros(v uint64, n int) uint64 {
 	low := v ^ v>>n
 	high := v<<(64-n) ^ v<<(64-3*n) ^ v<<(64-4*n)

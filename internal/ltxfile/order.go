@@ -21,6 +21,7 @@ func (o *Order) Next(pgno uint32) error {
 	case pgno <= o.prev:
 		return invalid("page %d follows page %d: pages must ascend", pgno, o.prev)
 	case pgno > o.h.Commit && o.lenient:
+		o.prev = pgno
 		return nil
 	case pgno > o.h.Commit:
 		return invalid("page %d is beyond the database's end, page %d", pgno, o.h.Commit)

@@ -99,8 +99,8 @@ func IsInvalid(err error) bool { return errors.Is(err, ErrInvalid) || errors.Is(
 // HeaderTime returns the timestamp of the LTX header that b begins with. ok is
 // false if it doesn't begin with a valid one.
 func HeaderTime(b []byte) (t time.Time, ok bool) {
-	var h ltx.Header
-	if h.UnmarshalBinary(b) != nil || h.Validate() != nil {
+	h, err := ParseHeader(b)
+	if err != nil {
 		return time.Time{}, false
 	}
 	return time.UnixMilli(h.Timestamp).UTC(), true

@@ -79,12 +79,11 @@ func (w *walker) readHeader() error {
 	if err := w.in.full(b[:], "the header"); err != nil {
 		return err
 	}
-	if err := w.header.UnmarshalBinary(b[:]); err != nil {
-		return invalid("header: %w", err)
+	h, err := ParseHeader(b[:])
+	if err != nil {
+		return err
 	}
-	if err := w.header.Validate(); err != nil {
-		return invalid("header: %w", err)
-	}
+	w.header = h
 	w.sum.Write(b[:])
 	w.order.h = w.header
 	w.page = make([]byte, w.header.PageSize)

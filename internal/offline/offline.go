@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -37,42 +36,44 @@ const (
 type Replica struct {
 	*replicas.Opened
 	Name, ID string
+	Budget   *blocks.Budget
+	Memory   *blocks.Share // of the budget, for what can't be evicted
 	Index    *index.Index
 	Blocks   *blocks.Cache
 	States   *database.Database
 
-	share *blocks.Share
 	calls *flight.Group
 
 	mu     sync.Mutex
 	strays map[string]bool // whether they have the name of a file
 }
 
-// Open opens the replica that the settings name. Its errors have exit codes.
-func Open(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*Replica, error) {
+// Open opens the replica that the settings name. Its errors have exit codes. heap is as of
+// blocks.NewShare.
+func Open(ctx context.Context, cfg *settings.Mount, heap func(bytes int64), log *slog.Logger) (*Replica, error) {
 	opening, cancel := flight.Deadline(ctx, openTimeout)
 	defer cancel()
 	opened, err := replicas.Open(opening, cfg, log)
 	if err != nil {
 		return nil, err
 	}
-	return New(opened, cfg.Source.Name(), cfg.Source.ID(), int64(cfg.CacheSize), log), nil
+	return New(opened, cfg.Source.Name(), cfg.Source.ID(), int64(cfg.CacheSize), heap, log), nil
 }
 
 // New returns a replica that was opened, with a budget in bytes.
-func New(opened *replicas.Opened, name, id string, size int64, log *slog.Logger) *Replica {
+func New(opened *replicas.Opened, name, id string, size int64, heap func(bytes int64), log *slog.Logger) *Replica {
 	budget := blocks.NewBudget(size)
 	r := &Replica{
-		Opened: opened, Name: name, ID: id,
+		Opened: opened, Name: name, ID: id, Budget: budget, Memory: blocks.NewShare(budget, heap),
 		Blocks: blocks.New(budget, blocks.Options{FetchTimeout: readTimeout}),
-		share:  blocks.NewShare(budget, nil), calls: flight.NewGroup(), strays: map[string]bool{},
+		calls:  flight.NewGroup(), strays: map[string]bool{},
 	}
 	r.Index = index.New(r.Store, index.Options{
-		Freshness: freshness, ListTimeout: listTimeout, StatTimeout: readTimeout, Memory: r.share, Logger: log, Stray: r.stray,
+		Freshness: freshness, ListTimeout: listTimeout, StatTimeout: readTimeout, Memory: r.Memory, Logger: log, Stray: r.stray,
 	})
 	r.States = database.New(database.Options{
 		ReplicaID: r.ID, Store: r.Store, Index: r.Index, Blocks: r.Blocks, Budget: budget,
-		Maps: database.NewMaps(budget.Size(), r.share), Memory: r.share, Calls: r.calls, Exact: true,
+		Maps: database.NewMaps(budget.Size(), r.Memory), Memory: r.Memory, Calls: r.calls, Exact: true,
 		ReadTimeout: readTimeout, Logger: log,
 	})
 	return r
@@ -82,13 +83,10 @@ func (r *Replica) stray(level int, base string) {
 	if strings.HasSuffix(base, ".tmp") { // being written
 		return
 	}
-	if q := strconv.Quote(base); len(q) > len(base)+2 {
-		base = q // a terminal would take it for more than a name
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, odd := replica.ParseName(level, base)
-	r.strays[fmt.Sprintf("ltx/%04d/%s", level, base)] = odd
+	n, ok := replica.ParseName(level, base)
+	r.strays[fmt.Sprintf("ltx/%04d/%s", level, base)] = ok && n.Check() == nil
 }
 
 // Strays are the paths of what was listed that no file of the replica is named, sorted.
@@ -115,7 +113,7 @@ func (r *Replica) Close() error {
 	r.Index.Close()
 	r.calls.Close(os.ErrClosed)
 	r.Blocks.Close()
-	r.share.Close()
+	r.Memory.Close()
 	return r.Opened.Close()
 }
 

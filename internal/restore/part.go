@@ -61,10 +61,13 @@ func openPart(path, state string, size int64) (_ *part, err error) {
 	return p, p.file.Truncate(size)
 }
 
-// openOwn opens or makes a file that nobody else can have written to.
+// openOwn makes a file, or opens one that nobody else can have written to.
 func openOwn(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if !errors.Is(err, os.ErrExist) {
+		return f, err
+	}
+	if f, err = os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0); err != nil {
 		return nil, err
 	}
 	var st unix.Stat_t

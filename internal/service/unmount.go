@@ -14,6 +14,7 @@ import (
 	"github.com/ltxfs/ltxfs/fs/staging"
 	"github.com/ltxfs/ltxfs/internal/exitcode"
 	"github.com/ltxfs/ltxfs/internal/holders"
+	"github.com/ltxfs/ltxfs/internal/logging"
 	"github.com/ltxfs/ltxfs/internal/mounts"
 	"github.com/ltxfs/ltxfs/internal/service/state"
 )
@@ -158,7 +159,7 @@ func (u *Unmounting) reportStaged(dir string) error {
 	switch {
 	case err != nil:
 		return exitcode.Errorf(exitcode.Staging, "unmount %s: can't tell what is left unpublished in %s: %w: look there yourself",
-			u.path, shown(dir), err)
+			u.path, logging.Shown(dir), err)
 	case len(left) > 0:
 		return exitcode.Reported(exitcode.Unpublished)
 	}

@@ -10,15 +10,13 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/superfly/ltx"
 
 	"github.com/ltxfs/ltxfs/fs/staging"
+	"github.com/ltxfs/ltxfs/internal/logging"
 	"github.com/ltxfs/ltxfs/internal/ltxfile"
 	"github.com/ltxfs/ltxfs/internal/service/state"
 )
@@ -35,10 +33,10 @@ func reportLeftovers(w io.Writer, log *slog.Logger, left []staging.Entry, mountp
 	defer cancel()
 	fmt.Fprintf(w, "ltxfs: earlier mounts left %s unpublished, not in the replica:\n", count(len(left)))
 	for _, e := range left {
-		fmt.Fprintf(w, "  %s (%d bytes), in %s\n", shown(e.Name), e.Size, shown(e.Path))
+		fmt.Fprintf(w, "  %s (%d bytes), in %s\n", logging.Shown(e.Name), e.Size, logging.Shown(e.Path))
 		name, err := publishedName(ctx, e)
 		if err != nil {
-			fmt.Fprintf(w, "    can't be published: %s\n", shown(err.Error()))
+			fmt.Fprintf(w, "    can't be published: %s\n", logging.Shown(err.Error()))
 		} else {
 			target := filepath.Join(mountpoint, name)
 			fmt.Fprintf(w, "    to publish it: cp %s %s && rm %s\n", quote(e.Path), quote(target), quote(e.Path))
@@ -89,7 +87,7 @@ func reportUnpublished(w io.Writer, log *slog.Logger, left []state.Unpublished, 
 	}
 	fmt.Fprintf(w, "ltxfs: unmount %s: %s unpublished, not in the replica:\n", mountpoint, count(len(left)))
 	for _, u := range left {
-		fmt.Fprintf(w, "  %s (%d bytes): %s\n    kept in %s\n", shown(u.Name), u.Size, shown(u.Error), shown(u.Path))
+		fmt.Fprintf(w, "  %s (%d bytes): %s\n    kept in %s\n", logging.Shown(u.Name), u.Size, logging.Shown(u.Error), logging.Shown(u.Path))
 	}
 	fmt.Fprintln(w, "The next mount with --rw lists them again, and how to publish or discard them.")
 }
@@ -101,19 +99,6 @@ func count(n int) string {
 	return fmt.Sprintf("%d files", n)
 }
 
-// shown is a name as it may go to a terminal: quoted if a program could have put
-// into it what moves the cursor, or worse.
-func shown(name string) string {
-	if isPrintable(name) {
-		return name
-	}
-	return strconv.Quote(name)
-}
-
-func isPrintable(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
-}
-
 var plainWord = regexp.MustCompile(`^[a-zA-Z0-9/._+:@,-]*$`)
 
 // quote makes a path one word of a shell. What isn't printable it quotes as bash,
@@ -122,7 +107,7 @@ func quote(s string) string {
 	switch {
 	case plainWord.MatchString(s):
 		return s
-	case isPrintable(s):
+	case logging.IsPrintable(s):
 		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 	}
 	out := []byte("$'")
