@@ -23,9 +23,9 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// heapLimit is where Go begins to collect garbage harder, in bytes. Blocks are not on the heap,
-// and what is there is to be within the 64 MiB beside the budget.
-const heapLimit = 48 << 20
+// heapLimit is where Go begins to collect garbage harder, in bytes. With the program itself,
+// what is on the heap is to be within the 64 MiB beside the budget, which has the blocks.
+const heapLimit = 36 << 20
 
 // withReplica calls use with the replica that an argument names, until a signal comes.
 func withReplica(cmd *cobra.Command, m *settings.Mount, arg string, use func(context.Context, *offline.Replica) error) error {
