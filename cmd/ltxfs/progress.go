@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/ltxfs/ltxfs/internal/logging"
 )
 
 const (
@@ -33,7 +35,7 @@ type progress struct {
 }
 
 func newProgress(w io.Writer, what string, total int64) *progress {
-	p := &progress{w: w, what: what, total: total, began: time.Now()}
+	p := &progress{w: w, what: logging.Shown(what), total: total, began: time.Now()}
 	if f, ok := w.(*os.File); ok {
 		st, err := f.Stat()
 		p.bar = err == nil && st.Mode()&os.ModeCharDevice != 0

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/internal/audit"
@@ -29,6 +30,15 @@ const heapLimit = 36 << 20
 
 // withReplica calls use with the replica that an argument names, until a signal comes.
 func withReplica(cmd *cobra.Command, m *settings.Mount, arg string, use func(context.Context, *offline.Replica) error) error {
+	var empty error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.String() == "" && f.Value.Type() == "string" { // as by a variable that isn't set
+			empty = exitcode.Errorf(exitcode.Usage, "--%s: it is empty: give a value, or leave it out", f.Name)
+		}
+	})
+	if empty != nil {
+		return empty
+	}
 	if err := m.Parse(cmd.Flags(), arg, "", os.LookupEnv); err != nil {
 		return err
 	}
@@ -38,7 +48,7 @@ func withReplica(cmd *cobra.Command, m *settings.Mount, arg string, use func(con
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	r, err := offline.Open(ctx, m, limitHeap, log)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/ltxfs/ltxfs/internal/database"
 	"github.com/ltxfs/ltxfs/internal/exitcode"
 	"github.com/ltxfs/ltxfs/internal/integrity"
+	"github.com/ltxfs/ltxfs/internal/logging"
 	"github.com/ltxfs/ltxfs/internal/offline"
 	"github.com/ltxfs/ltxfs/internal/restore"
 	"github.com/ltxfs/ltxfs/internal/settings"
@@ -80,10 +81,10 @@ func restoreTo(ctx context.Context, cmd *cobra.Command, r *offline.Replica, whic
 	if bar.had > 0 {
 		before = fmt.Sprintf(" (%s were there)", humanSize(bar.had))
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "restored %s of %s to %s: %s%s in %.1f s\n",
-		s.TXID, database.FormatTime(s.Time()), opts.Path, humanSize(s.Size()), before, time.Since(began).Seconds())
-	if check == integrity.None {
-		return nil
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "restored %s of %s to %s: %s%s in %.1f s\n",
+		s.TXID, database.FormatTime(s.Time()), logging.Shown(opts.Path), humanSize(s.Size()), before, time.Since(began).Seconds())
+	if err != nil || check == integrity.None {
+		return err
 	}
 	faults, err := check.File(ctx, opts.Path)
 	if err != nil {
@@ -92,8 +93,8 @@ func restoreTo(ctx context.Context, cmd *cobra.Command, r *offline.Replica, whic
 	if len(faults) > 0 {
 		return exitcode.Errorf(exitcode.Damaged, "%s check of %s: SQLite finds fault with the database: %s", check, opts.Path, strings.Join(faults, "; "))
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "SQLite's %s check finds it sound\n", check)
-	return nil
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "SQLite's %s check finds it sound\n", check)
+	return err
 }
 
 // isWithin reports whether a file that may not be there yet is below a directory.

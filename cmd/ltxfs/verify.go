@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -55,6 +57,9 @@ and 14 if something couldn't be read, so that a question stayed open.`,
 			v := &verifyRun{opts: &opts, w: cmd.OutOrStdout(), began: time.Now()}
 			err := withReplica(cmd, m, args[0], func(ctx context.Context, r *offline.Replica) error {
 				v.name = r.Name
+				if m.Source.OnDisk() && opts.metrics != "" && isWithin(opts.metrics, m.Source.Path) {
+					return exitcode.Errorf(exitcode.Usage, "--metrics-file %s: it is in the replica, which would be damaged: choose another directory", opts.metrics)
+				}
 				bar := newProgress(cmd.ErrOrStderr(), "verify "+r.Name, 0)
 				opts.Found = func(f *audit.Finding) {
 					bar.end()
@@ -117,6 +122,9 @@ func (o *verifyOptions) parse(cmd *cobra.Command) (err error) {
 	if st, err := os.Lstat(o.metrics); err == nil && !st.Mode().IsRegular() {
 		return exitcode.Errorf(exitcode.Usage, "--metrics-file %s: it is no regular file, and would be replaced: choose another name", o.metrics)
 	}
+	if st, err := os.Stat(filepath.Dir(o.metrics)); err != nil || !st.IsDir() {
+		return exitcode.Errorf(exitcode.Usage, "--metrics-file %s: its directory isn't there: make it", o.metrics)
+	}
 	return nil
 }
 
@@ -130,7 +138,7 @@ type verifyRun struct {
 	failed error         // of writing
 }
 
-func (v *verifyRun) note(err error) { v.failed = errors.Join(v.failed, err) }
+func (v *verifyRun) note(err error) { v.failed = cmp.Or(v.failed, err) }
 
 func (v *verifyRun) found(f *audit.Finding) {
 	f.Detail = settings.Scrub(f.Detail, os.Args)

@@ -39,25 +39,35 @@ func (v *verifier) names(t *database.Timeline) {
 		}
 		n := &Finding{Code: NoSnapshot, Severity: Damage, Stage: Names, File: pathOf(f.Name),
 			Detail: "it is among the snapshots, but doesn't begin with the first transaction",
-			Advice: "move it away: litestream restore begins with it, and fails, where ltxfs passes over it"}
-		if i, _ := t.Search(f.MaxTXID); i < t.Len() {
-			n.Lost = []Range{{t.TXID(i), t.TXID(t.Len() - 1)}}
+			Advice: "move it away: litestream restore begins with it, and fails or makes another state, where ltxfs passes over it"}
+		res := v.results[keyOf(f)]
+		canBe := res != nil && res.Header.MinTXID == 1
+		n.Lost = v.takes(t, f.Name, canBe)
+		if canBe && len(n.Lost) > 0 && n.Lost[0].Min == f.MaxTXID {
+			n.Doubtful = []Range{{f.MaxTXID, f.MaxTXID}}
+			if n.Lost[0].Min++; n.Lost[0].Min > n.Lost[0].Max {
+				n.Lost = n.Lost[1:]
+			}
 		}
 		v.found(n)
 	}
 	for _, n := range v.r.Odd() {
-		v.found(&Finding{Code: NoFile, Severity: Damage, Stage: Names, File: n,
+		v.found(&Finding{Code: NoFile, Severity: Damage, Stage: Names, File: pathOf(n), Lost: v.takes(t, n, false),
 			Detail: "it has the name of an LTX file, but is a link, a directory or something else",
-			Advice: "put the file itself there, or move it away: litestream restore can fail with it, where ltxfs passes over it"})
+			Advice: "put the file itself there, or move it away: litestream restore fails with it, where ltxfs passes over it"})
 	}
 	for _, g := range t.Gaps() {
 		to := last // or up to the next state, whatever files there are
 		if i, _ := t.Search(g[1] + 1); i < t.Len() {
 			to = t.TXID(i) - 1
 		}
-		v.found(&Finding{Code: Gap, Severity: Damage, Stage: Names, Lost: []Range{{g[0], to}},
+		n := &Finding{Code: Gap, Severity: Damage, Stage: Names, Lost: []Range{{g[0], to}},
 			Detail: fmt.Sprintf("no file has the transactions %s", Range{g[0], g[1]}),
-			Advice: "look for the missing files; without them, states can be restored again from Litestream's next snapshot on"})
+			Advice: "look for the missing files; without them, states can be restored again from Litestream's next snapshot on"}
+		if i, _ := t.Search(g[0]); i == t.Len() {
+			n.Advice += fmt.Sprintf("; until then, litestream restore needs -txid %s", t.TXID(i-1))
+		}
+		v.found(n)
 	}
 	if t.Len() == 0 {
 		detail := "there are no files"
@@ -67,6 +77,20 @@ func (v *verifier) names(t *database.Timeline) {
 		v.found(&Finding{Code: Nothing, Severity: Damage, Stage: Names, Detail: detail,
 			Advice: "check that this is the replica's path, and that Litestream is running"})
 	}
+}
+
+// takes are the states that Litestream would restore from a file that isn't one, or not the one
+// that its name says: of the replica's states, and the one at its end, if that is after them.
+func (v *verifier) takes(t *database.Timeline, n replica.Name, canBe bool) []Range {
+	var all states
+	for _, i := range t.Takes(n, canBe) {
+		all.add(i)
+	}
+	ranges := all.ranges(t)
+	if i, _ := t.Search(n.MaxTXID); i == t.Len() {
+		ranges = append(ranges, Range{n.MaxTXID, n.MaxTXID})
+	}
+	return ranges
 }
 
 // conflicts finds files of the same transactions with other pages.

@@ -112,6 +112,9 @@ func (c *chains) walk(ctx context.Context) error {
 		if cause == nil {
 			cause = missing
 		}
+		if cause == nil && l.res != nil && l.res.Err == nil && l.res.endsNone() {
+			cause = c.cost(BadHeader, l.res, "it says that the database has no pages")
+		}
 		switch {
 		case l.broken || missing != nil || l.res != nil && l.res.endsNone():
 			c.lost.add(i)
@@ -225,6 +228,9 @@ func (c *chains) follow(ctx context.Context, prev *link, res *result) (*link, er
 		return l, nil
 	}
 	l.proven = (prev == nil || prev.proven) && res.whole && res.Err == nil
+	if prev != nil && l.cause == nil && ltxfile.IsIncomplete(res.Err) && res.restorable {
+		l.cause = c.cost(Incomplete, res, "") // what it lacks is taken from files before it
+	}
 	if res.Err != nil && !res.inChains() {
 		if l.broken = l.broken || !res.restorable; !l.broken {
 			c.checkHeaders(prev, l)

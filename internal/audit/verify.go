@@ -90,7 +90,11 @@ func Verify(ctx context.Context, r *offline.Replica, opts Options) (*Report, err
 		if isGone(err) {
 			return err // and the files are listed anew
 		}
-		return cmp.Or(err, c.walk(ctx)) // what was read is told at any rate
+		err = cmp.Or(err, c.walk(ctx)) // what was read is told at any rate
+		if err == nil && !opts.Quick {
+			err = v.compactions(ctx, t)
+		}
+		return err
 	})
 	if c == nil {
 		return v.report, err
@@ -100,6 +104,7 @@ func Verify(ctx context.Context, r *offline.Replica, opts Options) (*Report, err
 	v.names(t)
 	v.damaged(t, uses)
 	v.conflicts(t, uses)
+	v.incompacted(uses)
 	c.found()
 	for _, f := range v.unread {
 		v.found(f)
@@ -164,7 +169,8 @@ type verifier struct {
 
 	mu      sync.Mutex
 	results map[fileKey]*result
-	unread  []*Finding // of the last pass
+	unread  []*Finding    // of the last pass
+	differ  []*compaction // of the last pass
 
 	findings       map[Stage]int
 	lost, doubtful []Range // of all findings
@@ -187,9 +193,12 @@ type result struct {
 	content    uint64 // tells pages of one content from others, if whole
 }
 
-// endsNone reports whether Litestream restores from a damaged file, but none of which it is
-// the last: what it makes has the checksum of the database that the last one has.
-func (r *result) endsNone() bool { return r.restorable && ltxfile.PartOf(r.Err) == ltxfile.Trailer }
+// endsNone reports whether Litestream restores from a file, but no state of which it is the
+// last: it makes a file with the checksum and the size of the database that the last one has.
+func (r *result) endsNone() bool {
+	takes := r.Err == nil || r.restorable || r.inChains()
+	return takes && (r.Header.Commit == 0 || ltxfile.PartOf(r.Err) == ltxfile.Trailer)
+}
 
 func (v *verifier) found(f *Finding) {
 	v.findings[f.Stage]++

@@ -232,11 +232,11 @@ func TestIndexWaiters(t *testing.T) {
 	results = openers(ctx, t.Context(), t.Context())
 	cancel()
 	require.ErrorIs(t, <-results[0], context.Canceled)
-	require.Equal(t, 2, h.store.CallsFor(mock.OpOpen, third))
 	close(answer)
 	for _, done := range results[1:] {
 		require.ErrorIs(t, <-done, failure)
 	}
+	require.Equal(t, 2, h.store.CallsFor(mock.OpOpen, third))
 	hang()
 	require.Equal(t, h.File(5), r.bytes(t, 5))
 }

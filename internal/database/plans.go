@@ -51,3 +51,37 @@ func (t *Timeline) Plans() iter.Seq[Step] {
 		}
 	}
 }
+
+// Takes are the states, in order, that Litestream would restore from a file of a name if it
+// were one. Among the snapshots, it takes any for one; where that can be, since its header is of
+// another, the states after the next file that has all pages are none of them.
+func (t *Timeline) Takes(n replica.Name, canBe bool) (all []int) {
+	var plan []replica.Name
+	i := 0
+	for step := range t.Plans() {
+		plan = append(plan[:step.Keep], step.File.Name)
+		if n.MaxTXID <= step.TXID && takes(n, plan, canBe) {
+			all = append(all, i)
+		}
+		i++
+	}
+	return all
+}
+
+// takes reports whether a restore with a plan would take another file.
+func takes(n replica.Name, plan []replica.Name, canBe bool) bool {
+	var at ltx.TXID
+	if isBase(plan[0]) {
+		at, plan = plan[0].MaxTXID, plan[1:]
+	}
+	if n.Level == replica.SnapshotLevel {
+		return n.MaxTXID >= at && !(canBe && slices.ContainsFunc(plan, func(f replica.Name) bool { return f.MinTXID == 1 && f.MaxTXID > n.MaxTXID }))
+	}
+	for _, f := range plan {
+		if n.MinTXID <= at+1 && n.MaxTXID > at && byPreference(n, f) > 0 {
+			return true
+		}
+		at = f.MaxTXID
+	}
+	return false
+}

@@ -35,6 +35,9 @@ type State struct {
 func (d *Database) State(ctx context.Context, t *Timeline, i int) (*State, error) {
 	d.readAhead(ctx, t, i)
 	stamp, err := d.stampOf(ctx, t, i)
+	if err == nil && stamp.commit == 0 {
+		err = damaged(t.End(i), errors.New("it says that the database has no pages"))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +66,7 @@ func (s *State) Is(later *State, t *Timeline) bool {
 	case s.now == nil:
 		is = is && s.stamp.matches(later.stamp)
 	case s.open == 0:
-		is = is && s.now.id == idOf(t.plan(s.TXID))
+		is = is && s.now.id == idOf(t.needed(s.TXID))
 	default:
 		is = is && (s.stamp.matches(later.stamp) || t.hasEnd(s.now)) && !t.changedAny(s.now, func(member) bool { return true })
 	}
@@ -174,7 +177,7 @@ func (s *State) build(ctx context.Context, before *content) (c *content, err err
 			if err := s.isIn(ctx, t, nil); err != nil {
 				return err
 			}
-		} else if before.id != idOf(t.plan(s.TXID)) {
+		} else if before.id != idOf(t.needed(s.TXID)) {
 			return s.failed(fmt.Errorf("%w: its files have changed since it was open", errLost))
 		}
 		c, err = s.buildFrom(ctx, t)
@@ -186,7 +189,7 @@ func (s *State) build(ctx context.Context, before *content) (c *content, err err
 // buildFrom makes the content of the state from the files of a timeline. The last of
 // them must be of its size, which another one has told.
 func (s *State) buildFrom(ctx context.Context, t *Timeline) (*content, error) {
-	plan := t.plan(s.TXID)
+	plan := t.needed(s.TXID)
 	last := plan[len(plan)-1]
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {

@@ -202,6 +202,18 @@ func (t *Timeline) plan(txid ltx.TXID) []replica.File {
 	return plan
 }
 
+// needed are the files of a plan that a state is read from: one that begins with the first
+// transaction has all pages, or no earlier file has what it lacks.
+func (t *Timeline) needed(txid ltx.TXID) []replica.File {
+	plan := t.plan(txid)
+	for i, f := range slices.Backward(plan) {
+		if f.MinTXID == 1 {
+			return plan[i:]
+		}
+	}
+	return plan
+}
+
 // base is the snapshot that a plan begins with.
 func (t *Timeline) base(txid ltx.TXID) (base replica.File, ok bool) {
 	snapshots := t.levels[replica.SnapshotLevel]

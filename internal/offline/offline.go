@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -45,7 +46,8 @@ type Replica struct {
 	calls *flight.Group
 
 	mu     sync.Mutex
-	strays map[string]bool // whether they have the name of a file
+	strays map[string]bool
+	odd    map[replica.Name]bool
 }
 
 // Open opens the replica that the settings name. Its errors have exit codes. heap is as of
@@ -66,7 +68,7 @@ func New(opened *replicas.Opened, name, id string, size int64, heap func(bytes i
 	r := &Replica{
 		Opened: opened, Name: name, ID: id, Budget: budget, Memory: blocks.NewShare(budget, heap),
 		Blocks: blocks.New(budget, blocks.Options{FetchTimeout: readTimeout}),
-		calls:  flight.NewGroup(), strays: map[string]bool{},
+		calls:  flight.NewGroup(), strays: map[string]bool{}, odd: map[replica.Name]bool{},
 	}
 	r.Index = index.New(r.Store, index.Options{
 		Freshness: freshness, ListTimeout: listTimeout, StatTimeout: readTimeout, Memory: r.Memory, Logger: log, Stray: r.stray,
@@ -85,26 +87,25 @@ func (r *Replica) stray(level int, base string) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n, ok := replica.ParseName(level, base)
-	r.strays[fmt.Sprintf("ltx/%04d/%s", level, base)] = ok && n.Check() == nil
+	if n, ok := replica.ParseName(level, base); ok && n.Check() == nil {
+		r.odd[n] = true
+	} else {
+		r.strays[fmt.Sprintf("ltx/%04d/%s", level, base)] = true
+	}
 }
 
-// Strays are the paths of what was listed that no file of the replica is named, sorted.
-func (r *Replica) Strays() []string { return r.listed(false) }
-
-// Odd are those of what is named as a file, but is none, sorted.
-func (r *Replica) Odd() []string { return r.listed(true) }
-
-func (r *Replica) listed(odd bool) (paths []string) {
+// Strays are the paths of what was listed and has no name that a file can have, sorted.
+func (r *Replica) Strays() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for path, is := range r.strays {
-		if is == odd {
-			paths = append(paths, path)
-		}
-	}
-	slices.Sort(paths)
-	return paths
+	return slices.Sorted(maps.Keys(r.strays))
+}
+
+// Odd are the names of files that something else has that was listed, sorted.
+func (r *Replica) Odd() []replica.Name {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(r.odd), replica.Name.Compare)
 }
 
 // Close ends what is under way.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -69,10 +70,13 @@ func identity(replica string, s *database.State, r *database.Reader) string {
 
 // check refuses what would be lost, or would be taken for a part of the database.
 func (o *Options) check() error {
-	if st, err := os.Stat(o.Path); err == nil && st.IsDir() {
+	st, err := os.Lstat(o.Path)
+	switch {
+	case strings.HasSuffix(o.Path, "/") || err == nil && st.IsDir():
 		return exitcode.Errorf(exitcode.Usage, "restore to %s: it is a directory: name a file", o.Path)
-	}
-	if _, err := os.Lstat(o.Path); err == nil && !o.Force {
+	case err == nil && !st.Mode().IsRegular():
+		return exitcode.Errorf(exitcode.Usage, "restore to %s: it is no regular file: choose another name", o.Path)
+	case err == nil && !o.Force:
 		return exitcode.Errorf(exitcode.Usage, "restore to %s: it is there already: choose another name, or replace it with --force", o.Path)
 	}
 	for _, suffix := range []string{"-wal", "-journal", "-shm"} {
