@@ -298,8 +298,8 @@ func TestTypos(t *testing.T) {
 		{"ls", []string{"lss", "lz", "list"}, []string{"--json=x", "--level=x", "--level=10", "--level=-1", "--level=", "--since=now", "--sort=name", "--human-readable=x"}},
 		{"verify", []string{"verfy", "verifi", "verify-"}, []string{"--json=x", "--level=x", "--level=10", "--level=0,", "--since=now", "--quick=x", "--read-data-subset=0/7",
 			"--read-data-subset=8/7", "--read-data-subset=0%", "--read-data-subset=101%", "--read-data-subset=x", "--quick --read-data-subset=1/7",
-			"--check=x", "--states=2", "--check=full --states=0", "--check=full --states=x"}},
-		{"restore", []string{"restor", "restores", "retsore"}, []string{"--txid=1", "--txid=000000000000000x", "--timestamp=now", "--txid=0000000000000001 --timestamp=2026-11-22", "--check=x", "--force=x", "--json"}},
+			"--since=", "--read-data-subset=", "--check=x", "--states=2", "--check=full --states=0", "--check=full --states=x"}},
+		{"restore", []string{"restor", "restores", "retsore"}, []string{"--txid=", "--timestamp=", "--txid=1", "--txid=000000000000000x", "--timestamp=now", "--txid=0000000000000001 --timestamp=2026-11-22", "--check=x", "--force=x", "--json"}},
 	} {
 		rest := []string{root}
 		if c.command == "restore" {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/integration/ltxfstest"
 	"github.com/ltxfs/ltxfs/replica"
@@ -29,6 +30,9 @@ func TestRestoreCommandRefuses(t *testing.T) {
 	root, dir := ltxfstest.Orders(t), t.TempDir()
 	out := filepath.Join(dir, "out.db")
 	require.NoError(t, os.WriteFile(out, []byte("mine"), 0o600))
+	fifo, link := filepath.Join(dir, "fifo"), filepath.Join(dir, "link")
+	require.NoError(t, unix.Mkfifo(fifo, 0o600))
+	require.NoError(t, os.Symlink(out, link))
 	for _, tt := range []struct {
 		args []string
 		code int
@@ -43,6 +47,11 @@ func TestRestoreCommandRefuses(t *testing.T) {
 		{[]string{root, "-o", filepath.Join(dir, "b"), "--timestamp=2020-01-01"}, ltxfstest.ExitDamaged, "no such state"},
 		{[]string{filepath.Join(dir, "none"), "-o", filepath.Join(dir, "b")}, ltxfstest.ExitNoReplica, "none"},
 		{[]string{root, "-o", filepath.Join(dir, "none", "b")}, 1, "none/b"},
+		{[]string{root, "-o", filepath.Join(dir, "b") + "/"}, ltxfstest.ExitUsage, "is a directory"},
+		{[]string{root, "-o", dir, "--force"}, ltxfstest.ExitUsage, "is a directory"},
+		{[]string{root, "-o", fifo, "--force"}, ltxfstest.ExitUsage, "no regular file"},
+		{[]string{root, "-o", link, "--force"}, ltxfstest.ExitUsage, "no regular file"},
+		{[]string{root, "-o", filepath.Join(root, "b")}, ltxfstest.ExitUsage, "in the replica"},
 	} {
 		r := ltxfstest.Ltxfs(t, append([]string{"restore"}, tt.args...)...)
 		require.Equal(t, tt.code, r.Code, r)
@@ -54,7 +63,7 @@ func TestRestoreCommandRefuses(t *testing.T) {
 	require.Equal(t, "mine", string(data))
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	require.Len(t, entries, 1)
+	require.Len(t, entries, 3)
 }
 
 // A restore that is killed leaves no file of that name, and the next goes on with what it

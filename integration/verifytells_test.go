@@ -158,7 +158,9 @@ func TestVerifyMetrics(t *testing.T) {
 	require.NoError(t, os.RemoveAll(sound))
 	require.Equal(t, ltxfstest.ExitNoReplica, ltxfstest.Ltxfs(t, "verify", "--metrics-file="+path, sound).Code)
 	require.EqualValues(t, ltxfstest.ExitNoReplica, metric(t, path, "exit_code", "replica", sound))
-	require.Equal(t, ltxfstest.ExitUsage, ltxfstest.Ltxfs(t, "verify", "--metrics-file=/dev/null", damaged).Code)
+	for _, bad := range []string{"", "/dev/null", filepath.Join(damaged, "m.prom"), filepath.Join(damaged, "none", "m.prom")} {
+		require.Equal(t, ltxfstest.ExitUsage, ltxfstest.Ltxfs(t, "verify", "--metrics-file="+bad, damaged).Code, bad)
+	}
 	entries, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
