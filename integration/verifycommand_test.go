@@ -332,6 +332,7 @@ func TestVerifyCommandDamaged(t *testing.T) {
 		}, "nothing", ""},
 		{"no snapshot and no beginning", remove(snapshot, old, name(9, 1, 1), name(0, 1, 1), name(1, 1, 1), name(2, 1, 6)), "nothing", ""},
 		{"a file of level 9 that is no snapshot", func(s *sample) { s.write(name(9, 0x16, 0x16), s.read(name(0, 0x16, 0x16))) }, "no-snapshot", "16-18"},
+		{"one between snapshots", func(s *sample) { s.write(name(9, 5, 5), s.read(name(0, 5, 5))) }, "no-snapshot", "5-18"},
 		{"one that is of no state", func(s *sample) {
 			f := storetest.Take(s.t, s.read(zero))
 			f.Header.MinTXID, f.Header.MaxTXID = 0x20, 0x20

@@ -62,8 +62,8 @@ was taken.`,
 			}
 			return withReplica(cmd, m, args[0], func(ctx context.Context, r *offline.Replica) error {
 				var files []audit.File
-				err := r.States.Current(ctx, func(*database.Timeline) (err error) { // so that none is gone meanwhile
-					files, err = audit.Files(ctx, r, opts.levels.orAll())
+				err := r.States.Current(ctx, func(t *database.Timeline) (err error) {
+					files, err = audit.Files(ctx, r, t, opts.levels.orAll())
 					return err
 				})
 				if err != nil {

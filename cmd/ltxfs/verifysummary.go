@@ -151,7 +151,7 @@ func (s *summaryJSON) print(w io.Writer) error {
 	if s.Proven != nil && (s.Newest == nil || s.Proven.TXID != s.Newest.TXID) {
 		fmt.Fprintf(w, "newest state proven sound: %s\n", s.Proven.text())
 	} else if s.Proven == nil {
-		fmt.Fprintln(w, "no state is proven sound: of none were all bytes of its files read, and sound")
+		fmt.Fprintln(w, "no state is proven sound")
 	}
 	if s.Open != "" {
 		fmt.Fprintf(w, "open: %s\n", logging.Shown(s.Open))

@@ -1,11 +1,12 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/bits"
+	"slices"
 
-	"github.com/superfly/ltx"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxfs/ltxfs/internal/database"
@@ -23,77 +24,87 @@ type compaction struct {
 // compactions compares the pages that files have with those of what they were made of, as far
 // as that is still there: a page that was left out shows nowhere else.
 func (v *verifier) compactions(ctx context.Context, t *database.Timeline) error {
-	v.differ = nil
-	type start struct {
-		level int
-		txid  ltx.TXID
-	}
-	sound := map[start]*result{}
+	var levels [replica.MaxLevel + 1][]replica.File // by ascending min TXID
 	for f := range t.Files() {
-		if res := v.results[keyOf(f)]; res != nil && res.Err == nil {
-			sound[start{f.Level, f.MinTXID}] = res
-		}
+		levels[f.Level] = append(levels[f.Level], f)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(filesAtOnce)
-	for from, res := range sound {
-		if from.level == 0 || from.level == replica.SnapshotLevel {
-			continue
-		}
-		c := &compaction{file: res}
-		for at := res.MinTXID; at <= res.MaxTXID; {
-			below := sound[start{from.level - 1, at}]
-			if below == nil || below.MaxTXID > res.MaxTXID || below.Header.PageSize != res.Header.PageSize {
-				c.of = nil
-				break
+	for level := 1; level < replica.SnapshotLevel; level++ {
+		for _, f := range levels[level] {
+			if c := v.madeOf(f, levels[level-1]); c != nil {
+				g.Go(func() error { return v.compare(ctx, c) })
 			}
-			c.of, at = append(c.of, below), below.MaxTXID+1
-		}
-		if len(c.of) > 1 { // one alone is compared by its content
-			g.Go(func() error { return v.compare(ctx, c) })
 		}
 	}
 	return g.Wait()
+}
+
+// madeOf is what a file was made of, or nil if not all of that is there and sound, or it is
+// compared already.
+func (v *verifier) madeOf(f replica.File, below []replica.File) *compaction {
+	c := &compaction{file: v.results[keyOf(f)]}
+	if c.file == nil || c.file.Err != nil {
+		return nil
+	}
+	i, _ := slices.BinarySearchFunc(below, f, func(a, b replica.File) int { return cmp.Compare(a.MinTXID, b.MinTXID) })
+	at := f.MinTXID
+	for ; i < len(below) && below[i].MinTXID <= f.MaxTXID; i++ {
+		res := v.results[keyOf(below[i])]
+		if res == nil || res.Err != nil || res.MinTXID != at || res.MaxTXID > f.MaxTXID || res.Header.PageSize != c.file.Header.PageSize {
+			return nil
+		}
+		c.of, at = append(c.of, res), res.MaxTXID+1
+	}
+	if at != f.MaxTXID+1 || len(c.of) == 1 && c.file.whole && c.of[0].whole {
+		return nil
+	}
+	return c
 }
 
 // compare finds pages that only one side of a compaction has. Such as the database doesn't
 // have in the end don't count.
 func (v *verifier) compare(ctx context.Context, c *compaction) error {
 	last := c.file.Header.Commit
-	pages := int64(last)/64 + 1 // words
-	if 8*pages > leastRoom {    // of a database of 64 Mi pages, which Litestream hardly has
+	words := int64(last)/64 + 1
+	if 8*words > leastRoom { // of a database of 64 Mi pages, which Litestream hardly has
 		return nil
 	}
-	if v.room.Acquire(ctx, 8*pages) != nil {
+	if v.room.Acquire(ctx, 8*words) != nil {
 		return context.Cause(ctx)
 	}
-	defer v.room.Release(8 * pages)
-	set := make([]uint64, pages)
-	for _, below := range c.of {
-		err := v.pages(ctx, below.File.File, func(pgno uint32) {
+	defer v.room.Release(8 * words)
+	set := make([]uint64, words)
+	each := func(res *result, add func(word *uint64, bit uint64, pgno uint32)) error {
+		return v.pages(ctx, res, func(pgno uint32) {
 			if pgno <= last {
-				set[pgno/64] |= 1 << (pgno % 64)
+				add(&set[pgno/64], 1<<(pgno%64), pgno)
 			}
 		})
+	}
+	for _, res := range c.of {
+		err := each(res, func(word *uint64, bit uint64, _ uint32) { *word |= bit })
+		if isGone(err) { // as Litestream deletes them
+			return nil
+		}
 		if err != nil {
 			return err
 		}
 	}
-	err := v.pages(ctx, c.file.File.File, func(pgno uint32) {
-		if word, bit := &set[pgno/64], uint64(1)<<(pgno%64); *word&bit != 0 {
-			*word &^= bit
-		} else if c.adds == 0 {
+	err := each(c.file, func(word *uint64, bit uint64, pgno uint32) {
+		if *word&bit == 0 && c.adds == 0 {
 			c.adds = pgno
 		}
+		*word &^= bit
 	})
+	if isGone(err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	for i, word := range set {
-		if word != 0 {
-			c.lacks = uint32(64*i + bits.TrailingZeros64(word))
-			break
-		}
+	if i := slices.IndexFunc(set, func(word uint64) bool { return word != 0 }); i >= 0 {
+		c.lacks = uint32(64*i + bits.TrailingZeros64(set[i]))
 	}
 	if c.lacks != 0 || c.adds != 0 {
 		v.mu.Lock()
@@ -104,26 +115,37 @@ func (v *verifier) compare(ctx context.Context, c *compaction) error {
 }
 
 // incompacted reports files that have other pages than what they were made of. Whoever lacks
-// one is wrong: pages get lost, but don't appear.
-func (v *verifier) incompacted(uses map[replica.Name]Range) {
+// one is wrong, and what was made of it: pages get lost, but don't appear.
+func (v *verifier) incompacted(t *database.Timeline, uses map[replica.Name]Range) {
+	slices.SortFunc(v.differ, func(a, b *compaction) int { return a.file.Compare(b.file.Name) })
 	for _, c := range v.differ {
-		n := &Finding{Code: Conflict, Severity: Damage, Stage: Indexes, File: pathOf(c.file.Name),
-			Advice: "restore a state that needs it from the files of the level below, this one moved away, and compare the databases"}
-		below := fmt.Sprintf("ltx/%04d of the same transactions", c.file.Level-1)
-		doubt := func(r *result) {
-			if use, ok := uses[r.Name]; ok {
-				n.Doubtful = append(n.Doubtful, use)
-			}
-		}
 		if c.lacks != 0 {
-			n.Detail = fmt.Sprintf("it lacks page %d, which is in the files in %s", c.lacks, below)
-			doubt(c.file)
-		} else {
-			n.Detail = fmt.Sprintf("it has page %d, which the files in %s lack", c.adds, below)
-			for _, r := range c.of {
-				doubt(r)
-			}
+			v.found(&Finding{Code: Conflict, Severity: Damage, Stage: Indexes, File: pathOf(c.file.Name),
+				Detail:   fmt.Sprintf("it lacks page %d, which %s and those after it, of the same transactions, have", c.lacks, pathOf(c.of[0].Name)),
+				Doubtful: through(t, uses, c.file.Name),
+				Advice:   "restore from those, this one moved away, and compare the databases"})
 		}
-		v.found(n)
+		if c.adds != 0 {
+			n := &Finding{Code: Conflict, Severity: Damage, Stage: Indexes, File: pathOf(c.of[0].Name),
+				Detail: fmt.Sprintf("neither it nor those after it have page %d, which %s, of the same transactions, has", c.adds, pathOf(c.file.Name)),
+				Advice: "restore from that one, these moved away, and compare the databases"}
+			for _, res := range c.of {
+				if use, ok := uses[res.Name]; ok {
+					n.Doubtful = append(n.Doubtful, use)
+				}
+			}
+			v.found(n)
+		}
 	}
+}
+
+// through are the states that are restored from a file, or from one that was made of it.
+func through(t *database.Timeline, uses map[replica.Name]Range, n replica.Name) (all []Range) {
+	for f := range t.Files() {
+		above := f.Level > n.Level && f.Level < replica.SnapshotLevel && f.MinTXID <= n.MinTXID && n.MaxTXID <= f.MaxTXID
+		if use, ok := uses[f.Name]; ok && (f.Name == n || above) {
+			all = append(all, use)
+		}
+	}
+	return all
 }

@@ -181,7 +181,7 @@ func readIndex(in io.ReaderAt, size int64, add func(ltxfile.Frame) error) error 
 	if err != nil {
 		return err
 	}
-	return ltxfile.ReadIndex(bufio.NewReaderSize(io.NewSectionReader(in, off, n), indexPart), off, add)
+	return ltxfile.ReadIndex(bufio.NewReaderSize(io.NewSectionReader(in, off, n), int(min(n, indexPart))), off, add)
 }
 
 // FileInfo is a file on disk, and why it isn't sound, if it isn't.

@@ -2,10 +2,12 @@ package audit
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ltxfs/ltxfs/internal/database"
 	"github.com/ltxfs/ltxfs/internal/ltxfile"
 	"github.com/ltxfs/ltxfs/internal/offline"
 	"github.com/ltxfs/ltxfs/replica"
@@ -39,15 +41,11 @@ func (f *File) Time() time.Time {
 }
 
 // Files looks into all files of some levels.
-func Files(ctx context.Context, r *offline.Replica, levels []int) ([]File, error) {
+func Files(ctx context.Context, r *offline.Replica, t *database.Timeline, levels []int) ([]File, error) {
 	var files []File
-	for _, level := range levels {
-		l, err := r.Index.Level(ctx, level)
-		if err != nil {
-			return nil, err
-		}
-		for i := range l.Len() {
-			files = append(files, File{File: l.At(i)})
+	for f := range t.Files() {
+		if slices.Contains(levels, f.Level) {
+			files = append(files, File{File: f})
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)

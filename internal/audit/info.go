@@ -57,7 +57,7 @@ var periods = []time.Duration{5 * time.Minute, time.Hour, 24 * time.Hour, 7 * 24
 func Look(ctx context.Context, r *offline.Replica) (*Info, error) {
 	var info *Info
 	err := r.States.Current(ctx, func(t *database.Timeline) error {
-		files, err := Files(ctx, r, AllLevels())
+		files, err := Files(ctx, r, t, AllLevels())
 		if err == nil {
 			info = look(t, files)
 		}

@@ -41,7 +41,7 @@ func (v *verifier) names(t *database.Timeline) {
 			Detail: "it is among the snapshots, but doesn't begin with the first transaction",
 			Advice: "move it away: litestream restore begins with it, and fails or makes another state, where ltxfs passes over it"}
 		res := v.results[keyOf(f)]
-		canBe := res != nil && res.Header.MinTXID == 1
+		canBe := res != nil && res.isTaken() && res.Header.MinTXID == 1
 		n.Lost = v.takes(t, f.Name, canBe)
 		if canBe && len(n.Lost) > 0 && n.Lost[0].Min == f.MaxTXID {
 			n.Doubtful = []Range{{f.MaxTXID, f.MaxTXID}}
@@ -52,9 +52,19 @@ func (v *verifier) names(t *database.Timeline) {
 		v.found(n)
 	}
 	for _, n := range v.r.Odd() {
-		v.found(&Finding{Code: NoFile, Severity: Damage, Stage: Names, File: pathOf(n), Lost: v.takes(t, n, false),
+		f := &Finding{Code: NoFile, Severity: Damage, Stage: Names, File: pathOf(n),
 			Detail: "it has the name of an LTX file, but is a link, a directory or something else",
-			Advice: "put the file itself there, or move it away: litestream restore fails with it, where ltxfs passes over it"})
+			Advice: "put the file itself there, or move it away: litestream restore fails with it, where ltxfs passes over it"}
+		if n.Check() == nil {
+			f.Lost = v.takes(t, n, false)
+		} else {
+			f.Detail, f.Doubtful = "its name says that its first transaction comes after its last", v.takes(t, n, false)
+			f.Advice = "move it away: litestream restore can fail with it, or make another state, where ltxfs passes over it"
+			if len(f.Doubtful) == 0 {
+				f.Code, f.Severity = Stray, Warning
+			}
+		}
+		v.found(f)
 	}
 	for _, g := range t.Gaps() {
 		to := last // or up to the next state, whatever files there are

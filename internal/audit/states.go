@@ -140,6 +140,12 @@ func (c *chains) found() {
 		if f.Detail == "" {
 			f = ofFile(cost.res.File.File, cost.res.Err)
 		}
+		if cost.Code == BadHeader {
+			f.Stage = Headers
+		}
+		if cost.Code == Incomplete && len(cost.doubtful) > 0 {
+			f.Advice = "litestream restore takes what it lacks from files before it, and ltxfs refuses that; " + f.Advice
+		}
 		f.Lost, f.Doubtful = cost.lost.ranges(c.t), cost.doubtful.ranges(c.t)
 		c.v.found(f)
 	}
@@ -320,7 +326,7 @@ func (c *chains) fill(ctx context.Context, l *link) error {
 		}
 	}
 	lock := res.Header.LockPgno() // which has no content
-	err := c.v.pages(ctx, res.File.File, func(pgno uint32) {
+	err := c.v.pages(ctx, res, func(pgno uint32) {
 		if pgno > lock {
 			has(lock)
 		}
@@ -351,13 +357,24 @@ func addHole(all []hole, h hole) []hole {
 }
 
 // pages calls has with the number of each page of a file.
-func (v *verifier) pages(ctx context.Context, f replica.File, has func(pgno uint32)) error {
+func (v *verifier) pages(ctx context.Context, res *result, has func(pgno uint32)) error {
+	if !res.many && !ltxfile.IsInvalid(res.Err) {
+		for _, pgno := range res.pages {
+			has(pgno)
+		}
+		return nil
+	}
+	f := res.File.File
 	h := v.r.Blocks.Open(v.r.ID, v.r.Store, f)
 	defer h.Close()
-	return readIndex(partly(ctx, v.r, h, f), f.Size, func(fr ltxfile.Frame) error {
+	err := readIndex(partly(ctx, v.r, h, f), f.Size, func(fr ltxfile.Frame) error {
 		has(fr.Pgno)
 		return nil
 	})
+	if ltxfile.IsInvalid(err) {
+		err = replica.NewFileError("read", f.Name, err)
+	}
+	return err
 }
 
 // databases has SQLite check the newest states, but for those that can't be restored.

@@ -66,8 +66,10 @@ const (
 	partSize   = 4 << 20
 	partFrames = 16 << 10
 
-	// resultSize is about what is kept of each file, in bytes.
-	resultSize = 768
+	// resultSize is about what is kept of each file, in bytes, with the numbers of keptPages
+	// pages.
+	resultSize = 1024
+	keptPages  = 128
 
 	// maxUnread is how many files can't be read before no more are tried: a store that is
 	// gone isn't waited for again and again.
@@ -86,6 +88,7 @@ func Verify(ctx context.Context, r *offline.Replica, opts Options) (*Report, err
 	var c *chains
 	err := r.States.Current(ctx, func(t *database.Timeline) error {
 		c = &chains{v: v, t: t}
+		v.differ = nil
 		err := v.files(ctx, t)
 		if isGone(err) {
 			return err // and the files are listed anew
@@ -104,7 +107,7 @@ func Verify(ctx context.Context, r *offline.Replica, opts Options) (*Report, err
 	v.names(t)
 	v.damaged(t, uses)
 	v.conflicts(t, uses)
-	v.incompacted(uses)
+	v.incompacted(t, uses)
 	c.found()
 	for _, f := range v.unread {
 		v.found(f)
@@ -188,16 +191,29 @@ func keyOf(f replica.File) fileKey { return fileKey{f.Name, f.Version} }
 // result is what verifying a file has shown.
 type result struct {
 	File
-	whole      bool   // all its bytes were read
-	restorable bool   // Litestream restores from it, though Err is not nil
-	content    uint64 // tells pages of one content from others, if whole
+	pages      []uint32 // their numbers, if they are few
+	many       bool     // they aren't
+	whole      bool     // all its bytes were read
+	restorable bool     // Litestream restores from it, though Err is not nil
+	content    uint64   // tells pages of one content from others, if whole
 }
+
+// note keeps the number of a page.
+func (r *result) note(pgno uint32) {
+	if r.many = r.many || len(r.pages) == keptPages; r.many {
+		r.pages = nil
+		return
+	}
+	r.pages = append(r.pages, pgno)
+}
+
+// isTaken reports whether Litestream restores from a file, sound or not.
+func (r *result) isTaken() bool { return r.Err == nil || r.restorable || r.inChains() }
 
 // endsNone reports whether Litestream restores from a file, but no state of which it is the
 // last: it makes a file with the checksum and the size of the database that the last one has.
 func (r *result) endsNone() bool {
-	takes := r.Err == nil || r.restorable || r.inChains()
-	return takes && (r.Header.Commit == 0 || ltxfile.PartOf(r.Err) == ltxfile.Trailer)
+	return r.isTaken() && (r.Header.Commit == 0 || ltxfile.PartOf(r.Err) == ltxfile.Trailer)
 }
 
 func (v *verifier) found(f *Finding) {
@@ -339,7 +355,10 @@ func (v *verifier) file(ctx context.Context, f replica.File, whole bool) (*resul
 	if res.whole {
 		v.bytes(ctx, h, res)
 	} else {
-		res.Contents, res.Err = readNamed(ctx, v.r, h, f, nil)
+		res.Contents, res.Err = readNamed(ctx, v.r, h, f, func(_ ltx.Header, fr ltxfile.Frame) error {
+			res.note(fr.Pgno)
+			return nil
+		})
 		v.opts.Done(0, toRead(f, false))
 	}
 	defer v.opts.Done(1, 0)
@@ -391,6 +410,7 @@ func (v *verifier) bytes(ctx context.Context, h *blocks.Handle, res *result) {
 	var frames []ltxfile.Frame
 	var sums []*ltxfile.Sum
 	header, n, left := ltx.Header{}, int64(0), res.Size
+	res.pages, res.many = nil, false
 	flush := func() error {
 		header, part, size, sum := header, frames, n, new(ltxfile.Sum)
 		left -= size
@@ -412,6 +432,7 @@ func (v *verifier) bytes(ctx context.Context, h *blocks.Handle, res *result) {
 	}
 	c, err := readNamed(ctx, v.r, h, res.File.File, func(hd ltx.Header, f ltxfile.Frame) error {
 		header, frames, n = hd, append(frames, f), n+f.Size
+		res.note(f.Pgno)
 		if n < partSize && len(frames) < partFrames {
 			return nil
 		}

@@ -113,6 +113,37 @@ func TestVerifyConflict(t *testing.T) {
 	require.Equal(t, ltx.TXID(5), report.Proven.TXID)
 }
 
+// A file that lacks a page of those that it was made of makes doubtful what was made of it too.
+func TestVerifyCompactions(t *testing.T) {
+	h, store := history(t)
+	third := replica.Name{Level: 1, MinTXID: 2, MaxTXID: 3}
+	h.Put(replica.Name{Level: 2, MinTXID: 2, MaxTXID: 3}, h.Files[third])
+	only := func(n, other replica.Name) (data []byte) { // without a page that the other doesn't have either
+		f, o := storetest.Take(t, h.Files[n]), storetest.Take(t, h.Files[other])
+		has := func(pgno uint32) bool {
+			return slices.ContainsFunc(o.Frames, func(fr storetest.ForgedFrame) bool { return fr.Pgno == pgno })
+		}
+		i := slices.IndexFunc(f.Frames, func(fr storetest.ForgedFrame) bool { return !has(fr.Pgno) })
+		require.GreaterOrEqual(t, i, 0)
+		f.Frames = slices.Delete(f.Frames, i, i+1)
+		return f.Bytes()
+	}
+	whole := h.Files[third]
+	h.Put(third, only(third, second))
+	report, found, err := verifyStore(t, store)
+	require.NoError(t, err)
+	require.Contains(t, found[1], "conflict ltx/0001/0000000000000002-0000000000000003.ltx")
+	require.Equal(t, ltx.TXID(6), report.Proven.TXID, "from the snapshot")
+	require.Contains(t, fmt.Sprint(found), "[0000000000000003]")
+
+	store.Remove(2, 2, 3)
+	h.Put(third, whole)
+	h.Put(second, only(second, replica.Name{Level: 0, MinTXID: 3, MaxTXID: 3}))
+	_, found, err = verifyStore(t, store)
+	require.NoError(t, err)
+	require.Equal(t, []string{"conflict ltx/0000/0000000000000002-0000000000000002.ltx[] [0000000000000002]"}, found)
+}
+
 // What other files have of lost states can be restored once those that cost them are moved.
 func TestVerifyMovable(t *testing.T) {
 	h, store := history(t)

@@ -53,32 +53,33 @@ func (t *Timeline) Plans() iter.Seq[Step] {
 }
 
 // Takes are the states, in order, that Litestream would restore from a file of a name if it
-// were one. Among the snapshots, it takes any for one; where that can be, since its header is of
-// another, the states after the next file that has all pages are none of them.
+// were one. Among the snapshots, it takes any for one, the last by its name; where that can be,
+// since its header is of another, a later file that has all pages makes up for it.
 func (t *Timeline) Takes(n replica.Name, canBe bool) (all []int) {
+	i := -1
 	var plan []replica.Name
-	i := 0
 	for step := range t.Plans() {
+		i++
 		plan = append(plan[:step.Keep], step.File.Name)
-		if n.MaxTXID <= step.TXID && takes(n, plan, canBe) {
+		switch {
+		case n.MaxTXID > step.TXID:
+		case n.Level < replica.SnapshotLevel:
+			if takes(n, plan) {
+				all = append(all, i)
+			}
+		case isBase(plan[0]) && n.Compare(plan[0]) < 0:
+		case !canBe || !slices.ContainsFunc(t.planFrom(n.MaxTXID, step.TXID), func(f replica.File) bool { return f.MinTXID == 1 }):
 			all = append(all, i)
 		}
-		i++
 	}
 	return all
 }
 
-// takes reports whether a restore with a plan would take another file.
-func takes(n replica.Name, plan []replica.Name, canBe bool) bool {
+// takes reports whether a restore with a plan would take another file that is no snapshot.
+func takes(n replica.Name, plan []replica.Name) bool {
 	var at ltx.TXID
-	if isBase(plan[0]) {
-		at, plan = plan[0].MaxTXID, plan[1:]
-	}
-	if n.Level == replica.SnapshotLevel {
-		return n.MaxTXID >= at && !(canBe && slices.ContainsFunc(plan, func(f replica.Name) bool { return f.MinTXID == 1 && f.MaxTXID > n.MaxTXID }))
-	}
 	for _, f := range plan {
-		if n.MinTXID <= at+1 && n.MaxTXID > at && byPreference(n, f) > 0 {
+		if !isBase(f) && n.MinTXID <= at+1 && n.MaxTXID > at && byPreference(n, f) > 0 {
 			return true
 		}
 		at = f.MaxTXID

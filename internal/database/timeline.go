@@ -173,11 +173,19 @@ func byPreference(a, b replica.Name) int {
 // that isn't after it, and then again and again the best of those that go on from
 // there. It is nil if the state can't be restored.
 func (t *Timeline) plan(txid ltx.TXID) []replica.File {
-	var plan []replica.File
-	var at ltx.TXID
-	if base, ok := t.base(txid); ok {
-		at, plan = base.MaxTXID, []replica.File{base}
+	base, ok := t.base(txid)
+	if !ok {
+		return t.planFrom(0, txid)
 	}
+	rest := t.planFrom(base.MaxTXID, txid)
+	if rest == nil && base.MaxTXID < txid {
+		return nil
+	}
+	return append([]replica.File{base}, rest...)
+}
+
+// planFrom is the rest of a plan for a state, from one on.
+func (t *Timeline) planFrom(at, txid ltx.TXID) (plan []replica.File) {
 	var next [replica.SnapshotLevel]int // in each level, the first file that it hasn't come to
 	var best replica.Name
 	var where int

@@ -87,7 +87,7 @@ func (r *Replica) stray(level int, base string) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n, ok := replica.ParseName(level, base); ok && n.Check() == nil {
+	if n, ok := replica.ParseName(level, base); ok {
 		r.odd[n] = true
 	} else {
 		r.strays[fmt.Sprintf("ltx/%04d/%s", level, base)] = true
@@ -101,7 +101,8 @@ func (r *Replica) Strays() []string {
 	return slices.Sorted(maps.Keys(r.strays))
 }
 
-// Odd are the names of files that something else has that was listed, sorted.
+// Odd are the names of files that something else has that was listed, or that no file can have
+// since its last transaction would come before its first, sorted.
 func (r *Replica) Odd() []replica.Name {
 	r.mu.Lock()
 	defer r.mu.Unlock()

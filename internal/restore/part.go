@@ -51,6 +51,13 @@ func openPart(path, state string, size int64) (_ *part, err error) {
 	} else if err != nil {
 		return nil, err
 	}
+	opened, err := p.file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if named, err := os.Lstat(p.path); err != nil || !os.SameFile(opened, named) {
+		return nil, errors.New("another ltxfs has restored to it just now")
+	}
 	if p.notes, err = openOwn(path + notesSuffix); err != nil {
 		return nil, err
 	}
