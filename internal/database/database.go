@@ -107,10 +107,13 @@ func newLRU[K comparable, V any](lost func(K, V)) *simplelru.LRU[K, V] {
 	return l
 }
 
-// remember puts a header into a table.
-func remember[K comparable](l *simplelru.LRU[K, header], memory index.Memory, key K, h header) {
+// remember puts a header into a table of d, unless that is closed. Database.mu is held.
+func remember[K comparable](d *Database, l *simplelru.LRU[K, header], key K, h header) {
+	if d.closed {
+		return
+	}
 	if !l.Contains(key) {
-		memory.Add(knownSize)
+		d.opts.Memory.Add(knownSize)
 	}
 	l.Add(key, h)
 }

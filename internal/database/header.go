@@ -77,7 +77,7 @@ func (d *Database) ask(ctx context.Context, f replica.File) *asking {
 		defer close(a.done)
 		delete(d.asking, key)
 		if a.header, a.err = h, err; err == nil {
-			remember(d.headers, d.opts.Memory, key, h)
+			remember(d, d.headers, key, h)
 		}
 	}()
 	return a
@@ -186,7 +186,7 @@ func (d *Database) timeOf(t *Timeline, i int, stamp header) time.Time {
 	before, ok := d.times.Get(txid)
 	switch {
 	case !stamp.taken:
-		remember(d.times, d.opts.Memory, txid, stamp)
+		remember(d, d.times, txid, stamp)
 	case ok && before.commit == stamp.commit && before.pageSize == stamp.pageSize:
 		stamp.time = min(stamp.time, before.time)
 	}

@@ -226,7 +226,7 @@ func (d *Database) readRun(ctx context.Context, f replica.File) (*run, error) {
 		m.damaged = errors.Is(err, ltx.ErrChecksumMismatch)
 		if h, err := parseHeader(end, f.Name); err == nil && !m.damaged {
 			d.mu.Lock()
-			remember(d.headers, d.opts.Memory, versionOf(f), h)
+			remember(d, d.headers, versionOf(f), h)
 			d.mu.Unlock()
 		}
 	}

@@ -187,7 +187,11 @@ func (d *Database) Instants(ctx context.Context, t *Timeline) ([]Instant, error)
 	return all, nil
 }
 
+// setInstants keeps instants, or none once d is closed. Database.mu is held.
 func (d *Database) setInstants(i instants) {
+	if d.closed {
+		i = instants{}
+	}
 	d.opts.Memory.Add(int64(cap(i.all)-cap(d.instants.all)) * instantSize)
 	d.instants = i
 }

@@ -316,7 +316,11 @@ func (d *Database) list(ctx context.Context) (*Timeline, error) {
 	return t, nil
 }
 
+// setTimeline keeps a timeline, or none once d is closed. Database.mu is held.
 func (d *Database) setTimeline(t *Timeline) {
+	if d.closed {
+		t = nil
+	}
 	n := 0
 	if t != nil {
 		n += len(t.points)
