@@ -164,17 +164,16 @@ func where(f *audit.Finding) string {
 
 // end writes the summary, and returns the error that the command ends with.
 func (v *verifyRun) end(err error) error {
-	code := exitcode.Of(err)
-	if v.report == nil && (v.name == "" || code == exitcode.Usage) {
+	if v.report == nil && (v.name == "" || exitcode.Of(err) == exitcode.Usage) {
 		return err // what was asked for is wrong
 	}
 	if v.report == nil && replicas.IsMissing(err) {
 		if v.opts.metrics != "" { // the replica may have been there before
-			err = errors.Join(err, v.summary(code, err).writeMetrics(v.opts.metrics))
+			err = errors.Join(err, v.summary(exitcode.Of(err), err).writeMetrics(v.opts.metrics))
 		}
 		return err
 	}
-	code = exitcode.OK
+	code := exitcode.OK
 	switch {
 	case v.report != nil && v.report.Findings[audit.Damage] > 0:
 		code = exitcode.Damaged

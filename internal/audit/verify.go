@@ -3,9 +3,7 @@ package audit
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -90,7 +88,7 @@ func Verify(ctx context.Context, r *offline.Replica, opts Options) (*Report, err
 		c = &chains{v: v, t: t}
 		v.differ = nil
 		err := v.files(ctx, t)
-		if isGone(err) {
+		if database.IsGone(err) {
 			return err // and the files are listed anew
 		}
 		err = cmp.Or(err, c.walk(ctx)) // what was read is told at any rate
@@ -262,7 +260,7 @@ func (v *verifier) files(ctx context.Context, t *database.Timeline) error {
 				v.r.Memory.Add(resultSize)
 			case ctx.Err() != nil:
 				return context.Cause(ctx)
-			case isGone(err):
+			case database.IsGone(err):
 				gone = err
 			default:
 				v.unread = append(v.unread, &Finding{Code: Unread, Severity: Open, Stage: Bytes, File: pathOf(f.Name), Detail: detail(err),
@@ -278,11 +276,6 @@ func (v *verifier) files(ctx context.Context, t *database.Timeline) error {
 		return fmt.Errorf("%d files can't be read, after which no more were tried: verify again once the replica can be reached", n)
 	}
 	return gone
-}
-
-// isGone reports whether a file is another or none by now.
-func isGone(err error) bool {
-	return errors.Is(err, os.ErrNotExist) || errors.Is(err, replica.ErrReplaced)
 }
 
 // toRead is how much of a file is read, in bytes.

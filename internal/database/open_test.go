@@ -132,7 +132,7 @@ func TestMapFailed(t *testing.T) {
 	m.dir = filepath.Join(t.TempDir(), "none")
 	_, err := os.CreateTemp(m.dir, "")
 	require.ErrorIs(t, err, os.ErrNotExist)
-	require.False(t, isGone(m.failed("create", err)))
+	require.False(t, IsGone(m.failed("create", err)))
 }
 
 // TestManyFilesDeadline: a store that hangs holds up nobody for longer than the deadline,

@@ -111,7 +111,7 @@ func (r *Reader) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	for range maxTries {
 		c, lost := s.content()
 		err := s.readPages(ctx, r.filesOf(c), p[:n], off)
-		if isGone(err) {
+		if IsGone(err) {
 			if lost != nil {
 				err = lost
 			} else if again := s.replace(ctx, c, err); again == nil {

@@ -310,8 +310,8 @@ type lost struct{}
 func (lost) Error() string { return "it can't be read any more" }
 func (lost) Unwrap() error { return replica.ErrReplaced }
 
-// isGone reports whether a file isn't there any more as it was listed.
-func isGone(err error) bool {
+// IsGone reports whether an error says that a file isn't there any more as it was listed.
+func IsGone(err error) bool {
 	return (errors.Is(err, replica.ErrReplaced) || errors.Is(err, os.ErrNotExist)) && !errors.Is(err, errLost)
 }
 

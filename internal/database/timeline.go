@@ -273,7 +273,7 @@ func (d *Database) current(ctx context.Context, list func(context.Context) (*Tim
 		if err != nil {
 			return err
 		}
-		if gone = use(t); !isGone(gone) {
+		if gone = use(t); !IsGone(gone) {
 			return gone
 		}
 		list = d.listAnew
