@@ -197,7 +197,8 @@ func TestIndexWaiters(t *testing.T) {
 	answer := make(chan struct{})
 	hang := h.store.Inject(mock.Fault{Op: mock.OpOpen, File: &third, Wait: answer})
 	h.store.ResetCalls()
-	openers := func(ctx ...context.Context) []chan error {
+	// openers opens the states, and returns once each waits for what the store was asked for.
+	openers := func(asked int, ctx ...context.Context) []chan error {
 		var results []chan error
 		for i, s := range states {
 			done := make(chan error, 1)
@@ -214,12 +215,12 @@ func TestIndexWaiters(t *testing.T) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			w := r.reading[version{third, v}]
-			return w != nil && w.waiters == len(states)
+			return w != nil && w.waiters == len(states) && h.store.CallsFor(mock.OpOpen, third) == asked
 		}, time.Minute, time.Millisecond)
 		return results
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	results := openers(ctx, ctx, ctx)
+	results := openers(1, ctx, ctx, ctx)
 	cancel()
 	for _, done := range results {
 		require.ErrorIs(t, <-done, context.Canceled)
@@ -229,7 +230,7 @@ func TestIndexWaiters(t *testing.T) {
 	failure := errors.New("no")
 	hang = h.store.Inject(mock.Fault{Op: mock.OpOpen, File: &third, Wait: answer, Err: failure})
 	ctx, cancel = context.WithCancel(t.Context())
-	results = openers(ctx, t.Context(), t.Context())
+	results = openers(2, ctx, t.Context(), t.Context())
 	cancel()
 	require.ErrorIs(t, <-results[0], context.Canceled)
 	close(answer)
