@@ -88,6 +88,8 @@ type periodJSON struct {
 	States int     `json:"states"`
 	Every  float64 `json:"every_seconds"`   // median
 	Most   float64 `json:"at_most_seconds"` // between one state and the next
+	Oldest int64   `json:"oldest_size"`     // of the database in the oldest of the states, in bytes
+	Newest int64   `json:"newest_size"`
 }
 
 type rangeJSON struct {
@@ -114,7 +116,7 @@ func infoOf(r *offline.Replica, info *audit.Info, now time.Time) *infoJSON {
 		out.Oldest, out.Newest = stateOf(info.States[0], now), stateOf(info.States[n-1], now)
 	}
 	for _, p := range info.Granularity {
-		out.Granularity = append(out.Granularity, periodJSON{p.Within.Seconds(), p.States, p.Every.Seconds(), p.Most.Seconds()})
+		out.Granularity = append(out.Granularity, periodJSON{p.Within.Seconds(), p.States, p.Every.Seconds(), p.Most.Seconds(), p.Oldest, p.Newest})
 	}
 	for _, g := range info.Gaps {
 		out.Gaps = append(out.Gaps, rangeJSON{g.Min.String(), g.Max.String()})
@@ -160,6 +162,9 @@ func printInfo(w io.Writer, info *infoJSON) error {
 		text := plural(p.States, "state")
 		if p.Every > 0 {
 			text += fmt.Sprintf(", one each %s, at most %s apart", span(p.Every), span(p.Most))
+		}
+		if p.Oldest != p.Newest {
+			text += fmt.Sprintf("; database from %s to %s", humanSize(p.Oldest), humanSize(p.Newest))
 		}
 		t.row("  "+within, text)
 	}

@@ -47,6 +47,8 @@ type Period struct {
 	States int
 	Every  time.Duration // median of the times between one and the next
 	Most   time.Duration // the longest
+	Oldest int64         // the database's size in the oldest of them, in bytes
+	Newest int64         // and in the newest
 }
 
 // periods are those of Granularity.
@@ -126,21 +128,21 @@ func (info *Info) addTo(f *File) {
 	}
 }
 
-// granularity is how far apart states are, by how long before the last one they were.
+// granularity is how far apart states are, and how large, by how long before the last one
+// they were.
 func granularity(states []State) (all []Period) {
-	var times []time.Time // the latest first
-	for _, s := range states {
-		if !s.Time.IsZero() {
-			times = append(times, s.Time)
-		}
-	}
-	slices.SortFunc(times, func(a, b time.Time) int { return b.Compare(a) })
+	timed := slices.DeleteFunc(slices.Clone(states), func(s State) bool { return s.Time.IsZero() })
+	slices.SortStableFunc(timed, func(a, b State) int { return a.Time.Compare(b.Time) })
+	slices.Reverse(timed) // the latest first
 	begin := 0
 	for _, within := range periods {
 		p, apart := Period{Within: within}, []time.Duration(nil)
-		for i := begin; i < len(times) && (within == 0 || times[0].Sub(times[i]) <= within); i++ {
-			if p.States++; i+1 < len(times) {
-				apart = append(apart, times[i].Sub(times[i+1]))
+		for i := begin; i < len(timed) && (within == 0 || timed[0].Time.Sub(timed[i].Time) <= within); i++ {
+			if p.Oldest = timed[i].Size; p.States == 0 {
+				p.Newest = p.Oldest
+			}
+			if p.States++; i+1 < len(timed) {
+				apart = append(apart, timed[i].Time.Sub(timed[i+1].Time))
 			}
 		}
 		begin += p.States
