@@ -16,7 +16,8 @@ import (
 // compacts every second or two, takes a snapshot every five, and deletes what twelve
 // seconds of snapshots don't need: of those, three are always left. Level 0 is pruned
 // after each compaction only: Litestream's periodic check would run beside it, and
-// either may find that the other has deleted a file already.
+// either may find that the other has deleted a file already. At its end it has time for what
+// a busy machine has left to upload.
 func LitestreamConfig(db, url string) string {
 	return fmt.Sprintf(`
 levels:
@@ -28,6 +29,8 @@ snapshot:
 l0-retention: 5s
 l0-retention-check-interval: 1h
 verify-compaction: true
+shutdown-timeout: 4m
+shutdown-sync-timeout: 4m
 logging:
   type: json
 dbs:
@@ -101,7 +104,7 @@ func (l *Litestream) Stop(t testing.TB) {
 		if err != nil {
 			t.Fatalf("Litestream's end: %v\n%s", err, strings.Join(l.Warnings(t), ""))
 		}
-	case <-time.After(2 * Timeout):
+	case <-time.After(5 * time.Minute):
 		t.Fatal("Litestream doesn't end after SIGTERM")
 	}
 }
