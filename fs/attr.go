@@ -24,13 +24,16 @@ const (
 	inoLatest    = 5
 	inoAt        = 6
 	inoTime      = 7
+	inoFolder    = 8
 	inoLink      = 16 // + level
 	inoLevel     = 32 // + level
 )
 
-// dirInos is what a tree adds, by the hash of its replica's ID.
-func dirInos(hash [16]byte) uint64 {
-	return binary.BigEndian.Uint64(hash[:])>>3&^0xff | 1<<61
+// dirInos is what a directory below the root adds, and a tree in it, by its path.
+func dirInos(path string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(path))
+	return h.Sum64()>>3&^0xff | 1<<61
 }
 
 // dirTimeout is how long the kernel may keep what it knows of directories.

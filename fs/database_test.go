@@ -181,7 +181,7 @@ func TestStateRead(t *testing.T) {
 
 // TestNoDB: without states, there is no db.
 func TestNoDB(t *testing.T) {
-	tr := newDriverWith(t, Options{Trees: []Tree{{Store: newStates(t, 3), Freshness: time.Minute}}, NoDB: true}, far)
+	tr := newDriverWith(t, Options{Tree: Tree{Store: newStates(t, 3), Freshness: time.Minute}, NoDB: true}, far)
 	_, e := tr.lookup(1, "db")
 	require.Equal(t, syscall.ENOENT, e)
 	names, e := tr.list(1, true)

@@ -68,7 +68,7 @@ func TestDeadlines(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					m := mock.New()
 					m.Put(0, 1, 1, storetest.LTX(t, 1, 1))
-					tr := newDriverWithin(t, Options{Trees: []Tree{{Store: &hangingStore{m, deaf}}}, ReadWrite: true}, defaultDeadlines)
+					tr := newDriverWithin(t, Options{Tree: Tree{Store: &hangingStore{m, deaf}}, ReadWrite: true}, defaultDeadlines)
 					published := tr.walk("ltx", "0000", fileName(1, 1)).NodeId
 					staged, fh := tr.stageFile(tr.level(0), fileName(2, 2), content)
 					answer := make(chan struct{})
@@ -152,7 +152,7 @@ func TestSmallBudget(t *testing.T) {
 	m := mock.New()
 	want := storetest.Bytes(1, 1<<20)
 	f := m.Put(0, 1, 1, want)
-	tr := newDriverWith(t, Options{Trees: []Tree{{Store: m, Freshness: time.Minute}}, CacheSize: 100_000}, far)
+	tr := newDriverWith(t, Options{Tree: Tree{Store: m, Freshness: time.Minute}, CacheSize: 100_000}, far)
 	node := tr.walk("ltx", "0000", f.Base()).NodeId
 	fh, e := tr.open(node, syscall.O_RDONLY)
 	require.Zero(t, e)

@@ -42,24 +42,22 @@ func newDriver(t *testing.T, store replica.Store, readWrite bool) *driver {
 
 func newDriverOf(t *testing.T, store replica.Store, readWrite bool, freshness, deadline time.Duration) *driver {
 	t.Helper()
-	return newDriverWith(t, Options{Trees: []Tree{{Store: store, Freshness: freshness}}, ReadWrite: readWrite}, deadline)
+	return newDriverWith(t, Options{Tree: Tree{Store: store, Freshness: freshness}, ReadWrite: readWrite}, deadline)
 }
 
 func newDriverWith(t *testing.T, opts Options, deadline time.Duration) *driver {
 	t.Helper()
-	return newDriverWithin(t, opts, deadlines{read: deadline, stat: deadline, list: deadline, delete: deadline, publish: deadline, space: deadline, open: deadline})
+	return newDriverWithin(t, opts, deadlines{read: deadline, stat: deadline, list: deadline, delete: deadline, publish: deadline, space: deadline, open: deadline, replica: deadline})
 }
 
 // newDriverWithin is a driver of a mount with options; what every one needs, it fills
 // in.
 func newDriverWithin(t *testing.T, opts Options, within deadlines) *driver {
 	t.Helper()
-	for i := range opts.Trees {
-		dir, err := staging.Open(t.TempDir(), "mock")
-		require.NoError(t, err)
-		opts.Trees[i].Staging = dir
-		t.Cleanup(func() { require.NoError(t, dir.Close()) })
-	}
+	dir, err := staging.Open(t.TempDir(), "mock")
+	require.NoError(t, err)
+	opts.Tree.Staging = dir
+	t.Cleanup(func() { require.NoError(t, dir.Close()) })
 	opts.FileMode, opts.DirMode = 0o644, 0o755
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -67,10 +65,12 @@ func newDriverWithin(t *testing.T, opts Options, within deadlines) *driver {
 	if opts.CacheSize == 0 {
 		opts.CacheSize = 4 << 20
 	}
-	require.NoError(t, opts.check())
 	m := newMount(opts, within)
-	tr := &driver{t: t, mount: m, tree: m.trees[0]}
+	tr := &driver{t: t, mount: m}
 	tr.raw = gofs.NewNodeFS(newRoot(m), &gofs.Options{NullPermissions: true, RootStableAttr: &gofs.StableAttr{Ino: inoRoot}})
+	if opts.Databases == nil {
+		tr.tree = m.trees[0]
+	}
 	t.Cleanup(func() {
 		m.close()
 		require.Eventually(t, func() bool { return m.budget.Used() == 0 }, far, time.Millisecond, "memory that nobody gave back")

@@ -9,12 +9,14 @@
 package fs
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
+	"slices"
+	"sync"
 	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/ltxfs/ltxfs/cache/blocks"
 	"github.com/ltxfs/ltxfs/internal/database"
@@ -26,6 +28,7 @@ import (
 type deadlines struct {
 	read, stat, list, delete, publish, space time.Duration
 	open                                     time.Duration // of a state, which may take several requests one after the other
+	replica                                  time.Duration // to open one, with time for its own words of what has failed
 }
 
 var defaultDeadlines = deadlines{
@@ -36,6 +39,7 @@ var defaultDeadlines = deadlines{
 	publish: 5 * time.Minute,
 	space:   2 * time.Second,
 	open:    2 * time.Minute,
+	replica: 15 * time.Second,
 }
 
 // errClosed ends what still runs when a mount closes.
@@ -54,9 +58,14 @@ type mount struct {
 	calls   *flight.Group // of the stores
 	inodes  *inodeLimiter
 	maps    *database.Maps
-	trees   []*tree
 
 	directWrites bool // the kernel takes its own pages away from what is written past them
+
+	server *fuse.Server
+
+	mu     sync.Mutex
+	trees  []*tree // as they came
+	closed bool    // there are to be no more
 }
 
 func newMount(opts Options, within deadlines) *mount {
@@ -74,40 +83,52 @@ func newMount(opts Options, within deadlines) *mount {
 	m.share = blocks.NewShare(budget, opts.Heap)
 	m.inodes = newInodeLimiter(m.share, budget.Size())
 	m.maps = database.NewMaps(budget.Size(), m.share)
-	for i, t := range opts.Trees {
-		m.trees = append(m.trees, newTree(m, i, t))
-	}
 	return m
 }
 
-// check returns an error unless a mount can have these trees.
-func (o Options) check() error {
-	names, ids := map[string]bool{}, map[string]bool{}
-	for _, t := range o.Trees {
-		switch {
-		case o.ReadWrite && t.Staging == nil:
-			return fmt.Errorf("replica %s: a mount that can write needs a staging directory", t.ID)
-		case t.Name == "" && len(o.Trees) > 1, t.Name == ".", t.Name == "..", strings.Contains(t.Name, "/"):
-			return fmt.Errorf("replica %s: %q can't be its directory's name", t.ID, t.Name)
-		case names[t.Name] || ids[t.ID]:
-			return fmt.Errorf("replica %s in %q: given twice", t.ID, t.Name)
-		}
-		names[t.Name], ids[t.ID] = true, true
+// begin is called once the kernel has taken the mount, before the first request.
+func (m *mount) begin(server *fuse.Server) {
+	m.server = server
+	m.directWrites = server.KernelSettings().SupportsVersion(7, 39)
+	for _, t := range m.opened() {
+		t.setUpPassthrough(server)
 	}
-	if len(o.Trees) == 0 {
-		return errors.New("no replica to mount")
+}
+
+// add makes the tree of a replica.
+func (m *mount) add(opts Tree) (*tree, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, errClosed
 	}
-	return nil
+	t := newTree(m, len(m.trees), opts)
+	if m.server != nil {
+		t.setUpPassthrough(m.server)
+	}
+	m.trees = append(m.trees, t)
+	return t, nil
+}
+
+// opened are the trees that there are so far.
+func (m *mount) opened() []*tree {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.trees)
 }
 
 // close ends what runs for the mount.
 func (m *mount) close() {
-	for _, t := range m.trees {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	trees := m.opened()
+	for _, t := range trees {
 		t.staged.Close()
 	}
 	m.inodes.close()
 	m.calls.Close(errClosed)
-	for _, t := range m.trees {
+	for _, t := range trees {
 		if t.states != nil {
 			t.states.Close()
 		}

@@ -17,8 +17,11 @@ import (
 
 // Options are what a mount needs to know.
 type Options struct {
-	// Trees are the replicas.
-	Trees []Tree
+	// Tree is the replica that the mount shows, unless it has Databases.
+	Tree Tree
+
+	// Databases are the replicas of which the mount shows each as a directory.
+	Databases *Databases
 
 	// ReadWrite lets the mount write, rename and delete.
 	ReadWrite bool
@@ -68,9 +71,6 @@ type Mounted struct {
 // Mount mounts replicas and serves them until they are unmounted. It returns once
 // the kernel has taken the mount. mountpoint is an absolute path.
 func Mount(mountpoint string, opts Options) (*Mounted, error) {
-	if err := opts.check(); err != nil {
-		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
-	}
 	m := newMount(opts, defaultDeadlines)
 	raw := gofs.NewNodeFS(newRoot(m), &gofs.Options{
 		// Every node sets its own.
@@ -86,8 +86,7 @@ func Mount(mountpoint string, opts Options) (*Mounted, error) {
 		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
 	}
 	// Before the first request: all opens of an inode must go one way.
-	m.setUpPassthrough(server)
-	m.directWrites = server.KernelSettings().SupportsVersion(7, 39)
+	m.begin(server)
 	mounted := &Mounted{mount: m, mountpoint: mountpoint, done: make(chan struct{})}
 	go func() {
 		defer close(mounted.done)
@@ -124,7 +123,7 @@ func (m *Mounted) Detach() error { return mounts.Detach(m.mountpoint) }
 
 // Drain waits until nothing is being published or deleted, or ctx is done.
 func (m *Mounted) Drain(ctx context.Context) error {
-	for _, t := range m.mount.trees {
+	for _, t := range m.mount.opened() {
 		if err := t.staged.Drain(ctx); err != nil {
 			return err
 		}
@@ -136,7 +135,7 @@ func (m *Mounted) Drain(ctx context.Context) error {
 // with the staging directory. After Close, it is the last word.
 func (m *Mounted) Unpublished() []staging.Entry {
 	var entries []staging.Entry
-	for _, t := range m.mount.trees {
+	for _, t := range m.mount.opened() {
 		entries = append(entries, t.staged.Unpublished()...)
 	}
 	return entries

@@ -50,9 +50,13 @@ func (p *passthrough) takes(f *os.File, log *slog.Logger) bool {
 	return p.on()
 }
 
-// setUpPassthrough asks the kernel whether it reads files on local disk itself,
-// and says in the log how it is.
-func (m *mount) setUpPassthrough(server *fuse.Server) {
+// setUpPassthrough asks the kernel whether it reads the replica's files itself, if they
+// are on local disk, and says in the log how it is. It is called before the tree's first
+// request.
+func (t *tree) setUpPassthrough(server *fuse.Server) {
+	if !opensLocally(t.Store) {
+		return
+	}
 	register := func(fd int) error {
 		id, e := server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(fd)})
 		if e == 0 {
@@ -63,22 +67,17 @@ func (m *mount) setUpPassthrough(server *fuse.Server) {
 		}
 		return nil
 	}
-	for _, t := range m.trees {
-		if !opensLocally(t.Store) {
-			continue
-		}
-		if server.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH == 0 {
-			t.log.Info("passthrough is off: the kernel has none before Linux 6.9; reading through the cache")
-			continue
-		}
-		if err := tryInMemory(register); err != nil {
-			t.log.Info("passthrough is off: the kernel allows it to root alone; reading through the cache", "error", err)
-			continue
-		}
-		t.passthrough.register = register
-		t.passthrough.granted.Store(true)
-		t.log.Info("passthrough is on: the kernel reads files on disk itself")
+	if server.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH == 0 {
+		t.log.Info("passthrough is off: the kernel has none before Linux 6.9; reading through the cache")
+		return
 	}
+	if err := tryInMemory(register); err != nil {
+		t.log.Info("passthrough is off: the kernel allows it to root alone; reading through the cache", "error", err)
+		return
+	}
+	t.passthrough.register = register
+	t.passthrough.granted.Store(true)
+	t.log.Info("passthrough is on: the kernel reads files on disk itself")
 }
 
 // opensLocally reports whether a store opens files for the kernel. It asks for a

@@ -42,8 +42,8 @@ func TestPassthrough(t *testing.T) {
 			var log syncBuffer
 			mountpoint := t.TempDir()
 			m, err := Mount(mountpoint, Options{
-				Trees: []Tree{{ID: "file://" + dir, Store: tt.wrap(disk.New(dir, replica.LitestreamFile)), Freshness: time.Minute}},
-				UID:   uint32(os.Getuid()), GID: uint32(os.Getgid()), FileMode: 0o644, DirMode: 0o755,
+				Tree: Tree{ID: "file://" + dir, Store: tt.wrap(disk.New(dir, replica.LitestreamFile)), Freshness: time.Minute},
+				UID:  uint32(os.Getuid()), GID: uint32(os.Getgid()), FileMode: 0o644, DirMode: 0o755,
 				CacheSize: 8 << 20, Source: dir, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 			})
 			require.NoError(t, err)

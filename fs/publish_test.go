@@ -214,7 +214,7 @@ func TestReadsBesidePublications(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const mib = 1 << 20
 		stores, trees, _ := twoTrees(t)
-		tr := newDriverWith(t, Options{Trees: trees, ReadWrite: true, CacheSize: 4 * mib}, far)
+		tr := newDriverWith(t, Options{Databases: databasesOf(t, trees...), ReadWrite: true, CacheSize: 4 * mib}, far)
 		content := make([]byte, 6*mib)
 		stores[0].Put(9, 1, 1, content)
 		answer := make(chan struct{})

@@ -92,7 +92,7 @@ func TestOpenAfterAFalseAlarm(t *testing.T) {
 	m := mock.New()
 	want := storetest.LTX(t, 1, 1)
 	name := m.Put(0, 1, 1, want).Base()
-	tr := newDriverWith(t, Options{Trees: []Tree{{Store: m, Freshness: time.Minute}}, Logger: slog.New(slog.NewTextHandler(&log, nil))}, far)
+	tr := newDriverWith(t, Options{Tree: Tree{Store: m, Freshness: time.Minute}, Logger: slog.New(slog.NewTextHandler(&log, nil))}, far)
 	node := tr.walk("ltx", "0000", name).NodeId
 	for i, level := range []string{"INFO", "ERROR"} {
 		fh, e := tr.open(node, syscall.O_RDONLY)
@@ -124,7 +124,7 @@ func TestMtime(t *testing.T) {
 		m.ListUploadTimes(true)
 		m.SetClock(func() time.Time { return upload })
 		foreign := m.Put(0, 2, 2, storetest.LTX(t, 2, 2)).Base()
-		tr := newDriverWith(t, Options{Trees: []Tree{{Store: m, ExactTimes: exact}}, ReadWrite: true}, far)
+		tr := newDriverWith(t, Options{Tree: Tree{Store: m, ExactTimes: exact}, ReadWrite: true}, far)
 		level := tr.level(0)
 		node, fh := tr.stageFile(level, fileName(1, 1), storetest.LTX(t, 1, 1))
 		require.Zero(t, tr.flush(node, fh))

@@ -58,21 +58,19 @@ func (d *fixedDir) addLink(name string, ino uint64, target string) {
 // hide leaves the child that was added last out of listings.
 func (d *fixedDir) hide() { d.children[len(d.children)-1].hidden = true }
 
-// newRoot makes the mount's root. Above several trees, it belongs to one without
-// a replica.
-func newRoot(m *mount) *fixedDir {
-	if len(m.trees) == 1 && m.trees[0].Name == "" {
-		return newTreeDir(m.trees[0])
+// newRoot makes the mount's root.
+func newRoot(m *mount) gofs.InodeEmbedder {
+	if m.opts.Databases != nil {
+		return newFolder(&catalog{Databases: m.opts.Databases, mount: m}, "")
 	}
-	root := newFixedDir(&tree{mount: m})
-	for _, t := range m.trees {
-		root.addDir(t.Name, t.inos+inoRoot, newTreeDir(t))
-	}
+	t, _ := m.add(m.opts.Tree) // the mount isn't closed before it is there
+	root := newFixedDir(t)
+	root.addTree(t)
 	return root
 }
 
-// newTreeDir makes the directory that is a replica.
-func newTreeDir(t *tree) *fixedDir {
+// addTree adds what is in the directory of a replica.
+func (d *fixedDir) addTree(t *tree) {
 	ltx := newFixedDir(t)
 	for level := replica.MinLevel; level <= replica.MaxLevel; level++ {
 		dir := &levelDir{level: level}
@@ -84,13 +82,11 @@ func newTreeDir(t *tree) *fixedDir {
 		ltx.addLink(fmt.Sprint(level), inoLink+uint64(level), name)
 		ltx.hide()
 	}
-	d := newFixedDir(t)
 	d.addDir("ltx", inoLTX, ltx)
 	d.addLink("snapshots", inoSnapshots, staging.Place{Level: replica.SnapshotLevel}.String())
 	if t.states != nil {
 		d.addDir(dbName, inoDB, newDBDir(t))
 	}
-	return d
 }
 
 // OnAdd makes the children, once.

@@ -22,8 +22,8 @@ import (
 
 // Tree is a replica and where it is in the mount.
 type Tree struct {
-	// Name is its directory in the mount's root. The only tree of a mount may
-	// have none: it is the root itself.
+	// Name is the path of its directory below the mount's root. It is "" for one that is
+	// the root itself.
 	Name string
 
 	// ID tells the replica from every other: its canonical URL, without secrets.
@@ -48,7 +48,7 @@ type Tree struct {
 type tree struct {
 	*mount
 	Tree
-	log    *slog.Logger // of the mount, naming the replica where there are several
+	log    *slog.Logger // of the mount, naming the database where there are several
 	inos   uint64       // added to the inode numbers of directories and links
 	stages uint64       // added to the IDs of staged files
 	hash   [16]byte     // of ID
@@ -67,10 +67,8 @@ func newTree(m *mount, i int, opts Tree) *tree {
 	_, _ = h.Write([]byte(opts.ID))
 	h.Sum(t.hash[:0])
 	if opts.Name != "" {
-		t.inos = dirInos(t.hash)
-	}
-	if len(m.opts.Trees) > 1 {
-		t.log = m.log.With("replica", opts.ID)
+		t.inos = dirInos(opts.Name)
+		t.log = m.log.With("database", opts.Name)
 	}
 	t.index = index.New(opts.Store, index.Options{
 		Freshness:   opts.Freshness,

@@ -2,11 +2,14 @@ package fs
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,35 +27,6 @@ import (
 
 // The tests here are of two replicas with the same names below one root.
 
-func TestOptions(t *testing.T) {
-	tree := func(name, id string) Tree { return Tree{Name: name, ID: id, Store: mock.New()} }
-	for _, tt := range []struct {
-		name  string
-		opts  Options
-		error string
-	}{
-		{"the root itself", Options{Trees: []Tree{tree("", "a")}}, ""},
-		{"one below the root", Options{Trees: []Tree{tree("a", "a")}}, ""},
-		{"two", Options{Trees: []Tree{tree("a", "a"), tree("b", "b")}}, ""},
-		{"none", Options{}, "no replica"},
-		{"no name", Options{Trees: []Tree{tree("", "a"), tree("b", "b")}}, "replica a"},
-		{"a path", Options{Trees: []Tree{tree("a", "a"), tree("b/c", "b")}}, `replica b: "b/c"`},
-		{"the parent", Options{Trees: []Tree{tree("..", "a")}}, "replica a"},
-		{"one name", Options{Trees: []Tree{tree("a", "a"), tree("a", "b")}}, "replica b"},
-		{"one replica", Options{Trees: []Tree{tree("a", "a"), tree("b", "a")}}, `replica a in "b"`},
-		{"nowhere to stage", Options{Trees: []Tree{tree("", "a")}, ReadWrite: true}, "staging directory"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			err := tt.opts.check()
-			if tt.error == "" {
-				require.NoError(t, err)
-				return
-			}
-			require.ErrorContains(t, err, tt.error)
-		})
-	}
-}
-
 // twoTrees are two replicas with the same names, and other bytes under them.
 func twoTrees(t *testing.T) (stores [2]*mock.Store, trees []Tree, content [2][]byte) {
 	for i := range stores {
@@ -65,11 +39,30 @@ func twoTrees(t *testing.T) (stores [2]*mock.Store, trees []Tree, content [2][]b
 	return stores, trees, content
 }
 
+// databasesOf are databases with these trees, which it gives staging directories.
+func databasesOf(t *testing.T, trees ...Tree) *Databases {
+	all := map[string]Tree{}
+	for _, tree := range trees {
+		if tree.Staging == nil {
+			dir, err := staging.Open(t.TempDir(), "mock")
+			require.NoError(t, err)
+			tree.Staging = dir
+			t.Cleanup(func() { require.NoError(t, dir.Close()) })
+		}
+		all[tree.Name] = tree
+	}
+	return &Databases{
+		List:      func(context.Context) ([]string, error) { return slices.Collect(maps.Keys(all)), nil },
+		Freshness: time.Minute,
+		Open:      func(_ context.Context, name string) (Tree, error) { return all[name], nil },
+	}
+}
+
 // TestIdentity: nothing that the kernel or the cache tells files apart by is the same
 // in two replicas, even where a version is.
 func TestIdentity(t *testing.T) {
 	stores, trees, content := twoTrees(t)
-	tr := newDriverWith(t, Options{Trees: trees, ReadWrite: true}, far)
+	tr := newDriverWith(t, Options{Databases: databasesOf(t, trees...), ReadWrite: true}, far)
 	names, e := tr.list(1, true)
 	require.Zero(t, e)
 	require.Equal(t, []string{"db0", "db1"}, names)
@@ -120,7 +113,7 @@ func TestIdentity(t *testing.T) {
 // TestOneBelowTheRoot: a directory for the only replica isn't the root.
 func TestOneBelowTheRoot(t *testing.T) {
 	_, trees, _ := twoTrees(t)
-	tr := newDriverWith(t, Options{Trees: trees[:1]}, far)
+	tr := newDriverWith(t, Options{Databases: databasesOf(t, trees[0])}, far)
 	out := tr.walk("db0")
 	assert.NotEqual(t, uint64(inoRoot), out.Ino)
 	names, e := tr.list(tr.walk("db0", "ltx", "0000").NodeId, true)
@@ -142,7 +135,7 @@ func TestTwoReplicas(t *testing.T) {
 	var log syncBuffer
 	mountpoint := t.TempDir()
 	m, err := Mount(mountpoint, Options{
-		Trees: trees, ReadWrite: true, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), FileMode: 0o644, DirMode: 0o755,
+		Databases: databasesOf(t, trees...), ReadWrite: true, UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), FileMode: 0o644, DirMode: 0o755,
 		CacheSize: 8 << 20, Source: "mock", Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	require.NoError(t, err)
@@ -208,9 +201,9 @@ func TestTwoReplicas(t *testing.T) {
 	require.Len(t, unpublished, 1)
 	assert.Equal(t, "db0/ltx/0000/kept.tmp", unpublished[0].Name)
 	assert.Equal(t, trees[0].Staging.FilePath("ltx/0000/kept.tmp"), unpublished[0].Path)
-	assert.Contains(t, log.String(), `msg=published replica=mock://db0 file=db0/ltx/0000/`+upload)
-	assert.Contains(t, log.String(), `msg=published replica=mock://db1 file=db1/ltx/0000/`+upload)
-	assert.Contains(t, log.String(), `msg=deleted replica=mock://db0 file=db0/ltx/0000/`+upload)
+	assert.Contains(t, log.String(), `msg=published database=db0 file=db0/ltx/0000/`+upload)
+	assert.Contains(t, log.String(), `msg=published database=db1 file=db1/ltx/0000/`+upload)
+	assert.Contains(t, log.String(), `msg=deleted database=db0 file=db0/ltx/0000/`+upload)
 
 	require.NoError(t, m.Drain(t.Context()))
 	require.Eventually(t, func() bool {
@@ -254,10 +247,12 @@ func (b *syncBuffer) String() string {
 // TestOneLogLine: the only replica isn't named in each line of the log.
 func TestOneLogLine(t *testing.T) {
 	var log syncBuffer
-	m := newMount(Options{Trees: []Tree{{ID: "mock://db", Store: mock.New()}}, CacheSize: 1 << 20, Logger: slog.New(slog.NewTextHandler(&log, nil))}, defaultDeadlines)
+	m := newMount(Options{CacheSize: 1 << 20, Logger: slog.New(slog.NewTextHandler(&log, nil))}, defaultDeadlines)
+	tree, err := m.add(Tree{ID: "mock://db", Store: mock.New()})
+	require.NoError(t, err)
 	defer m.close()
-	require.ErrorIs(t, m.trees[0].staged.Delete(t.Context(), replica.Name{Level: -1}), os.ErrInvalid)
-	m.trees[0].failed("delete", "ltx/0000/x", os.ErrPermission)
+	require.ErrorIs(t, tree.staged.Delete(t.Context(), replica.Name{Level: -1}), os.ErrInvalid)
+	tree.failed("delete", "ltx/0000/x", os.ErrPermission)
 	assert.Contains(t, log.String(), `msg="can't delete" file=ltx/0000/x`)
-	assert.NotContains(t, log.String(), "replica=")
+	assert.NotContains(t, log.String(), "database=")
 }

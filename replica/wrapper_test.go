@@ -21,13 +21,13 @@ var wrappers = []struct {
 	opensLocal bool // that the kernel may read files by itself
 }{
 	{"wrapper", func(s replica.Store) replica.Store { return replica.Wrapper{Store: s} }, false},
-	{"bandwidth", func(s replica.Store) replica.Store { return limit.NewBandwidth(s, 1<<40, 1<<40) }, false},
-	{"bandwidth of writing", func(s replica.Store) replica.Store { return limit.NewBandwidth(s, 0, 1<<40) }, true},
-	{"in flight", func(s replica.Store) replica.Store { return limit.NewInFlight(s, 4) }, true},
+	{"bandwidth", func(s replica.Store) replica.Store { return limit.NewBandwidth(1<<40, 1<<40).Around(s) }, false},
+	{"bandwidth of writing", func(s replica.Store) replica.Store { return limit.NewBandwidth(0, 1<<40).Around(s) }, true},
+	{"in flight", func(s replica.Store) replica.Store { return limit.NewInFlight(4).Around(s) }, true},
 	{"metrics", func(s replica.Store) replica.Store { return metrics.New(s, metrics.NewCounters()) }, true},
 	{"example", func(s replica.Store) replica.Store { return &counting{Wrapper: replica.Wrapper{Store: s}} }, true},
 	{"all", func(s replica.Store) replica.Store {
-		return metrics.New(limit.NewInFlight(limit.NewBandwidth(s, 0, 1<<40), 4), metrics.NewCounters())
+		return metrics.New(limit.NewInFlight(4).Around(limit.NewBandwidth(0, 1<<40).Around(s)), metrics.NewCounters())
 	}, true},
 }
 

@@ -13,15 +13,17 @@ import (
 
 func newMountCommand() *cobra.Command {
 	m := settings.New()
+	replicaAndMountpoint := exactArgs("REPLICA", "MOUNTPOINT")
 	cmd := &cobra.Command{
-		Use:   "mount [flags] REPLICA|DB-PATH MOUNTPOINT",
+		Use:   "mount [flags] REPLICA|DB-PATH|CONFIG MOUNTPOINT",
 		Short: "Mount a replica until SIGINT, SIGTERM or ltxfs umount",
 		Long: `Mount a replica on an empty directory and serve it until SIGINT or SIGTERM
 arrives, or until it is unmounted. REPLICA is a directory, a file:// URL, or
 s3://BUCKET/PATH for a replica in S3 or in a store that speaks its protocol, with
 settings as Litestream takes them, such as ?endpoint=https://minio:9000. With
 --config, DB-PATH is a database in Litestream's configuration, and its replica is
-mounted.
+mounted. With --all, the replicas of all databases in CONFIG are mounted, each as a
+directory with the path of its database.
 
 Without --rw, nothing in the replica can be changed through the mount. With it,
 a file is written to the replica whole and verified, or not at all: at the
@@ -39,11 +41,25 @@ that are secret must be. What holds in the end, --print-config shows.`,
   ltxfs mount 's3://backups/orders?endpoint=https://minio.local:9000' /mnt/orders
   ltxfs mount --config /etc/litestream.yml /var/lib/app/orders.db /mnt/orders
   ltxfs mount --freshness 10s --cache-size 256MiB file:///var/backups/orders /mnt/orders
+  ltxfs mount --all /etc/litestream.yml /mnt/databases
   mount -t fuse.ltxfs /var/backups/orders /mnt/orders -o ro,freshness=10s
   mount -t fuse.ltxfs /var/lib/app/orders.db /mnt/orders -o ro,config=/etc/litestream.yml`,
-		Args: exactArgs("REPLICA", "MOUNTPOINT"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 { // enough if all databases of a configuration are meant
+				return nil
+			}
+			return replicaAndMountpoint(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := m.Parse(cmd.Flags(), args[0], args[1], os.LookupEnv); err != nil {
+			named := ""
+			if len(args) == 2 {
+				named = args[0]
+			}
+			err := m.Parse(cmd.Flags(), named, args[len(args)-1], os.LookupEnv)
+			switch {
+			case len(args) == 1 && !m.All:
+				return replicaAndMountpoint(cmd, args)
+			case err != nil:
 				return err
 			}
 			switch {
@@ -74,7 +90,7 @@ func startDaemon(cmd *cobra.Command, m *settings.Mount) error {
 	p, err := service.Start(m)
 	if err == nil && !m.Quiet {
 		fmt.Fprintf(cmd.OutOrStdout(), "mounted %s on %s: process %d, log file %s\n",
-			m.Source.Name(), m.Mountpoint, p.PID, p.LogFile)
+			m.Name(), m.Mountpoint, p.PID, p.LogFile)
 	}
 	return err
 }

@@ -187,9 +187,10 @@ func TestFstab(t *testing.T) {
 	bucket := s.Bucket(t)
 	path, data := putOne(t, s, bucket, "db/0001")
 	config := saveConfig(t, "dbs:\n  - path: /var/lib/app.db\n    replica:\n      url: "+s.URL(bucket, "db")+"\n")
-	for name, tt := range map[string]struct{ source, options string }{
-		"url":    {s.URL(bucket, "db"), "rw,dev,suid,_netdev,noatime,freshness=1s,cache_size=16MiB"},
-		"config": {"/var/lib/app.db", "ro,dev,suid,config=" + config},
+	for name, tt := range map[string]struct{ source, options, below string }{
+		"url":    {s.URL(bucket, "db"), "rw,dev,suid,_netdev,noatime,freshness=1s,cache_size=16MiB", ""},
+		"config": {"/var/lib/app.db", "ro,dev,suid,config=" + config, ""},
+		"all":    {config, "ro,dev,suid,all", "app.db"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, state := ltxfstest.MountPoint(t), t.TempDir()
@@ -201,7 +202,7 @@ func TestFstab(t *testing.T) {
 			require.Len(t, ltxfstest.Mounts(dir), 1)
 			options := strings.Split(ltxfstest.Mounts(dir)[0].Options, ",")
 			require.Contains(t, options, strings.Split(tt.options, ",")[0])
-			got, err := ltxfstest.NewProcess(t, dir, nil).ReadFile(path)
+			got, err := ltxfstest.NewProcess(t, dir, nil).ReadFile(filepath.Join(tt.below, path))
 			require.NoError(t, err)
 			require.Equal(t, data, got)
 			result = runLtxfs(t, env, "umount", dir)

@@ -30,6 +30,7 @@ type Proxy struct {
 	interceptors []*Interceptor
 	alterers     []*func(*http.Request)
 	rewriters    []*Rewriter
+	open, most   int // connections
 }
 
 // Request is what a Proxy notes of a request.
@@ -73,7 +74,7 @@ func NewProxy(t testing.TB, upstream string) *Proxy {
 		ModifyResponse: p.modify,
 		ErrorHandler:   func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
-	server := &http.Server{Handler: p, ErrorLog: quiet, ReadHeaderTimeout: clientTimeout}
+	server := &http.Server{Handler: p, ErrorLog: quiet, ReadHeaderTimeout: clientTimeout, ConnState: p.connection}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
@@ -87,6 +88,26 @@ func NewProxy(t testing.TB, upstream string) *Proxy {
 		transport.CloseIdleConnections()
 	})
 	return p
+}
+
+// connection counts connections.
+func (p *Proxy) connection(_ net.Conn, state http.ConnState) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		p.open++
+		p.most = max(p.most, p.open)
+	case http.StateClosed, http.StateHijacked:
+		p.open--
+	}
+}
+
+// MostConnections is how many connections were open at a time.
+func (p *Proxy) MostConnections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.most
 }
 
 // added adds a function to one of a proxy's lists, until remove is called.

@@ -15,6 +15,7 @@ import (
 	"github.com/ltxfs/ltxfs/internal/integrity"
 	"github.com/ltxfs/ltxfs/internal/offline"
 	"github.com/ltxfs/ltxfs/internal/replicas"
+	"github.com/ltxfs/ltxfs/internal/settings"
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/mock"
 	"github.com/ltxfs/ltxfs/replica/storetest"
@@ -40,7 +41,7 @@ func verifyStore(t *testing.T, store *mock.Store, change ...func(*Options)) (rep
 	for _, c := range change {
 		c(&opts)
 	}
-	r := offline.New(&replicas.Opened{Store: store}, "replica", "id", 8<<20, nil, slog.New(slog.DiscardHandler))
+	r := offline.New(replicas.NewOpener(settings.New()), &replicas.Opened{Store: store}, "replica", "id", 8<<20, nil, slog.New(slog.DiscardHandler))
 	report, err = Verify(t.Context(), r, opts)
 	return report, found, err
 }

@@ -42,6 +42,8 @@ func TestErrors(t *testing.T) {
 		"path and dir":                   {"dbs:\n  - path: /x\n    dir: /y\n", ":3: dir: the entry has a path as well"},
 		"path list":                      {"dbs:\n  - path: [/x]\n", ":2: path: it must be one value"},
 		"dir mapping":                    {"dbs:\n  - dir: {a: hunter2}\n", ":2: dir: it must be one value"},
+		"the root":                       {"dbs:\n  - path: /\n", ":2: path: it is a directory"},
+		"NUL":                            {"dbs:\n  - path: \"/a\\0hunter2\"\n", ":2: path: no path has the character NUL"},
 		"no pattern":                     {"dbs:\n  - dir: /x\n", ":2: dir: a pattern must be given"},
 		"bad pattern":                    {"dbs:\n  - dir: /x\n    pattern: 'a['\n", ":3: pattern: syntax error in pattern"},
 		"bad recursive":                  {"dbs:\n  - dir: /x\n    pattern: '*'\n    recursive: maybe\n", ":4: recursive: it must be true or false"},

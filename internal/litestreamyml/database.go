@@ -74,6 +74,9 @@ func readDatabase(m node) *database {
 	if path != "" {
 		db.path, err = expandPath(path)
 		must(db.line, "path", err)
+		if db.path == "/" {
+			fail(db.line, "path", "it is a directory, not a database")
+		}
 	} else {
 		db.line = m.line("dir")
 		db.dir, err = expandPath(dir)

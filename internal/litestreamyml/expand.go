@@ -67,6 +67,9 @@ var sqliteRegex = regexp.MustCompile(`^sqlite3?://`)
 // home, and without the scheme of an SQLite URL.
 func expandPath(s string) (string, error) {
 	s = sqliteRegex.ReplaceAllString(s, "")
+	if strings.Contains(s, "\x00") {
+		return "", errors.New("no path has the character NUL")
+	}
 	rest, ok := strings.CutPrefix(s, "~"+string(filepath.Separator))
 	if s != "~" && !ok {
 		abs, err := filepath.Abs(s)

@@ -43,7 +43,8 @@ type Replica struct {
 	Blocks   *blocks.Cache
 	States   *database.Database
 
-	calls *flight.Group
+	opener *replicas.Opener
+	calls  *flight.Group
 
 	mu     sync.Mutex
 	strays map[string]bool
@@ -55,20 +56,21 @@ type Replica struct {
 func Open(ctx context.Context, cfg *settings.Mount, heap func(bytes int64), log *slog.Logger) (*Replica, error) {
 	opening, cancel := flight.Deadline(ctx, openTimeout)
 	defer cancel()
-	opened, err := replicas.Open(opening, cfg, log)
+	opener := replicas.NewOpener(cfg)
+	opened, err := opener.Open(opening, &cfg.Source, log)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, opener.Close())
 	}
-	return New(opened, cfg.Source.Name(), cfg.Source.ID(), int64(cfg.CacheSize), heap, log), nil
+	return New(opener, opened, cfg.Source.Name(), cfg.Source.ID(), int64(cfg.CacheSize), heap, log), nil
 }
 
 // New returns a replica that was opened, with a budget in bytes.
-func New(opened *replicas.Opened, name, id string, size int64, heap func(bytes int64), log *slog.Logger) *Replica {
+func New(opener *replicas.Opener, opened *replicas.Opened, name, id string, size int64, heap func(bytes int64), log *slog.Logger) *Replica {
 	budget := blocks.NewBudget(size)
 	r := &Replica{
 		Opened: opened, Name: name, ID: id, Budget: budget, Memory: blocks.NewShare(budget, heap),
 		Blocks: blocks.New(budget, blocks.Options{FetchTimeout: readTimeout}),
-		calls:  flight.NewGroup(), strays: map[string]bool{}, odd: map[replica.Name]bool{},
+		opener: opener, calls: flight.NewGroup(), strays: map[string]bool{}, odd: map[replica.Name]bool{},
 	}
 	r.Index = index.New(r.Store, index.Options{
 		Freshness: freshness, ListTimeout: listTimeout, StatTimeout: readTimeout, Memory: r.Memory, Logger: log, Stray: r.stray,
@@ -116,7 +118,7 @@ func (r *Replica) Close() error {
 	r.calls.Close(os.ErrClosed)
 	r.Blocks.Close()
 	r.Memory.Close()
-	return r.Opened.Close()
+	return r.opener.Close()
 }
 
 // Failed gives an error of reading the replica the exit code that it has in all commands.

@@ -29,6 +29,17 @@ const (
 	maxNamed = 3
 )
 
+// told is an error in other words, which a directory of a mount gives its errno for.
+type told struct {
+	words string
+	error
+}
+
+func (e *told) Error() string { return e.words }
+func (e *told) Unwrap() error { return e.error }
+
+var errNoDirectory = &told{"no such directory", fs.ErrNotExist}
+
 // Replica makes sure that path, absolute and without links, can be the root of
 // a replica on disk, and be written to if write is set. It says what was probably
 // meant where it can't.
@@ -45,9 +56,9 @@ func (c *Checker) Replica(path string, write bool) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return exitcode.Errorf(exitcode.NoReplica,
-			"open replica %s: no such directory: check the path, or make the directory if a new replica shall be written there", path)
+			"open replica %s: %w: check the path, or make the directory if a new replica shall be written there", path, errNoDirectory)
 	case errors.Is(err, fs.ErrPermission):
-		return exitcode.Errorf(exitcode.Permission, "open replica %s: you may not look at it: run ltxfs as a user who may", path)
+		return exitcode.Errorf(exitcode.Permission, "open replica %s: %w: run ltxfs as a user who may", path, &told{"you may not look at it", fs.ErrPermission})
 	case errors.Is(err, mounts.ErrHung):
 		return exitcode.Errorf(exitcode.Timeout, "open replica %s: its file system gives %w: check that file system", path, err)
 	case err != nil:
@@ -103,7 +114,7 @@ func isSQLite(path string) bool {
 // lookInto looks for what tells that a directory isn't the root of a replica.
 func (c *Checker) lookInto(path string) error {
 	if _, err := isEmpty(path); errors.Is(err, fs.ErrPermission) {
-		return exitcode.Errorf(exitcode.Permission, "open replica %s: you may not read it: run ltxfs as a user who may", path)
+		return exitcode.Errorf(exitcode.Permission, "open replica %s: %w: run ltxfs as a user who may", path, &told{"you may not read it", fs.ErrPermission})
 	}
 	if isReplica(path) {
 		if strings.HasPrefix(filepath.Base(path), ".") && strings.HasSuffix(path, "-litestream") {

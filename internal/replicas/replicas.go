@@ -1,12 +1,15 @@
-// Package replicas opens the store of the replica that a mount's settings name, with
+// Package replicas opens the stores of the replicas that a mount's settings name, with
 // the limits that they set, and says what to do if that fails.
 package replicas
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/ltxfs/ltxfs/internal/exitcode"
 	"github.com/ltxfs/ltxfs/internal/settings"
@@ -17,6 +20,19 @@ import (
 	"github.com/ltxfs/ltxfs/replica/s3"
 )
 
+// Opener opens replicas, which share its limits and connections. Its methods may be called
+// from many goroutines.
+type Opener struct {
+	cfg       *settings.Mount
+	counters  *metrics.Counters
+	bandwidth *limit.Bandwidth
+	pool      s3.Pool
+
+	mu       sync.Mutex
+	inFlight map[int]*limit.InFlight // by the number of operations
+	opened   []*Opened
+}
+
 // Opened is a replica that is ready for use.
 type Opened struct {
 	// Store counts what is asked of the store, and keeps to the limits.
@@ -25,8 +41,7 @@ type Opened struct {
 	// Layout is the replica's, as given or as found.
 	Layout replica.Layout
 
-	counters *metrics.Counters
-	close    func() error
+	close func() error
 }
 
 // store is what the stores have in common beyond replica.Store.
@@ -37,16 +52,23 @@ type store interface {
 	SetLogger(logger *slog.Logger)
 }
 
+// NewOpener returns an opener with the limits that the settings have.
+func NewOpener(cfg *settings.Mount) *Opener {
+	return &Opener{
+		cfg: cfg, counters: metrics.NewCounters(), inFlight: map[int]*limit.InFlight{},
+		bandwidth: limit.NewBandwidth(int64(cfg.LimitRead), int64(cfg.LimitWrite)),
+	}
+}
+
 // Open makes the store and has it look at the replica, which takes no more than
 // three requests in S3. Its errors have exit codes, and say what to do.
-func Open(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*Opened, error) {
-	source := &cfg.Source
-	opened := &Opened{counters: metrics.NewCounters(), close: func() error { return nil }}
+func (o *Opener) Open(ctx context.Context, source *settings.Source, log *slog.Logger) (*Opened, error) {
+	opened := &Opened{close: func() error { return nil }}
 	var inner store
 	if source.OnDisk() {
-		inner = file.New(source.Path, cfg.Layout)
+		inner = file.New(source.Path, o.cfg.Layout)
 	} else {
-		s, err := s3.New(*source.S3)
+		s, err := o.pool.New(*source.S3)
 		if err != nil {
 			return nil, exitcode.Errorf(exitcode.Usage, "open replica %s: %w", source.Name(), err)
 		}
@@ -61,31 +83,56 @@ func Open(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*Opened, 
 	}
 	opened.Layout = inner.Layout()
 	requests := inner.Properties().Requests
-	if cfg.MaxRequests != nil {
-		requests = *cfg.MaxRequests
+	if o.cfg.MaxRequests != nil {
+		requests = *o.cfg.MaxRequests
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.inFlight[requests] == nil {
+		o.inFlight[requests] = limit.NewInFlight(requests)
 	}
 	// Counted is what the store is asked; the limits are for what reaches it, so
 	// that one who waits for bandwidth holds a place all the while.
-	counted := metrics.New(inner, opened.counters)
-	opened.Store = limit.NewInFlight(limit.NewBandwidth(counted, int64(cfg.LimitRead), int64(cfg.LimitWrite)), requests)
+	counted := metrics.New(inner, o.counters)
+	opened.Store = o.inFlight[requests].Around(o.bandwidth.Around(counted))
+	o.opened = append(o.opened, opened)
 	return opened, nil
 }
 
-// LogRequests logs what was asked of the store so far, by operation, and what it was
-// found to lack.
-func (o *Opened) LogRequests(log *slog.Logger) {
+// LogRequests logs what was asked of the stores so far, by operation, and what they
+// were found to lack.
+func (o *Opener) LogRequests(log *slog.Logger) {
 	if s := o.counters.Snapshot(); s != (metrics.Summary{}) {
 		attrs := []any{"requests", s}
-		if lacks := o.Store.Properties().Lacks; len(lacks) > 0 {
+		var lacks []string
+		o.mu.Lock()
+		for _, opened := range o.opened {
+			for _, lack := range opened.Store.Properties().Lacks {
+				if !slices.Contains(lacks, lack) {
+					lacks = append(lacks, lack)
+				}
+			}
+		}
+		o.mu.Unlock()
+		if len(lacks) > 0 {
 			attrs = append(attrs, "lacks", strings.Join(lacks, ", "))
 		}
 		log.Info("asked of the store", attrs...)
 	}
 }
 
-// Close ends the store's connections. Nothing may use the store any more.
-func (o *Opened) Close() error {
-	if err := o.close(); err != nil {
+// Close ends the stores' connections. Nothing may use a store any more.
+func (o *Opener) Close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	errs := make([]error, len(o.opened))
+	var closing sync.WaitGroup
+	for i, opened := range o.opened {
+		closing.Go(func() { errs[i] = opened.close() })
+	}
+	closing.Wait()
+	o.pool.Close()
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close the replica: %w", err)
 	}
 	return nil

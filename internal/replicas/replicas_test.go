@@ -61,9 +61,11 @@ func TestOpenOnDisk(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		log := slog.New(slog.NewTextHandler(&out, nil))
-		o, err := Open(t.Context(), mount(t, append(tt.flags, root)...), log)
+		m := mount(t, append(tt.flags, root)...)
+		opener := NewOpener(m)
+		o, err := opener.Open(t.Context(), &m.Source, log)
 		require.NoError(t, err)
-		o.LogRequests(log)
+		opener.LogRequests(log)
 		require.Empty(t, out.String(), "nothing was asked yet")
 		require.Equal(t, replica.LitestreamFile, o.Layout)
 		require.Equal(t, file.Type, o.Store.Type())
@@ -75,13 +77,17 @@ func TestOpenOnDisk(t *testing.T) {
 		for range o.Store.LTXFiles(t.Context(), 0, replica.ListOptions{}) {
 			t.Fatal("a file in an empty replica")
 		}
-		o.LogRequests(log)
+		opener.LogRequests(log)
 		require.Contains(t, out.String(), "requests.list.count=1")
-		require.NoError(t, o.Close())
+		require.NoError(t, opener.Close())
 	}
 	missing := filepath.Join(root, "none")
-	_, err := Open(t.Context(), mount(t, missing), slog.New(slog.DiscardHandler))
+	_, err := open(t.Context(), mount(t, missing))
 	requireCode(t, exitcode.NoReplica, err, "open replica "+missing)
+}
+
+func open(ctx context.Context, m *settings.Mount) (*Opened, error) {
+	return NewOpener(m).Open(ctx, &m.Source, slog.New(slog.DiscardHandler))
 }
 
 // What suits S3, and what the user says otherwise.
@@ -158,13 +164,13 @@ func TestExplain(t *testing.T) {
 func TestOpenUnreachable(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	_, err := Open(ctx, mount(t, "s3://bucket/path?endpoint=http://127.0.0.1:1"), slog.New(slog.DiscardHandler))
+	_, err := open(ctx, mount(t, "s3://bucket/path?endpoint=http://127.0.0.1:1"))
 	requireCode(t, exitcode.NoReplica, err, "connection refused", "that the store runs")
 	require.NotContains(t, err.Error(), key)
 }
 
 // What New of the store finds wrong is the command line's.
 func TestOpenWrong(t *testing.T) {
-	_, err := Open(t.Context(), mount(t, "s3://bucket/path?caFile=/no/such/file"), slog.New(slog.DiscardHandler))
+	_, err := open(t.Context(), mount(t, "s3://bucket/path?caFile=/no/such/file"))
 	requireCode(t, exitcode.Usage, err, "open replica s3://bucket/path: ", "/no/such/file")
 }

@@ -34,11 +34,8 @@ func (s *server) prepare() error {
 	cfg, source := &s.cfg, &s.cfg.Source
 	check := preflight.New(s.log)
 	s.warnUnknownEnv()
-	if source.OnDisk() {
-		if path, err := mounts.Resolve(source.Path); err == nil {
-			source.Path = path
-		}
-		if err := check.Replica(source.Path, cfg.ReadWrite); err != nil {
+	if cfg.Databases == nil {
+		if err := checkSource(check, source, cfg.ReadWrite); err != nil {
 			return err
 		}
 	}
@@ -51,7 +48,7 @@ func (s *server) prepare() error {
 	if err := check.Mountpoint(cfg.Mountpoint, source.Path); err != nil {
 		return s.withPID(err)
 	}
-	if err := s.openState(); err != nil {
+	if err := s.openState(); err != nil || cfg.Databases != nil {
 		return err
 	}
 	if err := s.openReplica(); err != nil {
@@ -60,8 +57,19 @@ func (s *server) prepare() error {
 	if cfg.ReadWrite {
 		return s.openStaging()
 	}
-	s.lookForLeftovers()
+	s.lookForLeftovers(source)
 	return nil
+}
+
+// checkSource makes sure that a replica on disk can be one, and resolves its path.
+func checkSource(check *preflight.Checker, source *settings.Source, write bool) error {
+	if !source.OnDisk() {
+		return nil
+	}
+	if path, err := mounts.Resolve(source.Path); err == nil {
+		source.Path = path
+	}
+	return check.Replica(source.Path, write)
 }
 
 // warnUnknownEnv tells of environment variables that do nothing.
@@ -102,7 +110,7 @@ func (s *server) openState() error {
 	}
 	var err error
 	s.state, err = state.Acquire(dir, state.State{
-		PID: os.Getpid(), Phase: state.Starting, Mountpoint: cfg.Mountpoint, Replica: cfg.Source.Name(), ReplicaID: cfg.Source.ID(),
+		PID: os.Getpid(), Phase: state.Starting, Mountpoint: cfg.Mountpoint, Replica: cfg.Name(), ReplicaID: cfg.ID(),
 		ReadWrite: cfg.ReadWrite, LogFile: cfg.LogFile, Version: s.version, Started: time.Now().UTC(),
 	})
 	switch {
@@ -141,13 +149,12 @@ func (s *server) openReplica() error {
 		Run: func(ctx context.Context) (*replicas.Opened, error) {
 			ctx, cancel := context.WithTimeout(ctx, openTimeout)
 			defer cancel()
-			return s.open(ctx, &s.cfg, s.log)
+			return s.open(ctx, &s.cfg.Source, s.log)
 		},
 		Land: func(r *replicas.Opened, err error) {
 			s.replica = r
 			landed <- err
 		},
-		Late: func(r *replicas.Opened) { _ = r.Close() }, // nobody is left to be told
 	})
 	select {
 	case err := <-landed:
@@ -193,11 +200,11 @@ func (s *server) stagingBase() (string, error) {
 
 // lookForLeftovers logs what earlier mounts left, for a mount that can't write:
 // it has no use for them, and needs no staging directory.
-func (s *server) lookForLeftovers() {
+func (s *server) lookForLeftovers(source *settings.Source) {
 	base, err := s.stagingBase()
 	var left []staging.Entry
 	if err == nil {
-		left, err = staging.Scan(base, s.cfg.Source.ID())
+		left, err = staging.Scan(base, source.ID())
 	}
 	if err != nil {
 		s.log.Warn("can't look for files that earlier mounts left unpublished", "error", err)

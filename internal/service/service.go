@@ -44,8 +44,9 @@ type server struct {
 	log            *slog.Logger
 	logFile        *os.File
 
-	open    func(ctx context.Context, cfg *settings.Mount, log *slog.Logger) (*replicas.Opened, error)
-	replica *replicas.Opened
+	open    func(ctx context.Context, source *settings.Source, log *slog.Logger) (*replicas.Opened, error)
+	opener  *replicas.Opener
+	replica *replicas.Opened // nil if all databases are shown
 	staging *staging.Dir
 	state   *state.File
 	mounted mounted
@@ -65,8 +66,10 @@ func newServer(cfg settings.Mount, version string, stderr io.Writer) (*server, e
 	queue := logging.NewQueue(stderr, cfg.LogFormat)
 	s := &server{
 		cfg: cfg, version: version, reporter: daemon.FromEnvironment(), signals: make(chan os.Signal, 8),
-		plain: queue, stderr: queue, logged: queue, open: replicas.Open,
+		plain: queue, stderr: queue, logged: queue,
 	}
+	s.opener = replicas.NewOpener(&s.cfg)
+	s.open = s.opener.Open
 	var w io.Writer = queue
 	if cfg.LogFile != "" || s.reporter.InBackground() {
 		w = io.MultiWriter(queue, &s.early)
@@ -111,14 +114,7 @@ func (s *server) mount() error {
 	default:
 	}
 	s.limitCache()
-	freshness := s.replica.Store.Properties().Freshness
-	if cfg.Freshness != nil {
-		freshness = *cfg.Freshness
-	}
-	m, err := fs.Mount(cfg.Mountpoint, fs.Options{
-		Trees: []fs.Tree{{
-			ID: cfg.Source.ID(), Store: s.replica.Store, Staging: s.staging, Freshness: freshness, ExactTimes: cfg.ExactTimes,
-		}},
+	opts := fs.Options{
 		ReadWrite:    cfg.ReadWrite,
 		UID:          cfg.UID,
 		GID:          cfg.GID,
@@ -129,10 +125,16 @@ func (s *server) mount() error {
 		CacheSize:    int64(cfg.CacheSize),
 		Heap:         limitHeap,
 		AllowOther:   cfg.AllowOther,
-		Source:       cfg.Source.Name(),
+		Source:       cfg.Name(),
 		MountOptions: cfg.KernelOptions,
 		Logger:       s.log,
-	})
+	}
+	if cfg.Databases != nil {
+		opts.Databases = s.databases()
+	} else {
+		opts.Tree = s.tree(&cfg.Source, s.replica, s.staging)
+	}
+	m, err := fs.Mount(cfg.Mountpoint, opts)
 	if err == nil {
 		s.mounted = m
 		return nil
@@ -158,8 +160,11 @@ func (s *server) announce() {
 	if s.cfg.ReadWrite {
 		mode = "read-write"
 	}
-	s.log.Info("mounted", "replica", s.cfg.Source.Name(), "mountpoint", s.cfg.Mountpoint, "mode", mode,
-		"layout", s.replica.Layout.Name, "version", s.version, "pid", os.Getpid())
+	attrs := []any{"mountpoint", s.cfg.Mountpoint, "mode", mode, "version", s.version, "pid", os.Getpid()}
+	if s.replica != nil {
+		attrs = append(attrs, "layout", s.replica.Layout.Name)
+	}
+	s.log.Info("mounted", append([]any{"replica", s.cfg.Name()}, attrs...)...)
 	s.state.State.Phase = state.Mounted
 	err := s.state.Save()
 	if s.reporter.InBackground() {
@@ -224,13 +229,11 @@ func (s *server) finish(err error) error {
 			err = errors.Join(err, exitcode.Wrap(exitcode.Staging, cerr))
 		}
 	}
-	if s.replica != nil {
-		if cerr := s.replica.Close(); cerr != nil {
-			s.log.Warn("what is left to do at the store is not done", "error", cerr)
-		}
-		if s.mounted != nil {
-			s.replica.LogRequests(s.log)
-		}
+	if cerr := s.opener.Close(); cerr != nil {
+		s.log.Warn("what is left to do at the store is not done", "error", cerr)
+	}
+	if s.mounted != nil {
+		s.opener.LogRequests(s.log)
 	}
 	switch {
 	case s.mounted != nil:

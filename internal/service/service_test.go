@@ -120,7 +120,7 @@ func TestLeftoversForReadOnlyMount(t *testing.T) {
 
 	look := func(base string) string {
 		s, out := testServer(t, settings.Mount{Source: settings.Source{Path: "/srv/r"}, StagingDir: base})
-		s.lookForLeftovers()
+		s.lookForLeftovers(&s.cfg.Source)
 		s.flush()
 		return out.String()
 	}
@@ -146,7 +146,7 @@ func TestStoreThatDoesNotAnswer(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				answer := make(chan struct{})
 				s, out := testServer(t, settings.Mount{Source: settings.Source{Path: "/srv/r"}})
-				s.open = func(context.Context, *settings.Mount, *slog.Logger) (*replicas.Opened, error) {
+				s.open = func(context.Context, *settings.Source, *slog.Logger) (*replicas.Opened, error) {
 					<-answer
 					return nil, errors.New("too late")
 				}
@@ -172,7 +172,7 @@ func TestStoreThatSaysWhyItFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		want := exitcode.Errorf(exitcode.NoReplica, "connection refused: check the endpoint")
 		s, _ := testServer(t, settings.Mount{})
-		s.open = func(ctx context.Context, _ *settings.Mount, _ *slog.Logger) (*replicas.Opened, error) {
+		s.open = func(ctx context.Context, _ *settings.Source, _ *slog.Logger) (*replicas.Opened, error) {
 			<-ctx.Done()
 			return nil, errors.Join(want, ctx.Err())
 		}

@@ -21,10 +21,12 @@ import (
 // Mount is what ltxfs mount was told, complete once Parse has succeeded.
 type Mount struct {
 	Source     Source
-	Mountpoint string // absolute path
+	Databases  *Databases // that are shown instead of Source, each as a directory; nil if none are
+	Mountpoint string     // absolute path
 
 	ReadWrite, Daemon, AllowOther bool
-	Config                        string // absolute path; "" unless it names the replica
+	Config                        string // absolute path; "" unless it names the replica, or the databases
+	All                           bool
 	NoExpandEnv                   bool
 	UID, GID                      uint32
 	FileMode, DirMode             Mode
@@ -65,6 +67,9 @@ func (m *Mount) Parse(flags *pflag.FlagSet, replicaArg, mountpoint string, env L
 	if err := m.apply(flags, env); err != nil {
 		return exitcode.Wrap(exitcode.Usage, err)
 	}
+	if err := m.nameDatabases(); err != nil {
+		return exitcode.Wrap(exitcode.Usage, err)
+	}
 	if err := m.check(); err != nil {
 		return exitcode.Wrap(exitcode.Usage, err)
 	}
@@ -93,6 +98,41 @@ func (m *Mount) Parse(flags *pflag.FlagSet, replicaArg, mountpoint string, env L
 	return exitcode.Wrap(exitcode.Usage, m.findSource(env))
 }
 
+// Name is what is mounted, as messages, the state file and the mount's source have it. It
+// holds no secret.
+func (m *Mount) Name() string {
+	if m.Databases != nil {
+		return m.Config
+	}
+	return m.Source.Name()
+}
+
+// ID is the same for two mounts if they are of the same replica, or configuration.
+func (m *Mount) ID() string {
+	if m.Databases != nil {
+		return "databases:" + m.Config
+	}
+	return m.Source.ID()
+}
+
+// nameDatabases finds the configuration whose databases are all to be mounted: as
+// mount(8) has it, it takes the place of the replica.
+func (m *Mount) nameDatabases() error {
+	switch {
+	case !m.All:
+		return nil
+	case m.replica != "" && (m.from["config"] == "--config" || m.from["config"] == "-o"):
+		return fmt.Errorf("--all: both %s and --config %s: give the configuration once, and no database", m.replica, m.Config)
+	case m.ReadWrite:
+		return errors.New("--all: it shows the replicas of all databases read-only: to write to one, mount it alone, with --rw")
+	case m.replica != "":
+		m.Config = m.replica
+	case m.Config == "":
+		return errors.New("--all: the configuration is missing: give the path of Litestream's")
+	}
+	return nil
+}
+
 // check checks the values, wherever they came from.
 func (m *Mount) check() error {
 	if m.Mountpoint == "" && !m.reading {
@@ -116,5 +156,9 @@ func (m *Mount) Args() []string {
 			args = append(args, fmt.Sprintf("--%s=%s", r.flag, r.value(m)))
 		}
 	}
-	return append(args, "--", m.replica, m.Mountpoint)
+	args = append(args, "--")
+	if m.replica != "" {
+		args = append(args, m.replica)
+	}
+	return append(args, m.Mountpoint)
 }

@@ -51,26 +51,38 @@ var schemeRegex = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]+://`)
 var mistypedRegex = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9]+:/`)
 
 // findSource makes a Source of what names the replica: a path, a URL, or the path of
-// a database in Litestream's configuration.
+// a database in Litestream's configuration; or Databases of that.
 func (m *Mount) findSource(env Lookup) (err error) {
+	if m.All {
+		m.Databases, err = m.databases(env)
+		return err
+	}
 	if m.Config != "" {
 		m.Source, err = sourceInConfig(m.Config, m.replica, env, !m.NoExpandEnv)
 	} else {
 		m.Source, err = parseSource(m.replica, env)
 	}
-	if err != nil || m.Source.OnDisk() {
-		return err
+	if err == nil {
+		err = m.resolve(&m.Source)
 	}
-	cfg := m.Source.S3
+	return err
+}
+
+// resolve completes a source.
+func (m *Mount) resolve(s *Source) error {
+	if s.OnDisk() {
+		return nil
+	}
+	cfg := s.S3
 	cfg.Layout, cfg.VerifyWrites = m.Layout, m.VerifyWrites
 	resolved, err := cfg.Resolve()
-	if err != nil && m.Source.Literal != nil {
-		return fmt.Errorf("open replica %s: %w; a $ in the access key was taken for a variable's: set that, or use --no-expand-env", m.Source.Name(), err)
+	if err != nil && s.Literal != nil {
+		return fmt.Errorf("open replica %s: %w; a $ in the access key was taken for a variable's: set that, or use --no-expand-env", s.Name(), err)
 	}
 	if err != nil {
-		return fmt.Errorf("open replica %s: %w", m.Source.Name(), err)
+		return fmt.Errorf("open replica %s: %w", s.Name(), err)
 	}
-	m.Source.S3 = &resolved
+	s.S3 = &resolved
 	return nil
 }
 
@@ -134,18 +146,28 @@ func sourceInConfig(path, db string, env Lookup, expand bool) (Source, error) {
 	if IsURL(db) {
 		return Source{}, fmt.Errorf("--config %s: it goes with the path of a database, not with a replica's URL: give one of the two", path)
 	}
-	var found litestreamyml.Replica
 	file, err := litestreamyml.Load(path, env, expand)
-	if err == nil {
-		found, err = file.Replica(db)
+	if err != nil {
+		return Source{}, configError(err)
 	}
-	switch {
-	case errors.Is(err, litestreamyml.ErrUnsupported):
-		err = exitcode.Wrap(exitcode.NoReplica, err)
-	case errors.Is(err, os.ErrPermission):
-		err = exitcode.Wrap(exitcode.Permission, err)
-	case err == nil && found.S3 != nil:
+	return sourceOf(file, db, env)
+}
+
+func sourceOf(file *litestreamyml.Config, db string, env Lookup) (Source, error) {
+	found, err := file.Replica(db)
+	if err == nil && found.S3 != nil {
 		err = found.S3.ApplyEnvironment(env, litestreamyml.NotFromEnv)
 	}
-	return Source{Path: found.Path, S3: found.S3, At: found.Source, Literal: found.Literal}, err
+	return Source{Path: found.Path, S3: found.S3, At: found.Source, Literal: found.Literal}, configError(err)
+}
+
+// configError gives an error of a configuration its exit code.
+func configError(err error) error {
+	switch {
+	case errors.Is(err, litestreamyml.ErrUnsupported):
+		return exitcode.Wrap(exitcode.NoReplica, err)
+	case errors.Is(err, os.ErrPermission):
+		return exitcode.Wrap(exitcode.Permission, err)
+	}
+	return err
 }

@@ -22,8 +22,8 @@ const (
 	maxChunk = 64 << 10
 )
 
-// NewBandwidth returns a store that reads and writes no more than so many bytes
-// a second of s, all its callers together. 0 or less is no limit.
+// Bandwidth is a limit on the bytes that are read and written in a second, of all callers of
+// all stores that it is put around.
 //
 // Only the content of files counts, and of a write what is sent, again when it is
 // sent again. What s reads by itself doesn't: content for its checksum, or a file to
@@ -32,16 +32,26 @@ const (
 // Whoever waits does so for a small part of a second's bytes at a time, and as
 // long as its context lets it. With a limit on reading there is no OpenLocal: the
 // kernel keeps to no limit.
-func NewBandwidth(s replica.Store, read, write int64) replica.Store {
-	if read <= 0 && write <= 0 {
+type Bandwidth struct {
+	read, write *bucket // nil without a limit
+}
+
+// NewBandwidth returns a limit in bytes a second. 0 or less is none.
+func NewBandwidth(read, write int64) *Bandwidth {
+	return &Bandwidth{newBucket(read), newBucket(write)}
+}
+
+// Around returns a store that keeps to the limit.
+func (b *Bandwidth) Around(s replica.Store) replica.Store {
+	if b.read == nil && b.write == nil {
 		return s
 	}
-	return &bandwidth{Wrapper: replica.Wrapper{Store: s}, read: newBucket(read), write: newBucket(write)}
+	return &bandwidth{replica.Wrapper{Store: s}, b}
 }
 
 type bandwidth struct {
 	replica.Wrapper
-	read, write *bucket // nil without a limit
+	*Bandwidth
 }
 
 func (b *bandwidth) OpenLocal(ctx context.Context, f replica.File) (*os.File, error) {

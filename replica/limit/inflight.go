@@ -13,9 +13,9 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// NewInFlight returns a store that has no more than n operations on s under way
-// at a time. More wait for their turn, in the order in which they came, for as
-// long as their contexts let them. 0 or less is no limit.
+// InFlight is a limit on the operations that are under way at a time, on all stores that it is
+// put around. More wait for their turn, in the order in which they came, for as
+// long as their contexts let them.
 //
 // A write, delete or stat holds its place while it runs. A body that is being
 // read holds one until its end, an error, or Close, and at the longest until its
@@ -26,17 +26,30 @@ import (
 //
 // Writes, which take as long as their files are large, have half of the places, and of
 // an odd number the larger half: what else is asked of the store doesn't wait for them.
-func NewInFlight(s replica.Store, n int) replica.Store {
+type InFlight struct {
+	places *semaphore.Weighted // nil without a limit
+	writes *semaphore.Weighted // taken before a place
+}
+
+// NewInFlight returns a limit of n operations. 0 or less is none.
+func NewInFlight(n int) *InFlight {
 	if n <= 0 {
+		return &InFlight{}
+	}
+	return &InFlight{semaphore.NewWeighted(int64(n)), semaphore.NewWeighted(int64(n+1) / 2)}
+}
+
+// Around returns a store that keeps to the limit.
+func (l *InFlight) Around(s replica.Store) replica.Store {
+	if l.places == nil {
 		return s
 	}
-	return &inFlight{Wrapper: replica.Wrapper{Store: s}, places: semaphore.NewWeighted(int64(n)), writes: semaphore.NewWeighted(int64(n+1) / 2)}
+	return &inFlight{replica.Wrapper{Store: s}, l}
 }
 
 type inFlight struct {
 	replica.Wrapper
-	places *semaphore.Weighted
-	writes *semaphore.Weighted // taken before a place
+	*InFlight
 }
 
 // enter waits for a place, which leave gives back.

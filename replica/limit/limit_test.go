@@ -64,7 +64,7 @@ func TestBandwidth(t *testing.T) {
 				m := mock.New()
 				write(t, m, 1)
 				begin := time.Now()
-				tt.run(t, limit.NewBandwidth(m, tt.read, tt.write))
+				tt.run(t, limit.NewBandwidth(tt.read, tt.write).Around(m))
 				took := time.Since(begin)
 				// What may go at once at the beginning is a quarter of a second's.
 				assert.InDelta(t, max(tt.want-time.Second/4, 0), took, float64(10*time.Millisecond))
@@ -78,7 +78,7 @@ func TestBandwidthWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := mock.New()
 		f := m.Put(0, 1, 1, make([]byte, 10*perSecond))
-		s := limit.NewBandwidth(m, perSecond, perSecond)
+		s := limit.NewBandwidth(perSecond, perSecond).Around(m)
 		r, err := s.OpenLTXFile(t.Context(), f, 0, 0)
 		require.NoError(t, err)
 		defer r.Close()
@@ -120,7 +120,7 @@ func TestBandwidthTiny(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := mock.New()
 		begin := time.Now()
-		_, err := limit.NewBandwidth(m, 1, 2).WriteLTXFile(t.Context(), one, bytes.NewReader([]byte("12345")), replica.WriteOptions{})
+		_, err := limit.NewBandwidth(1, 2).Around(m).WriteLTXFile(t.Context(), one, bytes.NewReader([]byte("12345")), replica.WriteOptions{})
 		require.NoError(t, err)
 		assert.Equal(t, 2*time.Second, time.Since(begin))
 		got, _ := m.Bytes(0, 1, 1)
@@ -133,7 +133,7 @@ func TestBandwidthKeepsPace(t *testing.T) {
 	broken := errors.New("broken")
 	for _, want := range []error{nil, broken} {
 		m, asked := mock.New(), 0
-		_, err := limit.NewBandwidth(m, 0, 1<<40).WriteLTXFile(t.Context(), one, bytes.NewReader([]byte("12345")), replica.WriteOptions{
+		_, err := limit.NewBandwidth(0, 1<<40).Around(m).WriteLTXFile(t.Context(), one, bytes.NewReader([]byte("12345")), replica.WriteOptions{
 			Pace: func(_ context.Context, n int) error { asked += n; return want },
 		})
 		require.ErrorIs(t, err, want)
@@ -181,7 +181,7 @@ func TestInFlight(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := mock.New()
 			f := m.Put(0, 1, 1, []byte("content"))
-			s := limit.NewInFlight(m, 1)
+			s := limit.NewInFlight(1).Around(m)
 			op := ops(s, f)[name]
 			held, err := s.OpenLTXFile(t.Context(), replica.File{Name: one}, 0, 0)
 			require.NoError(t, err)
@@ -228,7 +228,7 @@ func TestInFlightBodies(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := mock.New()
 				m.Put(0, 1, 1, []byte("content"))
-				s := limit.NewInFlight(m, 1)
+				s := limit.NewInFlight(1).Around(m)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				first, err := s.OpenLTXFile(ctx, replica.File{Name: one}, 0, 0)
@@ -259,7 +259,7 @@ func TestInFlightListings(t *testing.T) {
 	for i := range ltx.TXID(3) {
 		m.Put(0, i, i, []byte("content"))
 	}
-	s := limit.NewInFlight(m, 1)
+	s := limit.NewInFlight(1).Around(m)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	next, stop := iter.Pull2(s.LTXFiles(ctx, 0, replica.ListOptions{}))
@@ -285,7 +285,7 @@ func TestInFlightMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &counting{Store: mock.New()}
 		m.Inject(mock.Fault{Delay: time.Second})
-		s := limit.NewInFlight(m, 6)
+		s := limit.NewInFlight(6).Around(m)
 		done := make(chan error)
 		begin := time.Now()
 		for i := range ltx.TXID(30) {
@@ -311,7 +311,7 @@ func TestInFlightBesideWrites(t *testing.T) {
 				m := mock.New()
 				f := m.Put(0, 1, 1, []byte("content"))
 				m.Inject(mock.Fault{Op: mock.OpPublish, Delay: time.Minute})
-				s := limit.NewInFlight(m, n)
+				s := limit.NewInFlight(n).Around(m)
 				written := make(chan error, 2*n+8)
 				for i := range ltx.TXID(cap(written)) {
 					go func() {
@@ -361,7 +361,7 @@ func (c *counting) WriteLTXFile(ctx context.Context, name replica.Name, content 
 func TestInFlightListingPanics(t *testing.T) {
 	m := mock.New()
 	m.Put(0, 1, 1, nil)
-	s := limit.NewInFlight(m, 1)
+	s := limit.NewInFlight(1).Around(m)
 	require.PanicsWithValue(t, "oops", func() {
 		for range s.LTXFiles(t.Context(), 0, replica.ListOptions{}) {
 			panic("oops")
@@ -373,5 +373,5 @@ func TestInFlightListingPanics(t *testing.T) {
 // No limit is no store around the store.
 func TestInFlightWithoutLimit(t *testing.T) {
 	m := mock.New()
-	require.Same(t, m, limit.NewInFlight(m, 0))
+	require.Same(t, m, limit.NewInFlight(0).Around(m))
 }

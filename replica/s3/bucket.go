@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
@@ -17,12 +15,8 @@ import (
 type bucket struct {
 	cfg    config.Config // complete
 	logger atomic.Pointer[slog.Logger]
-	conns  *conns
 	life   context.Context // ends with the store
-
-	// sending is held by each request with a body to store. They have half of the
-	// connections, the larger half of an odd number: nothing else waits for them.
-	sending *semaphore.Weighted
+	*connections
 
 	// alive is when the bucket was last seen, in Unix nanoseconds, and ahead by how
 	// much the store's clock is ahead, by its last answer.

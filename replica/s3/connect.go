@@ -36,6 +36,7 @@ func (b *bucket) connect(ctx context.Context, region string) (*awss3.Client, err
 	if err != nil {
 		return nil, fmt.Errorf("load the AWS configuration: %w", storeError(ctx, "configure", &configError{err}))
 	}
+	sdk.HTTPClient = b.share(sdk.HTTPClient)
 	var renew []func(*middleware.Stack) error
 	if !cfg.Anonymous {
 		p := credentials.New(found, func(ctx context.Context) (credentials.Found, error) {

@@ -24,8 +24,8 @@ func (s *Store) Layout() replica.Layout {
 	return s.cfg.Layout
 }
 
-// Connections is the number of open connections to the store, idle ones among
-// them.
+// Connections is the number of open connections of the store and those that it shares them
+// with, idle ones among them.
 func (s *Store) Connections() int { return s.conns.count() }
 
 // Init connects: it finds the credentials, the region of an AWS bucket if it
@@ -115,7 +115,7 @@ func (s *Store) unlessClosed(caller context.Context, err error) error {
 }
 
 // Close ends what is under way, aborts what failed uploads have left, as far as
-// the store answers, and closes all connections. The store can't be used
+// the store answers, and closes all connections that aren't a Pool's. The store can't be used
 // afterwards.
 func (s *Store) Close() error {
 	s.end()
@@ -133,6 +133,8 @@ func (s *Store) Close() error {
 		defer cancel()
 		err = errors.Join(err, at.abort(ctx))
 	}
-	s.conns.close()
+	if s.own != nil {
+		s.own.Close()
+	}
 	return err
 }

@@ -48,6 +48,7 @@ const (
 type Store struct {
 	*bucket
 	end context.CancelFunc // of its life
+	own *Pool              // that nobody shares; may be nil
 
 	// What Init finds out. starting is held while it does, as a channel so
 	// that those who wait end with their contexts.
@@ -63,21 +64,12 @@ var _ replica.Store = (*Store)(nil)
 // New returns the store of the replica that cfg names. It asks no network, and
 // reads no file but the CA certificates.
 func New(cfg config.Config) (*Store, error) {
-	cfg, err := cfg.Resolve()
-	if err != nil {
-		return nil, err
+	p := &Pool{}
+	s, err := p.New(cfg)
+	if err == nil {
+		s.own = p
 	}
-	if _, err := newTLSConfig(cfg); err != nil {
-		return nil, err
-	}
-	s := &Store{
-		bucket:   &bucket{cfg: cfg, conns: newConns(cfg.Timeouts), seen: newWitnesses(), sending: semaphore.NewWeighted(int64(cfg.MaxConnections+1) / 2)},
-		starting: make(chan struct{}, 1), changing: semaphore.NewWeighted(everyone),
-	}
-	s.life, s.end = context.WithCancel(context.Background())
-	s.lacking[uploadChecksums].Store(cfg.NoChecksums)
-	s.SetLogger(cfg.Logger)
-	return s, nil
+	return s, err
 }
 
 // Type returns "s3".

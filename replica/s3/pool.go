@@ -1,0 +1,93 @@
+package s3
+
+import (
+	"context"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/ltxfs/ltxfs/replica/s3/config"
+)
+
+// Pool is connections that stores share where they are made in the same way. Its zero value
+// is ready for use.
+type Pool struct {
+	mu  sync.Mutex
+	all map[poolKey]*connections
+}
+
+// poolKey is what connections depend on, beside the host.
+type poolKey struct {
+	timeouts       config.Timeouts
+	maxConnections int
+	skipVerify     bool
+	caFile         string
+}
+
+// New returns a store whose connections are the pool's, and end with that. It asks no network,
+// and reads no file but the CA certificates.
+func (p *Pool) New(cfg config.Config) (*Store, error) {
+	cfg, err := cfg.Resolve()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := newTLSConfig(cfg); err != nil {
+		return nil, err
+	}
+	s := &Store{
+		bucket:   &bucket{cfg: cfg, connections: p.connections(cfg), seen: newWitnesses()},
+		starting: make(chan struct{}, 1), changing: semaphore.NewWeighted(everyone),
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.lacking[uploadChecksums].Store(cfg.NoChecksums)
+	s.SetLogger(cfg.Logger)
+	return s, nil
+}
+
+func (p *Pool) connections(cfg config.Config) *connections {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := poolKey{cfg.Timeouts, cfg.MaxConnections, cfg.SkipVerify, cfg.CAFile}
+	c := p.all[key]
+	if c == nil {
+		c = &connections{conns: newConns(cfg.Timeouts), sending: semaphore.NewWeighted(int64(cfg.MaxConnections+1) / 2)}
+		if p.all == nil {
+			p.all = map[poolKey]*connections{}
+		}
+		p.all[key] = c
+	}
+	return c
+}
+
+// Close closes all connections. The stores can't be used afterwards.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.all {
+		c.conns.close()
+	}
+}
+
+// connections are those of one or more stores.
+type connections struct {
+	conns *conns
+
+	// sending is held by each request with a body to store. They have half of the
+	// connections, the larger half of an odd number: nothing else waits for them.
+	sending *semaphore.Weighted
+
+	mu     sync.Mutex
+	client aws.HTTPClient // over conns
+}
+
+// share returns the first client that it was called with: others would have connections of
+// their own.
+func (c *connections) share(client aws.HTTPClient) aws.HTTPClient {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.client == nil {
+		c.client = client
+	}
+	return c.client
+}
