@@ -8,7 +8,9 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/superfly/ltx"
 
@@ -93,9 +95,14 @@ func TestVerifyUnread(t *testing.T) {
 func TestVerifyUnreadAndDamaged(t *testing.T) {
 	h, store := history(t)
 	h.Put(snapshot, incomplete(t, h.Files[snapshot]))
-	for _, n := range []replica.Name{second, fifth, {Level: 0, MinTXID: 1, MaxTXID: 1}} {
-		store.FailFile(mock.OpOpen, n, syscall.EIO)
-	}
+	store.FailFile(mock.OpOpen, second, syscall.EIO)
+	store.FailFile(mock.OpOpen, fifth, syscall.EIO)
+	begun := make(chan struct{}) // what was begun before the third fails is read
+	store.Inject(mock.Fault{Op: mock.OpOpen, File: &replica.Name{Level: 0, MinTXID: 1, MaxTXID: 1}, Wait: begun, Err: syscall.EIO})
+	go func() {
+		defer close(begun)
+		assert.Eventually(t, func() bool { return store.CallsFor(mock.OpOpen, snapshot) > 0 }, time.Minute, time.Millisecond)
+	}()
 	report, found, err := verifyStore(t, store)
 	require.Error(t, err)
 	require.Contains(t, found, "snapshot-pages ltx/0009/0000000000000001-0000000000000004.ltx[0000000000000004] []")
