@@ -3,6 +3,7 @@ package fs
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -49,12 +50,14 @@ const openAgain = 5 * time.Second
 type catalog struct {
 	*Databases
 	mount   *mount
+	calls   *flight.Group // apart from those of the stores, which one disk with many databases shall not hold up
 	listing singleflight.Group
 	asking  sync.Mutex // is held until List has really returned
 
 	mu     sync.Mutex
 	dirs   *directories
 	listed time.Time
+	reason string // of the last listing's failure, which was logged
 }
 
 // directories are those of databases and those above them. They never change.
@@ -95,20 +98,34 @@ func (d *directories) add(parts []string) {
 	}
 }
 
-// current returns the directories, and for how long they may be taken for true.
+func newCatalog(m *mount, d *Databases) *catalog {
+	return &catalog{Databases: d, mount: m, calls: flight.NewGroup()}
+}
+
+// current returns the directories, and for how long they may be taken for true: those that
+// were there last, if a listing fails.
 func (c *catalog) current(ctx context.Context) (*directories, time.Duration, error) {
 	if d, validFor := c.known(); validFor > 0 {
 		return d, validFor, nil
 	}
 	_, err, _ := c.listing.Do("", func() (any, error) {
-		names, err := alone(ctx, c.mount, &c.asking, c.mount.within.list, c.List)
-		if err != nil {
-			return nil, err
-		}
+		names, err := alone(ctx, c.calls, &c.asking, c.mount.within.list, c.List)
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		if err != nil && c.dirs == nil {
+			return nil, err
+		}
 		// From now on, or looking that takes longer would never be over.
-		if c.listed = time.Now(); c.dirs != nil && slices.Equal(c.dirs.names, names) {
+		c.listed = time.Now()
+		if err != nil {
+			if c.reason != err.Error() && !errors.Is(err, errClosed) {
+				c.reason = err.Error()
+				c.mount.log.Warn("can't list the databases; those that were there before are shown", "error", err)
+			}
+			return nil, nil
+		}
+		c.reason = ""
+		if c.dirs != nil && slices.Equal(c.dirs.names, names) {
 			return nil, nil
 		}
 		c.dirs = newDirectories(names)
@@ -126,8 +143,8 @@ func (c *catalog) current(ctx context.Context) (*directories, time.Duration, err
 
 // alone calls ask, unless an earlier call hasn't returned though its deadline has passed: a
 // disk that hangs shall hold no more than one.
-func alone[T any](ctx context.Context, m *mount, asking *sync.Mutex, timeout time.Duration, ask func(context.Context) (T, error)) (T, error) {
-	return flight.Do(ctx, m.calls, timeout, func(ctx context.Context) (T, error) {
+func alone[T any](ctx context.Context, g *flight.Group, asking *sync.Mutex, timeout time.Duration, ask func(context.Context) (T, error)) (T, error) {
+	return flight.Do(ctx, g, timeout, func(ctx context.Context) (T, error) {
 		if !asking.TryLock() {
 			var none T
 			return none, fmt.Errorf("an earlier call hasn't returned: %w", context.DeadlineExceeded)
@@ -168,6 +185,14 @@ func ino(name string, isDatabase bool) uint64 {
 		return dirInos(name) + inoRoot
 	}
 	return dirInos(name) + inoFolder
+}
+
+// Getattr says 1 for the number of links, as directories whose number of directories isn't
+// counted do.
+func (f *folder) Getattr(ctx context.Context, h gofs.FileHandle, out *fuse.AttrOut) syscall.Errno {
+	e := f.dirNode.Getattr(ctx, h, out)
+	out.Nlink = 1
+	return e
 }
 
 func (f *folder) failed(err error) syscall.Errno {
@@ -267,7 +292,7 @@ func (d *databaseDir) open(ctx context.Context) syscall.Errno {
 			return nil, nil
 		}
 		m := d.all.mount
-		opts, err := alone(ctx, m, &d.asking, m.within.replica, func(ctx context.Context) (Tree, error) { return d.all.Open(ctx, d.tree.Name) })
+		opts, err := alone(ctx, d.all.calls, &d.asking, m.within.replica, func(ctx context.Context) (Tree, error) { return d.all.Open(ctx, d.tree.Name) })
 		var t *tree
 		if err == nil {
 			opts.Name = d.tree.Name
@@ -276,7 +301,7 @@ func (d *databaseDir) open(ctx context.Context) syscall.Errno {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if err != nil {
-			if d.errno, d.failed = errno(err), time.Now(); d.reason != err.Error() {
+			if d.errno, d.failed = errno(err), time.Now(); d.reason != err.Error() && !errors.Is(err, errClosed) {
 				d.reason = err.Error()
 				m.log.Error("can't open the replica of a database", "database", d.tree.Name, "error", err, "errno", d.errno.Error())
 			}

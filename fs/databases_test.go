@@ -107,9 +107,25 @@ func TestDatabases(t *testing.T) {
 
 		m.listed = os.ErrPermission
 		time.Sleep(time.Minute)
-		_, e = tr.list(1, false)
-		require.Equal(t, syscall.EACCES, e)
+		require.Equal(t, []string{"team"}, ls(), "what was there last")
+		require.Equal(t, []string{fileName(1, 1)}, ls("team", "ltx", "0000"))
+		lists := m.lists
+		m.listed, m.names = nil, []string{"a.db"}
+		require.Equal(t, []string{"team"}, ls())
+		require.Equal(t, lists, m.lists, "and not asked for again each time")
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"a.db"}, ls())
 	})
+}
+
+// Without any listing there is nothing to show.
+func TestDatabasesUnlisted(t *testing.T) {
+	m := &manyDatabases{listed: os.ErrPermission}
+	tr := newDriverWith(t, Options{Databases: m.databases(t)}, far)
+	_, e := tr.list(1, false)
+	require.Equal(t, syscall.EACCES, e)
+	_, e = tr.lookup(1, "a.db")
+	require.Equal(t, syscall.EACCES, e)
 }
 
 // A replica that can't be opened gives its errno to each use, is tried again later, and its

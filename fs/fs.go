@@ -61,7 +61,8 @@ type mount struct {
 
 	directWrites bool // the kernel takes its own pages away from what is written past them
 
-	server *fuse.Server
+	server    *fuse.Server
+	databases *catalog // nil for a mount of one replica
 
 	mu     sync.Mutex
 	trees  []*tree // as they came
@@ -83,6 +84,9 @@ func newMount(opts Options, within deadlines) *mount {
 	m.share = blocks.NewShare(budget, opts.Heap)
 	m.inodes = newInodeLimiter(m.share, budget.Size())
 	m.maps = database.NewMaps(budget.Size(), m.share)
+	if opts.Databases != nil {
+		m.databases = newCatalog(m, opts.Databases)
+	}
 	return m
 }
 
@@ -122,6 +126,9 @@ func (m *mount) close() {
 	m.mu.Lock()
 	m.closed = true
 	m.mu.Unlock()
+	if m.databases != nil {
+		m.databases.calls.Close(errClosed)
+	}
 	trees := m.opened()
 	for _, t := range trees {
 		t.staged.Close()

@@ -24,8 +24,8 @@ var (
 	_ gofs.NodeStatfser   = (*link)(nil)
 )
 
-// fixedDir is a directory whose entries never change: the root, a tree's and its
-// ltx.
+// fixedDir is a directory whose entries never change once there are any: the root, a tree's
+// and its ltx.
 type fixedDir struct {
 	dirNode
 	children []child
@@ -61,7 +61,7 @@ func (d *fixedDir) hide() { d.children[len(d.children)-1].hidden = true }
 // newRoot makes the mount's root.
 func newRoot(m *mount) gofs.InodeEmbedder {
 	if m.opts.Databases != nil {
-		return newFolder(&catalog{Databases: m.opts.Databases, mount: m}, "")
+		return newFolder(m.databases, "")
 	}
 	t, _ := m.add(m.opts.Tree) // the mount isn't closed before it is there
 	root := newFixedDir(t)

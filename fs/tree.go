@@ -51,7 +51,7 @@ type tree struct {
 	log    *slog.Logger // of the mount, naming the database where there are several
 	inos   uint64       // added to the inode numbers of directories and links
 	stages uint64       // added to the IDs of staged files
-	hash   [16]byte     // of ID
+	hash   [16]byte     // of ID and Name
 	index  *index.Index
 	states *database.Database // nil if they aren't shown
 	staged *staging.Files
@@ -64,7 +64,7 @@ type tree struct {
 func newTree(m *mount, i int, opts Tree) *tree {
 	t := &tree{mount: m, Tree: opts, log: m.log, stages: uint64(i+1) << 40}
 	h := fnv.New128a()
-	_, _ = h.Write([]byte(opts.ID))
+	_, _ = h.Write([]byte(opts.ID + "\x00" + opts.Name)) // two databases may have one replica
 	h.Sum(t.hash[:0])
 	if opts.Name != "" {
 		t.inos = dirInos(opts.Name)

@@ -29,36 +29,20 @@ const (
 	maxNamed = 3
 )
 
-// told is an error in other words, which a directory of a mount gives its errno for.
-type told struct {
-	words string
-	error
-}
-
-func (e *told) Error() string { return e.words }
-func (e *told) Unwrap() error { return e.error }
-
-var errNoDirectory = &told{"no such directory", fs.ErrNotExist}
-
 // Replica makes sure that path, absolute and without links, can be the root of
 // a replica on disk, and be written to if write is set. It says what was probably
 // meant where it can't.
 func (c *Checker) Replica(path string, write bool) error {
-	table, err := c.mounts()
-	if err != nil {
+	if err := c.NoMount(path); err != nil {
 		return err
-	}
-	if m := table.Containing(path); mounts.IsLTXFS(m) {
-		return exitcode.Errorf(exitcode.NoReplica, "open replica %s: this is the mount of an ltxfs, not a replica: give what is mounted there, %s",
-			path, m.Source)
 	}
 	info, err := stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return exitcode.Errorf(exitcode.NoReplica,
-			"open replica %s: %w: check the path, or make the directory if a new replica shall be written there", path, errNoDirectory)
+			"open replica %s: no such directory: check the path, or make the directory if a new replica shall be written there", path)
 	case errors.Is(err, fs.ErrPermission):
-		return exitcode.Errorf(exitcode.Permission, "open replica %s: %w: run ltxfs as a user who may", path, &told{"you may not look at it", fs.ErrPermission})
+		return exitcode.Errorf(exitcode.Permission, "open replica %s: you may not look at it: run ltxfs as a user who may", path)
 	case errors.Is(err, mounts.ErrHung):
 		return exitcode.Errorf(exitcode.Timeout, "open replica %s: its file system gives %w: check that file system", path, err)
 	case err != nil:
@@ -77,6 +61,20 @@ func (c *Checker) Replica(path string, write bool) error {
 		return exitcode.Errorf(exitcode.Timeout, "open replica %s: its file system gives %w: check that file system", path, err)
 	}
 	return err
+}
+
+// NoMount makes sure that the root of a replica isn't in a mount of ltxfs. It looks at the
+// table of mounts alone.
+func (c *Checker) NoMount(path string) error {
+	table, err := c.mounts()
+	if err != nil {
+		return err
+	}
+	if m := table.Containing(path); mounts.IsLTXFS(m) {
+		return exitcode.Errorf(exitcode.NoReplica, "open replica %s: this is the mount of an ltxfs, not a replica: give what is mounted there, %s",
+			path, m.Source)
+	}
+	return nil
 }
 
 func canWrite(path string) error {
@@ -114,7 +112,7 @@ func isSQLite(path string) bool {
 // lookInto looks for what tells that a directory isn't the root of a replica.
 func (c *Checker) lookInto(path string) error {
 	if _, err := isEmpty(path); errors.Is(err, fs.ErrPermission) {
-		return exitcode.Errorf(exitcode.Permission, "open replica %s: %w: run ltxfs as a user who may", path, &told{"you may not read it", fs.ErrPermission})
+		return exitcode.Errorf(exitcode.Permission, "open replica %s: you may not read it: run ltxfs as a user who may", path)
 	}
 	if isReplica(path) {
 		if strings.HasPrefix(filepath.Base(path), ".") && strings.HasSuffix(path, "-litestream") {

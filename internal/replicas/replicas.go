@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -29,8 +30,16 @@ type Opener struct {
 	pool      s3.Pool
 
 	mu       sync.Mutex
-	inFlight map[int]*limit.InFlight // by the number of operations
+	inFlight map[limited]*limit.InFlight
 	opened   []*Opened
+	closed   bool
+}
+
+// limited is what has a limit on operations under way of its own: an endpoint, so that one
+// that hangs holds up no other.
+type limited struct {
+	operations int
+	endpoint   string // "" for all disks, and for AWS
 }
 
 // Opened is a replica that is ready for use.
@@ -55,7 +64,7 @@ type store interface {
 // NewOpener returns an opener with the limits that the settings have.
 func NewOpener(cfg *settings.Mount) *Opener {
 	return &Opener{
-		cfg: cfg, counters: metrics.NewCounters(), inFlight: map[int]*limit.InFlight{},
+		cfg: cfg, counters: metrics.NewCounters(), inFlight: map[limited]*limit.InFlight{},
 		bandwidth: limit.NewBandwidth(int64(cfg.LimitRead), int64(cfg.LimitWrite)),
 	}
 }
@@ -82,19 +91,25 @@ func (o *Opener) Open(ctx context.Context, source *settings.Source, log *slog.Lo
 		return nil, explain(ctx, source, err)
 	}
 	opened.Layout = inner.Layout()
-	requests := inner.Properties().Requests
+	key := limited{operations: inner.Properties().Requests}
 	if o.cfg.MaxRequests != nil {
-		requests = *o.cfg.MaxRequests
+		key.operations = *o.cfg.MaxRequests
+	}
+	if !source.OnDisk() {
+		key.endpoint = source.S3.Endpoint
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.inFlight[requests] == nil {
-		o.inFlight[requests] = limit.NewInFlight(requests)
+	if o.closed {
+		return nil, errors.Join(fmt.Errorf("open replica %s: %w", source.Name(), os.ErrClosed), opened.close())
+	}
+	if o.inFlight[key] == nil {
+		o.inFlight[key] = limit.NewInFlight(key.operations)
 	}
 	// Counted is what the store is asked; the limits are for what reaches it, so
 	// that one who waits for bandwidth holds a place all the while.
 	counted := metrics.New(inner, o.counters)
-	opened.Store = o.inFlight[requests].Around(o.bandwidth.Around(counted))
+	opened.Store = o.inFlight[key].Around(o.bandwidth.Around(counted))
 	o.opened = append(o.opened, opened)
 	return opened, nil
 }
@@ -121,10 +136,11 @@ func (o *Opener) LogRequests(log *slog.Logger) {
 	}
 }
 
-// Close ends the stores' connections. Nothing may use a store any more.
+// Close ends the stores' connections. Nothing may use a store any more, and none is opened.
 func (o *Opener) Close() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.closed = true
 	errs := make([]error, len(o.opened))
 	var closing sync.WaitGroup
 	for i, opened := range o.opened {

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"path/filepath"
 	"time"
 
 	"github.com/ltxfs/ltxfs/fs"
@@ -31,10 +32,10 @@ func (s *server) databases() *fs.Databases {
 		List: func(ctx context.Context) ([]string, error) {
 			names, err := s.cfg.Databases.List(ctx, s.cfg.Mountpoint)
 			switch {
-			case ctx.Err() != nil:
-				return nil, err
 			case err == nil:
 				unread = ""
+			case ctx.Err() != nil:
+				return nil, context.Cause(ctx)
 			case err.Error() != unread:
 				unread = err.Error()
 				s.log.Warn("databases can't be looked for everywhere", "config", s.cfg.Config, "error", err)
@@ -47,7 +48,7 @@ func (s *server) databases() *fs.Databases {
 				return fs.Tree{}, err
 			}
 			log := s.log.With("database", name)
-			if err := checkSource(preflight.New(log), &source, false); err != nil {
+			if err := resolve(preflight.New(log), &source); err != nil {
 				return fs.Tree{}, err
 			}
 			ctx, cancel := flight.Deadline(ctx, useTimeout)
@@ -61,6 +62,21 @@ func (s *server) databases() *fs.Databases {
 			return s.tree(&source, r, nil), nil
 		},
 	}
+}
+
+// resolve makes the path of a replica on disk one without links. A mount of ltxfs isn't
+// looked into: this one would wait for itself.
+func resolve(check *preflight.Checker, source *settings.Source) error {
+	if !source.OnDisk() {
+		return nil
+	}
+	if err := check.NoMount(source.Path); err != nil {
+		return err
+	}
+	if path, err := filepath.EvalSymlinks(source.Path); err == nil {
+		source.Path = path
+	}
+	return check.NoMount(source.Path)
 }
 
 // tree is how a replica that was opened is shown.

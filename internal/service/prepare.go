@@ -34,8 +34,11 @@ func (s *server) prepare() error {
 	cfg, source := &s.cfg, &s.cfg.Source
 	check := preflight.New(s.log)
 	s.warnUnknownEnv()
-	if cfg.Databases == nil {
-		if err := checkSource(check, source, cfg.ReadWrite); err != nil {
+	if cfg.Databases == nil && source.OnDisk() {
+		if path, err := mounts.Resolve(source.Path); err == nil {
+			source.Path = path
+		}
+		if err := check.Replica(source.Path, cfg.ReadWrite); err != nil {
 			return err
 		}
 	}
@@ -59,17 +62,6 @@ func (s *server) prepare() error {
 	}
 	s.lookForLeftovers(source)
 	return nil
-}
-
-// checkSource makes sure that a replica on disk can be one, and resolves its path.
-func checkSource(check *preflight.Checker, source *settings.Source, write bool) error {
-	if !source.OnDisk() {
-		return nil
-	}
-	if path, err := mounts.Resolve(source.Path); err == nil {
-		source.Path = path
-	}
-	return check.Replica(source.Path, write)
 }
 
 // warnUnknownEnv tells of environment variables that do nothing.

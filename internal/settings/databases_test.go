@@ -42,11 +42,13 @@ func TestDatabases(t *testing.T) {
 		_, err = m.Databases.Source("b/three.db")
 		require.ErrorContains(t, err, file+":7: replica: the database has none")
 
-		again, err := parseMount(m.Args()[1:]...)
-		if m.replica != "" {
-			require.NoError(t, err)
-			require.Equal(t, file, again.Name())
-		}
+	}
+	for _, env := range []map[string]string{nil, {"LTXFS_CONFIG": "/etc/other.yml"}, {"LTXFS_ALL": "1"}} {
+		m, err := parseMountIn(env, "--all", "--no-db", file, "/mnt")
+		require.NoError(t, err)
+		again, err := parseMountIn(nil, m.Args()[1:]...)
+		require.NoError(t, err)
+		require.Equal(t, []any{file, "/mnt", true, true}, []any{again.Config, again.Mountpoint, again.All, again.NoDB})
 	}
 	other := filepath.Join(t.TempDir(), "empty.yml")
 	require.NoError(t, os.WriteFile(other, []byte("dbs: []\n"), 0o600))

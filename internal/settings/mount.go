@@ -80,7 +80,7 @@ func (m *Mount) Parse(flags *pflag.FlagSet, replicaArg, mountpoint string, env L
 	m.ExactTimes = m.mtime == mtimeExact
 	m.ExactDB = m.dbBytes == dbExact
 	// A URL on the command line counts more than a configuration in the environment.
-	if IsURL(replicaArg) && m.from["config"] == envName("config") {
+	if IsURL(replicaArg) && !m.All && m.from["config"] == envName("config") {
 		m.Config = ""
 		delete(m.from, "config")
 	}
@@ -127,6 +127,7 @@ func (m *Mount) nameDatabases() error {
 		return errors.New("--all: it shows the replicas of all databases read-only: to write to one, mount it alone, with --rw")
 	case m.replica != "":
 		m.Config = m.replica
+		delete(m.from, "config")
 	case m.Config == "":
 		return errors.New("--all: the configuration is missing: give the path of Litestream's")
 	}

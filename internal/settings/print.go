@@ -21,7 +21,7 @@ func (m *Mount) Print(w io.Writer) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\n", name, cmp.Or(value, "-"), from)
 	}
-	line("replica", m.Name(), cmp.Or(m.Source.At, "command line"), "")
+	line("replica", m.Name(), cmp.Or(m.Source.At, m.from["config"], "command line"), "")
 	line("mountpoint", m.Mountpoint, "command line", "")
 	for i := range rows {
 		r := &rows[i]

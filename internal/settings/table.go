@@ -73,7 +73,7 @@ var rows = []row{
 	{flag: "daemon", field: func(m *Mount) any { return &m.Daemon }, noOption: true, once: true,
 		doc: "go to the background once mounted; fails with the reason if it can't mount, and after 60 s at the latest"},
 	{flag: "config", field: func(m *Mount) any { return &m.Config }, arg: "file", reads: true,
-		doc: "Litestream's configuration file, in which to look up the replica of DB-PATH"},
+		doc: "Litestream's configuration file, in which to look up the replica of DB-PATH, or with `--all` those of all databases"},
 	{flag: "all", field: func(m *Mount) any { return &m.All },
 		doc: "show the databases of Litestream's configuration, each as a directory, instead of one replica"},
 	{flag: "no-expand-env", field: func(m *Mount) any { return &m.NoExpandEnv }, reads: true,

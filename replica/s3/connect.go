@@ -36,7 +36,6 @@ func (b *bucket) connect(ctx context.Context, region string) (*awss3.Client, err
 	if err != nil {
 		return nil, fmt.Errorf("load the AWS configuration: %w", storeError(ctx, "configure", &configError{err}))
 	}
-	sdk.HTTPClient = b.share(sdk.HTTPClient)
 	var renew []func(*middleware.Stack) error
 	if !cfg.Anonymous {
 		p := credentials.New(found, func(ctx context.Context) (credentials.Found, error) {
@@ -47,6 +46,7 @@ func (b *bucket) connect(ctx context.Context, region string) (*awss3.Client, err
 		renew = append(renew, p.Renew(refusesCredentials))
 	}
 	client := awss3.NewFromConfig(sdk, func(o *awss3.Options) {
+		o.HTTPClient = b.share(sdk.HTTPClient) // the SDK may have made another of it
 		o.UsePathStyle = *cfg.ForcePathStyle
 		o.UseARNRegion = true
 		o.HTTPSignerV4 = credentials.NewSigner(o.Logger, o.ClientLogMode)

@@ -114,7 +114,7 @@ func (s *Store) unlessClosed(caller context.Context, err error) error {
 	return err
 }
 
-// Close ends what is under way, aborts what failed uploads have left, as far as
+// Close ends the writes and deletions that are under way, aborts what failed uploads have left, as far as
 // the store answers, and closes all connections that aren't a Pool's. The store can't be used
 // afterwards.
 func (s *Store) Close() error {

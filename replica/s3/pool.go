@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"os"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,8 +14,9 @@ import (
 // Pool is connections that stores share where they are made in the same way. Its zero value
 // is ready for use.
 type Pool struct {
-	mu  sync.Mutex
-	all map[poolKey]*connections
+	mu     sync.Mutex
+	all    map[poolKey]*connections
+	closed bool
 }
 
 // poolKey is what connections depend on, beside the host.
@@ -22,7 +24,8 @@ type poolKey struct {
 	timeouts       config.Timeouts
 	maxConnections int
 	skipVerify     bool
-	caFile         string
+	ca             string // the certificates in the CA file
+	profile        string // which may name others
 }
 
 // New returns a store whose connections are the pool's, and end with that. It asks no network,
@@ -48,7 +51,8 @@ func (p *Pool) New(cfg config.Config) (*Store, error) {
 func (p *Pool) connections(cfg config.Config) *connections {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := poolKey{cfg.Timeouts, cfg.MaxConnections, cfg.SkipVerify, cfg.CAFile}
+	ca, _ := os.ReadFile(cfg.CAFile) // newTLSConfig says what is wrong with it
+	key := poolKey{cfg.Timeouts, cfg.MaxConnections, cfg.SkipVerify, string(ca), cfg.Profile}
 	c := p.all[key]
 	if c == nil {
 		c = &connections{conns: newConns(cfg.Timeouts), sending: semaphore.NewWeighted(int64(cfg.MaxConnections+1) / 2)}
@@ -57,6 +61,9 @@ func (p *Pool) connections(cfg config.Config) *connections {
 		}
 		p.all[key] = c
 	}
+	if p.closed {
+		c.conns.close()
+	}
 	return c
 }
 
@@ -64,6 +71,7 @@ func (p *Pool) connections(cfg config.Config) *connections {
 func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closed = true
 	for _, c := range p.all {
 		c.conns.close()
 	}
