@@ -80,7 +80,7 @@ func (s *Scanner) Scan(ctx context.Context, except string) ([]string, error) {
 			case e.IsDir(), e.Type()&fs.ModeSymlink != 0 && leadsInto(path, except):
 				return nil
 			}
-			if match, _ := filepath.Match(db.pattern, e.Name()); match && (s.known[path] && e.Type().IsRegular() || isDatabase(path)) {
+			if match, _ := filepath.Match(db.pattern, e.Name()); match && (s.known[path] && e.Type().IsRegular() || IsSQLite(path)) {
 				known[path] = true
 				paths = append(paths, path)
 			}
@@ -121,8 +121,8 @@ func leadsInto(path, dir string) bool {
 	return false
 }
 
-// isDatabase reports whether a file begins as a database of SQLite does.
-func isDatabase(path string) bool {
+// IsSQLite reports whether a regular file can be read and begins as a database of SQLite does.
+func IsSQLite(path string) bool {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() { // a pipe would be waited for
 		return false
 	}

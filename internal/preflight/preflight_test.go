@@ -62,7 +62,7 @@ func TestReplica(t *testing.T) {
 	touch(t, root, "s3", "0000", ltxName)
 	touch(t, root, "ltx", "ltx", "3", ltxName) // a replica that is called ltx
 	touch(t, root, "text")
-	require.NoError(t, os.WriteFile(filepath.Join(root, "app.db"), append(sqliteMagic, 16, 0, 1, 1), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(root, "app.db"), []byte("SQLite format 3\x00\x10\x00\x01\x01"), 0o644))
 	require.NoError(t, os.MkdirAll(filepath.Join(root, "s3", "empty"), 0o755))
 
 	for path, says := range map[string]string{

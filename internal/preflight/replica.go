@@ -1,9 +1,7 @@
 package preflight
 
 import (
-	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,12 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/internal/exitcode"
+	"github.com/ltxfs/ltxfs/internal/litestreamyml"
 	"github.com/ltxfs/ltxfs/internal/mounts"
 	"github.com/ltxfs/ltxfs/replica"
 )
-
-// sqliteMagic is how an SQLite database begins.
-var sqliteMagic = []byte("SQLite format 3\x00")
 
 const (
 	// maxLook is how many entries of a directory are looked at for hints.
@@ -48,7 +44,7 @@ func (c *Checker) Replica(path string, write bool) error {
 	case err != nil:
 		return exitcode.Errorf(exitcode.NoReplica, "open replica %s: %w: check the path", path, cause(err))
 	case !info.IsDir():
-		return notADirectory(path, info)
+		return notADirectory(path)
 	}
 	_, err = mounts.Within(mounts.Patience, func() (struct{}, error) {
 		err := c.lookInto(path)
@@ -86,27 +82,16 @@ func canWrite(path string) error {
 }
 
 // notADirectory is the error for a replica that is a file.
-func notADirectory(path string, info os.FileInfo) error {
+func notADirectory(path string) error {
 	if _, _, err := ltx.ParseFilename(filepath.Base(path)); err == nil {
 		return exitcode.Errorf(exitcode.NoReplica,
 			"open replica %s: this is one LTX file: give the replica's directory, the one that holds the directory ltx", path)
 	}
-	if info.Mode().IsRegular() && isSQLite(path) { // another, such as a pipe, may have a reader wait
+	if litestreamyml.IsSQLite(path) {
 		return exitcode.Errorf(exitcode.NoReplica,
 			"open replica %s: this is an SQLite database: give the replica's directory, not the database", path)
 	}
 	return exitcode.Errorf(exitcode.NoReplica, "open replica %s: not a directory: give the replica's directory", path)
-}
-
-func isSQLite(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	head := make([]byte, len(sqliteMagic))
-	_, err = io.ReadFull(f, head)
-	return err == nil && bytes.Equal(head, sqliteMagic)
 }
 
 // lookInto looks for what tells that a directory isn't the root of a replica.
