@@ -66,7 +66,7 @@ func (at *session) open(ctx context.Context, f replica.File, offset, size int64)
 func (r *reader) get() error {
 	bare := false   // without the condition, which the store may refuse
 	inside := false // it has refused a range that the object has
-	for range maxWords {
+	for words := 0; words < maxWords; {
 		in := &awss3.GetObjectInput{Bucket: &r.at.cfg.Bucket, Key: &r.key}
 		shown := r.want
 		if !r.own {
@@ -104,6 +104,7 @@ func (r *reader) get() error {
 		case !same:
 			return fmt.Errorf("%w: %w", replica.ErrReplaced, err)
 		}
+		words++
 	}
 	return strange("GetObject", 0, "the store shows one version of the file in ever other words")
 }

@@ -235,28 +235,37 @@ func TestVersionToldByHead(t *testing.T) {
 	require.NotEqual(t, told.Version, files[0].Version)
 }
 
-// Where answers show ever other times, the ETag alone tells, once that is known.
+// Where answers show ever other times, the ETag alone tells, once that is known: in the first
+// read, also of a store that refuses conditions.
 func TestVersionUnsteadyTimes(t *testing.T) {
-	o := &shownObject{data: bytesOf(1000), etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: modified}
-	a := o.answers()
-	get := a["GET"]
-	a["GET"] = func(w http.ResponseWriter, r *http.Request) {
-		o.at = o.at.Add(7 * time.Second)
-		get(w, r)
-	}
-	s := serve(t, a)
-	c := s.store(t)
-	require.Equal(t, o.data, o.read(t, c))
-	require.Contains(t, c.Properties().Lacks, "steady times of modification")
-	n := len(s.of("LIST"))
-	require.Equal(t, o.data, o.read(t, c))
-	require.Len(t, s.of("LIST"), n+1, "the one that is read from")
+	for name, refuses := range map[string]bool{"takes conditions": false, "refuses conditions": true} {
+		t.Run(name, func(t *testing.T) {
+			o := &shownObject{data: bytesOf(1000), etag: `"v"`, listedETag: `"v"`, at: modified, listedAt: modified}
+			a := o.answers()
+			get := a["GET"]
+			a["GET"] = func(w http.ResponseWriter, r *http.Request) {
+				if refuses && (r.Header.Get("If-Match") != "" || r.Header.Get("If-Unmodified-Since") != "") {
+					w.WriteHeader(http.StatusPreconditionFailed)
+					return
+				}
+				o.at = o.at.Add(7 * time.Second)
+				get(w, r)
+			}
+			s := serve(t, a)
+			c := s.store(t)
+			require.Equal(t, o.data, o.read(t, c))
+			require.Contains(t, c.Properties().Lacks, "steady times of modification")
+			n := len(s.of("LIST"))
+			require.Equal(t, o.data, o.read(t, c))
+			require.Len(t, s.of("LIST"), n+1, "the one that is read from")
 
-	files, err := list(t.Context(), c, replica.ListOptions{})
-	require.NoError(t, err)
-	o.etag = `"w"`
-	_, err = readFile(t, c, files[0])
-	require.ErrorIs(t, err, replica.ErrReplaced)
+			files, err := list(t.Context(), c, replica.ListOptions{})
+			require.NoError(t, err)
+			o.etag = `"w"`
+			_, err = readFile(t, c, files[0])
+			require.ErrorIs(t, err, replica.ErrReplaced)
+		})
+	}
 }
 
 // A HEAD that says of every file that it is empty is not believed.
