@@ -18,7 +18,7 @@ import (
 	"github.com/ltxfs/ltxfs/replica/storetest"
 )
 
-// The deadlines that the README promises, on a clock that waits for nobody.
+// The deadlines that docs/semantics.md promises, on a clock that waits for nobody.
 
 // TestDeadlines: every request ends at its deadline, whether the store gives no
 // answer, doesn't end what it has begun, or the budget has no room.

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/fs/staging"
 	"github.com/ltxfs/ltxfs/internal/ltxfile"
@@ -67,4 +69,17 @@ func TestStageErrno(t *testing.T) {
 	assert.Equal(t, syscall.ENOSPC, errno(&os.PathError{Op: "write", Err: syscall.ENOSPC}, chosen...))
 	assert.Equal(t, syscall.EIO, errno(errors.New("broken"), chosen...))
 	assert.Equal(t, syscall.EIO, errno(&os.PathError{Op: "write", Err: syscall.EFBIG}), "the store's refusals aren't the caller's")
+}
+
+// The manual has each errno that an error becomes.
+func TestManualHasErrnos(t *testing.T) {
+	manual, err := os.ReadFile("../docs/manual.md")
+	assert.NoError(t, err)
+	known := []syscall.Errno{errno(errors.New("anything else"))}
+	for _, row := range errnos {
+		known = append(known, row.is)
+	}
+	for _, e := range known {
+		assert.True(t, strings.Contains(string(manual), "\n| "+unix.ErrnoName(e)+" |"), unix.ErrnoName(e))
+	}
 }

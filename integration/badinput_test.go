@@ -291,7 +291,7 @@ func smallDisk(t *testing.T, size int) string {
 }
 
 // A full disk behind the replica: whoever publishes is told, the earlier file is
-// intact, and so is the new one, in the mount.
+// intact, and so is the new one, in the mount. Once there is room, fsync publishes that.
 func TestReplicaDiskFull(t *testing.T) {
 	t.Parallel()
 	root := smallDisk(t, 1<<20)
@@ -307,6 +307,11 @@ func TestReplicaDiskFull(t *testing.T) {
 	require.Equal(t, ltxfstest.SHA256(large), ltxfstest.SHA256(data))
 	require.NoError(t, p.Unlink(file1))
 	requirePublished(t, m, root, map[string][]byte{name1: good})
+
+	require.Equal(t, syscall.ENOSPC, p.WriteFile(file1, large))
+	require.NoError(t, unix.Mount("ltxfstest", root, "tmpfs", unix.MS_REMOUNT, fmt.Sprintf("size=%d", 16<<20)))
+	ltxfstest.MustRun(t, "sync", m.Path(file1)) // publishes, now that there is room
+	requirePublished(t, m, root, map[string][]byte{name1: large})
 	require.NoError(t, os.Remove(filepath.Join(root, ltxfstest.StorePath(0, name1))))
 	require.False(t, strings.Contains(m.Log(), "panic"))
 }

@@ -105,7 +105,7 @@ func Ltxfs(t testing.TB, args ...string) Result {
 	return Run(t, Timeout, Binary(), args...)
 }
 
-// The exit codes of ltxfs that the tests expect, as the README lists them.
+// The exit codes of ltxfs that the tests expect, as the manual lists them.
 const (
 	ExitOK             = 0
 	ExitUsage          = 2

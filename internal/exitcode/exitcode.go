@@ -1,5 +1,5 @@
-// Package exitcode names the exit codes of ltxfs and ties errors to them. The
-// README lists them; their numbers are part of the command's interface.
+// Package exitcode names the exit codes of ltxfs and ties errors to them. Their numbers
+// are part of the command's interface.
 package exitcode
 
 import (
@@ -10,23 +10,23 @@ import (
 // Code is an exit code of the ltxfs command.
 type Code int
 
-// The exit codes. Their numbers never change.
+// The exit codes. Their numbers never change. The manual has these words.
 const (
 	OK             Code = 0  // all went well, and nothing is left unpublished
-	Failure        Code = 1  // what has no code of its own
-	Usage          Code = 2  // the command line is wrong, or what stands for it in the environment or a file
-	NoReplica      Code = 3  // the replica doesn't exist, or can't be mounted as it is
+	Failure        Code = 1  // anything without a code of its own
+	Usage          Code = 2  // the command line, the environment or the configuration file is wrong
+	NoReplica      Code = 3  // the replica doesn't exist, can't be reached, or can't be mounted as it is
 	BadMountpoint  Code = 4  // the mountpoint is missing, no directory, not empty, or in the replica
 	AlreadyMounted Code = 5  // a live ltxfs mount is there
-	NoFUSE         Code = 6  // /dev/fuse or fusermount3 is missing, or the system isn't Linux
-	Permission     Code = 7  // the user may not do this
+	NoFUSE         Code = 6  // `/dev/fuse` or fusermount3 is missing, or the system isn't Linux
+	Permission     Code = 7  // the user may not do this, or the store refuses the credentials
 	Unpublished    Code = 8  // files that were written are not in the replica, but in the staging directory
 	Busy           Code = 9  // a process uses the mount
-	Timeout        Code = 10 // a daemon, a mount or a store didn't answer within its deadline
+	Timeout        Code = 10 // a daemon, a mount or a store didn't answer in time
 	NotMounted     Code = 11 // no ltxfs mount is there
 	Staging        Code = 12 // the staging directory can't be used
 	Damaged        Code = 13 // the replica is damaged, or what was asked for can't be restored from it
-	Undetermined   Code = 14 // verify couldn't read what it had to, so that a question stayed open
+	Undetermined   Code = 14 // `verify` couldn't read what it had to, so that a question stayed open
 )
 
 var names = [...]string{
@@ -47,7 +47,7 @@ var names = [...]string{
 	Undetermined:   "undetermined",
 }
 
-// String is the code's name, as the README has it.
+// String is the code's name, as the manual has it.
 func (c Code) String() string {
 	if c >= 0 && int(c) < len(names) {
 		return names[c]

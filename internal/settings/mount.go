@@ -1,7 +1,7 @@
 // Package settings has what a user can set for a mount, a row a setting: its flag,
 // mount option, environment variable, default, help and documentation. From the
 // table come the parsing of all of these, the arguments for a daemon, completions,
-// --print-config and the README's tables. The rows of S3 are those of
+// --print-config and the manual's tables. The rows of S3 are those of
 // replica/s3/config, which URLs and litestream.yml go by as well.
 package settings
 

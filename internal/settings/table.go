@@ -27,7 +27,7 @@ type row struct {
 	def    string    // what the field has if nobody sets it, as value.Set takes it
 	defDoc string    // the default in words, if def doesn't say it
 	suits  [2]string // what suits a replica on disk and one in S3, for a field that has nothing
-	doc    string    // for --help and the README
+	doc    string    // for --help and the manual
 	only   string    // the kind of replica for which it holds; "" is all
 
 	reads    bool // commands that read a replica without mounting it take it as well
@@ -66,7 +66,7 @@ func New() *Mount {
 	return m
 }
 
-// rows is the table, in the order of --help and the README.
+// rows is the table, in the order of --help and the manual.
 var rows = []row{
 	{flag: "rw", field: func(m *Mount) any { return &m.ReadWrite }, noOption: true, // mount(8)'s own rw and ro set it
 		doc: "let the mount write, rename and delete"},
@@ -264,5 +264,5 @@ func (r *row) defaultText() string {
 	return r.def
 }
 
-// unquoted is a text without the README's quotes of code.
+// unquoted is a text without the manual's quotes of code.
 func unquoted(text string) string { return strings.ReplaceAll(text, "`", "") }
