@@ -77,7 +77,7 @@ tools: ## Install the programs of integration/tools.txt into .tools/bin
 	@.ci/tools
 
 deps: ## Install the Debian packages that the tests need
-	@.ci/deps fusermount3:fuse3 rsync:rsync sqlite3:sqlite3 sqldiff:sqlite3-tools /usr/bin/python3:python3 xxd:xxd gcc:gcc gcc:libc6-dev sshfs:sshfs /usr/lib/openssh/sftp-server:openssh-sftp-server mergerfs:mergerfs
+	@.ci/deps fusermount3:fuse3 rsync:rsync sqlite3:sqlite3 sqldiff:sqlite3-tools /usr/bin/python3:python3 xxd:xxd gcc:gcc gcc:libc6-dev sshfs:sshfs /usr/lib/openssh/sftp-server:openssh-sftp-server mergerfs:mergerfs promtool:prometheus /usr/sbin/logrotate:logrotate
 
 bench: tools ## Measure ltxfs beside its peers and limits; with QUICK=1 in less than 5 minutes, ROWS=… in part, BASELINE=… beside another ltxfs
 	@.ci/deps fusermount3:fuse3 s3fs:s3fs sqlite3:sqlite3 gcc:gcc gcc:libc6-dev

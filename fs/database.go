@@ -253,7 +253,7 @@ type stateHandle struct {
 }
 
 func (h *stateHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	ctx, cancel := flight.Within(ctx, h.node.tree.within.list)
+	ctx, cancel := flight.Within(h.node.tree.requests.traced(ctx), h.node.tree.within.list)
 	defer cancel()
 	n, err := h.reader.ReadAt(ctx, dest, off)
 	if err != nil {

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"log/slog"
 	"syscall"
 	"testing"
 	"time"
@@ -85,7 +86,7 @@ func (tr *driver) readlink(node uint64) string {
 func TestNoStates(t *testing.T) {
 	m := newStates(t, 3)
 	tr := newDriver(t, m, true)
-	tr.raw = remembering{tr.raw}
+	tr.raw = &watched{tr.raw, newRequests(slog.New(slog.DiscardHandler))}
 	at, times := tr.walk("db", "at").NodeId, tr.walk("db", "time").NodeId
 	for _, c := range []struct {
 		dir  uint64

@@ -54,10 +54,11 @@ type catalog struct {
 	listing singleflight.Group
 	asking  sync.Mutex // is held until List has really returned
 
-	mu     sync.Mutex
-	dirs   *directories
-	listed time.Time
-	reason string // of the last listing's failure, which was logged
+	mu      sync.Mutex
+	dirs    *directories
+	listed  time.Time
+	dropped int    // how often what was listed was dropped
+	reason  string // of the last listing's failure, which was logged
 }
 
 // directories are those of databases and those above them. They never change.
@@ -109,6 +110,9 @@ func (c *catalog) current(ctx context.Context) (*directories, time.Duration, err
 		return d, validFor, nil
 	}
 	_, err, _ := c.listing.Do("", func() (any, error) {
+		c.mu.Lock()
+		dropped := c.dropped
+		c.mu.Unlock()
 		names, err := alone(ctx, c.calls, &c.asking, c.mount.within.list, c.List)
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -116,7 +120,9 @@ func (c *catalog) current(ctx context.Context) (*directories, time.Duration, err
 			return nil, err
 		}
 		// From now on, or looking that takes longer would never be over.
-		c.listed = time.Now()
+		if c.listed = time.Now(); c.dropped != dropped {
+			c.listed = time.Time{}
+		}
 		if err != nil {
 			if c.reason != err.Error() && !errors.Is(err, errClosed) {
 				c.reason = err.Error()
@@ -152,6 +158,13 @@ func alone[T any](ctx context.Context, g *flight.Group, asking *sync.Mutex, time
 		defer asking.Unlock()
 		return ask(ctx)
 	}, nil)
+}
+
+// drop has the next call of current ask.
+func (c *catalog) drop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.listed, c.dropped = time.Time{}, c.dropped+1
 }
 
 func (c *catalog) known() (*directories, time.Duration) {

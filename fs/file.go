@@ -143,7 +143,7 @@ type fileHandle struct {
 
 func (h *fileHandle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
 	// A signal to the caller ends no read: others may wait for what it fetches.
-	slice, err := h.blocks.Read(context.WithoutCancel(ctx), dest, off)
+	slice, err := h.blocks.Read(context.WithoutCancel(h.node.tree.requests.traced(ctx)), dest, off)
 	if err != nil {
 		return nil, h.node.readFailed(err)
 	}

@@ -59,6 +59,8 @@ type mount struct {
 	inodes  *inodeLimiter
 	maps    *database.Maps
 
+	requests *requests
+
 	directWrites bool // the kernel takes its own pages away from what is written past them
 
 	server    *fuse.Server
@@ -79,6 +81,8 @@ func newMount(opts Options, within deadlines) *mount {
 		budget:  budget,
 		blocks:  blocks.New(budget, blocks.Options{FetchTimeout: within.read}),
 		calls:   flight.NewGroup(),
+
+		requests: newRequests(opts.Logger),
 	}
 	m.writing = blocks.NewPart(budget)
 	m.share = blocks.NewShare(budget, opts.Heap)

@@ -71,6 +71,13 @@ func (l *inodeLimiter) account(n int) {
 	l.memory.Add(int64(max(now-minInodes, 0)-max(now-n-minInodes, 0)) * inodeSize)
 }
 
+// known is how many inodes the kernel may know.
+func (l *inodeLimiter) known() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue)
+}
+
 // close ends the goroutine.
 func (l *inodeLimiter) close() {
 	l.mu.Lock()

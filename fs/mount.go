@@ -80,7 +80,7 @@ func Mount(mountpoint string, opts Options) (*Mounted, error) {
 		RootStableAttr:  &gofs.StableAttr{Ino: inoRoot},
 		Logger:          slog.NewLogLogger(opts.Logger.Handler(), slog.LevelWarn),
 	})
-	server, err := fuse.NewServer(remembering{raw}, mountpoint, kernelOptions(opts))
+	server, err := fuse.NewServer(&watched{raw, m.requests}, mountpoint, kernelOptions(opts))
 	if err != nil {
 		m.close()
 		return nil, fmt.Errorf("mount %s: %w", mountpoint, err)
@@ -96,18 +96,6 @@ func Mount(mountpoint string, opts Options) (*Mounted, error) {
 	// while it waits for an answer of its own can't die, and hangs its mount.
 	setReadAhead(mountpoint, opts.Logger)
 	return mounted, nil
-}
-
-// remembering has the kernel remember that a name doesn't exist, for as long as the lookup
-// says that failed to find it.
-type remembering struct{ fuse.RawFileSystem }
-
-func (r remembering) Lookup(cancel <-chan struct{}, header *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	s := r.RawFileSystem.Lookup(cancel, header, name, out)
-	if s == fuse.ENOENT && out.EntryTimeout() > 0 {
-		return fuse.OK // with no inode
-	}
-	return s
 }
 
 // Done is closed when the kernel has let go of the mount, by whatever means.

@@ -56,6 +56,7 @@ type tree struct {
 	states *database.Database // nil if they aren't shown
 	staged *staging.Files
 	spaces singleflight.Group
+	ages   ages
 
 	passthrough passthrough
 }

@@ -51,6 +51,8 @@ type Stats struct {
 	FetchedBytes int64 // bytes that have arrived
 	Evictions    int64 // blocks dropped to make room
 	CachedBytes  int64 // memory of the blocks that are cached now
+	AheadBytes   int64 // bytes that have arrived before anybody had asked for them
+	AheadUsed    int64 // bytes of those that somebody has asked for since
 }
 
 // Cache is the blocks of all files.

@@ -113,6 +113,9 @@ func (c *Cache) hold(blk *block) {
 		}
 	}
 	blk.pins++
+	if blk.unread {
+		c.stats.AheadUsed += int64(len(blk.mem))
+	}
 	blk.unread = false
 }
 

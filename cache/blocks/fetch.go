@@ -85,6 +85,10 @@ func (h *Handle) pin(ctx context.Context, off, end int64, granted int) (s *Slice
 	}
 	c.stats.Hits += int64(len(s.blocks) - missed)
 	c.stats.Misses += int64(missed)
+	if t, ok := ctx.Value(traceKey{}).(*Trace); ok {
+		t.Blocks.Add(int64(len(s.blocks)))
+		t.Missed.Add(int64(missed))
+	}
 	c.fetchAhead(ctx, h, ahead)
 	if !s.ready() {
 		return s, false, nil
@@ -179,6 +183,9 @@ func (c *Cache) arrive(blk *block) {
 		c.ahead -= c.blockSize
 	}
 	c.stats.FetchedBytes += int64(len(blk.mem))
+	if blk.unasked {
+		c.stats.AheadBytes += int64(len(blk.mem))
+	}
 	if blk.found {
 		blk.elem = c.recent.PushBack(blk)
 		if blk.pins == 0 {

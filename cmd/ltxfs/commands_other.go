@@ -22,6 +22,18 @@ func newDemoCommand() *cobra.Command {
 	return newLinuxCommand("demo", "Mount a sample replica and show what is in it")
 }
 
+func newLogCommand() *cobra.Command {
+	return newLinuxCommand("log [flags] MOUNTPOINT", "Change what a mount logs")
+}
+
+func newStatsCommand() *cobra.Command {
+	return newLinuxCommand("stats [flags] MOUNTPOINT", "Show what a mount is doing")
+}
+
+func newBundleCommand() *cobra.Command {
+	return newLinuxCommand("bundle [flags] MOUNTPOINT", "Pack what a report of a fault needs")
+}
+
 // newLinuxCommand returns a command that says where it works. It takes any flags and
 // arguments, so that this is what is said.
 func newLinuxCommand(use, short string) *cobra.Command {

@@ -80,7 +80,8 @@ Try it without a replica of your own: ltxfs demo`,
 		}
 		return exitcode.Errorf(exitcode.Usage, "%s: %w: see %s --help", cmd.Name(), err, cmd.CommandPath())
 	})
-	root.AddCommand(newMountCommand(), newUmountCommand(), newDemoCommand(), newVersionCommand(), newInfoCommand(), newLsCommand(), newVerifyCommand(), newRestoreCommand())
+	root.AddCommand(newMountCommand(), newUmountCommand(), newDemoCommand(), newVersionCommand(), newInfoCommand(), newLsCommand(), newVerifyCommand(), newRestoreCommand(),
+		newStatsCommand(), newLogCommand(), newBundleCommand())
 	return root
 }
 

@@ -40,7 +40,7 @@ func TestCompletions(t *testing.T) {
 	for flag, want := range map[string]string{
 		"--layout": "auto\nlitestream-file\nlitestream-s3\nguide\n:4\n",
 		"--mtime":  "fast\nexact\n:4\n", "--verify-writes": "auto\nfull\nchecksum\nsize\n:4\n",
-		"--log-level": "debug\ninfo\nwarn\nerror\n:4\n", "--log-format": "text\njson\n:4\n",
+		"--log-level": "debug\ninfo\nwarn\nerror\n:4\n", "--log-format": "auto\ntext\njson\n:4\n",
 	} {
 		code, stdout, _ := ltxfs("__complete", "mount", flag, "")
 		require.Equal(t, exitcode.OK, code)

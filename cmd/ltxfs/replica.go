@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -44,7 +45,7 @@ func withReplica(cmd *cobra.Command, m *settings.Mount, arg string, use func(con
 	}
 	limitHeap := func(more int64) { debug.SetMemoryLimit(heapLimit + more) }
 	limitHeap(0)
-	log, err := logging.New(cmd.ErrOrStderr(), "warn", "text")
+	log, err := logging.New(cmd.ErrOrStderr(), slog.LevelWarn, "text")
 	if err != nil {
 		return err
 	}

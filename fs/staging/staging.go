@@ -214,6 +214,18 @@ func (t *Files) leave(s *File, as replica.File) {
 	}
 }
 
+// Count is how many staged files are in no replica. It touches no disk.
+func (t *Files) Count() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.files {
+		if !s.unused() {
+			n++
+		}
+	}
+	return n
+}
+
 // Unpublished are the staged files that are in no replica, by name.
 func (t *Files) Unpublished() []Entry {
 	t.mu.Lock()

@@ -153,6 +153,13 @@ func (l *leaks) work() {
 	l.requireNone("df", ltxfstest.MustRun(l.t, "df", l.dir))
 	l.requireNoneIn(l.state)
 	l.requireNoneIn(l.staging)
+
+	bundle := filepath.Join(l.t.TempDir(), "bundle")
+	result := runLtxfs(l.t, l.env, "bundle", "--output", bundle, l.dir)
+	require.Equal(l.t, ltxfstest.ExitOK, result.Code, result)
+	for name, data := range ltxfstest.Unpack(l.t, bundle) {
+		l.requireNone("the bundle's "+name, data)
+	}
 }
 
 // requireNone checks a text. It doesn't show it: the secrets would be in the
@@ -169,7 +176,7 @@ func (l *leaks) requireNone(what, text string) {
 func (l *leaks) requireNoneIn(dir string) {
 	l.t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		data, err := os.ReadFile(path)

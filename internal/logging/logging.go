@@ -10,22 +10,30 @@ import (
 	"slices"
 )
 
-// Levels and Formats are what --log-level and --log-format take.
+// Levels and Formats are what --log-level and --log-format take, apart from "auto".
 var (
 	Levels  = []string{"debug", "info", "warn", "error"}
 	Formats = []string{"text", "json"}
 )
 
-// New makes a logger that writes to w.
-func New(w io.Writer, level, format string) (*slog.Logger, error) {
-	var least slog.Level
+// ParseLevel returns the level that --log-level gives.
+func ParseLevel(level string) (least slog.Level, err error) {
 	if !slices.Contains(Levels, level) || least.UnmarshalText([]byte(level)) != nil {
-		return nil, fmt.Errorf("unknown log level %q: it must be debug, info, warn or error", level)
+		return 0, fmt.Errorf("unknown log level %q: it must be debug, info, warn or error", level)
 	}
+	return least, nil
+}
+
+// New makes a logger that writes to w what is at least of a level. With a slog.LevelVar,
+// the level can change meanwhile, for loggers made from this one as well.
+func New(w io.Writer, least slog.Leveler, format string) (*slog.Logger, error) {
 	opts := &slog.HandlerOptions{Level: least}
 	switch format {
 	case "text":
 		return slog.New(slog.NewTextHandler(w, opts)), nil
+	case Journal:
+		opts.ReplaceAttr = readable
+		fallthrough
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, opts)), nil
 	}

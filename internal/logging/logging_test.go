@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,7 +21,9 @@ func TestNew(t *testing.T) {
 	for _, level := range Levels {
 		for _, format := range Formats {
 			var out bytes.Buffer
-			logger, err := New(&out, level, format)
+			least, err := ParseLevel(level)
+			require.NoError(t, err)
+			logger, err := New(&out, least, format)
 			require.NoError(t, err)
 			logger.Debug("low")
 			require.Equal(t, level == "debug", out.Len() > 0)
@@ -32,10 +35,30 @@ func TestNew(t *testing.T) {
 			}
 		}
 	}
-	_, err := New(nil, "loud", "text")
+	_, err := ParseLevel("loud")
 	require.ErrorContains(t, err, "loud")
-	_, err = New(nil, "info", "xml")
+	_, err = New(nil, slog.LevelInfo, "xml")
 	require.ErrorContains(t, err, "xml")
+}
+
+// The level of a logger changes while it logs, and that of those made from it before.
+func TestLevelChanges(t *testing.T) {
+	var out bytes.Buffer
+	var level slog.LevelVar
+	log, err := New(&out, &level, "text")
+	require.NoError(t, err)
+	child := log.With("database", "a")
+	for _, to := range []slog.Level{slog.LevelInfo, slog.LevelDebug, slog.LevelWarn} {
+		level.Set(to)
+		log.Debug("one", "at", to)
+		child.Debug("two", "at", to)
+		child.Info("three", "at", to)
+	}
+	require.Regexp(t, `^\S+ level=INFO msg=three database=a at=INFO
+\S+ level=DEBUG msg=one at=DEBUG
+\S+ level=DEBUG msg=two database=a at=DEBUG
+\S+ level=INFO msg=three database=a at=DEBUG
+$`, out.String())
 }
 
 type brokenWriter struct{}
@@ -104,6 +127,41 @@ func TestStalledReader(t *testing.T) {
 		require.Equal(t, format == "json", strings.HasPrefix(lines[0], "{"))
 		require.Equal(t, []string{"last", ""}, lines[1:])
 	}
+}
+
+// A writer that is switched while it is being written to gets what is, and is closed then;
+// what comes after goes to the next one, and nothing is lost.
+func TestSwitch(t *testing.T) {
+	first := &closing{stalled: newStalled()}
+	second, third := &closing{stalled: newStalled()}, &closing{stalled: newStalled()}
+	close(second.goOn)
+	close(third.goOn)
+	q := NewQueue(first, "text")
+	fmt.Fprint(q, "one\n")
+	<-first.entered
+	fmt.Fprint(q, "two\n")
+	q.Switch(second)
+	q.Switch(third) // before anything was written to the second
+	fmt.Fprint(q, "three\n")
+	require.Zero(t, first.closed)
+	close(first.goOn)
+	flush(t, q)
+	q.Switch(&closing{stalled: second.stalled})
+	fmt.Fprint(q, "four\n")
+	flush(t, q)
+	require.Equal(t, []string{"one\n", "four\n", "two\nthree\n"}, []string{first.String(), second.String(), third.String()})
+	require.Equal(t, []int{1, 1, 1}, []int{first.closed, second.closed, third.closed})
+}
+
+// closing is a stalled writer that counts how often it is closed.
+type closing struct {
+	*stalled
+	closed int
+}
+
+func (c *closing) Close() error {
+	c.closed++
+	return nil
 }
 
 func TestFiles(t *testing.T) {

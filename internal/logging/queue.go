@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -21,14 +22,15 @@ const Patience = 2 * time.Second
 // request must not wait for it. What it is given it writes from a goroutine, in
 // order; lines for which there is no room are counted and dropped.
 type Queue struct {
-	w      io.Writer
 	format string // of the line that tells of lost ones
 
-	mu   sync.Mutex
-	buf  []byte
-	lost int           // lines dropped after those in buf
-	idle chan struct{} // closed once all is written; nil if nobody writes
-	err  error         // of the last write that failed
+	mu     sync.Mutex
+	w      io.Writer
+	before []io.Closer // the writers before, of which one may be written to
+	buf    []byte
+	lost   int           // lines dropped after those in buf
+	idle   chan struct{} // closed once all is written; nil if nobody writes
+	err    error         // of the last write that failed
 }
 
 // NewQueue makes a Queue for w, in which a log of a format is written.
@@ -61,15 +63,41 @@ func (q *Queue) drain() {
 			q.noteLost(batch)
 		}
 		q.buf, q.lost = nil, 0
+		w := q.w
 		q.mu.Unlock()
-		_, err := q.w.Write(batch.Bytes())
+		_, err := w.Write(batch.Bytes())
 		q.mu.Lock()
 		if err != nil {
 			q.err = err
 		}
+		q.closeBefore()
 	}
 	close(q.idle)
 	q.idle = nil
+}
+
+// Switch has all go to w that isn't being written yet. The writer before is closed once what
+// is being written has got there.
+func (q *Queue) Switch(w io.WriteCloser) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if c, ok := q.w.(io.Closer); ok {
+		q.before = append(q.before, c)
+	}
+	q.w = w
+	if q.idle == nil {
+		q.closeBefore()
+	}
+}
+
+// closeBefore closes the writers that nothing is written to any more. Queue.mu is held.
+func (q *Queue) closeBefore() {
+	for _, c := range q.before {
+		if err := c.Close(); err != nil {
+			q.err = err
+		}
+	}
+	q.before = nil
 }
 
 // noteLost logs how many lines were lost.
@@ -78,7 +106,7 @@ func (q *Queue) noteLost(w io.Writer) {
 	if q.lost == 1 {
 		lines = "line was"
 	}
-	if log, err := New(w, "warn", q.format); err == nil {
+	if log, err := New(w, slog.LevelWarn, q.format); err == nil {
 		log.Warn(fmt.Sprintf("%d log %s lost: the log isn't read", q.lost, lines))
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/ltxfs/ltxfs/internal/exitcode"
 	"github.com/ltxfs/ltxfs/internal/settings"
 	"github.com/ltxfs/ltxfs/replica"
@@ -27,7 +29,7 @@ type Opener struct {
 	cfg       *settings.Mount
 	counters  *metrics.Counters
 	bandwidth *limit.Bandwidth
-	pool      s3.Pool
+	pool      *s3.Pool
 
 	mu       sync.Mutex
 	inFlight map[limited]*limit.InFlight
@@ -64,7 +66,7 @@ type store interface {
 // NewOpener returns an opener with the limits that the settings have.
 func NewOpener(cfg *settings.Mount) *Opener {
 	return &Opener{
-		cfg: cfg, counters: metrics.NewCounters(), inFlight: map[limited]*limit.InFlight{},
+		cfg: cfg, counters: metrics.NewCounters(), pool: s3.NewPool(), inFlight: map[limited]*limit.InFlight{},
 		bandwidth: limit.NewBandwidth(int64(cfg.LimitRead), int64(cfg.LimitWrite)),
 	}
 }
@@ -112,6 +114,11 @@ func (o *Opener) Open(ctx context.Context, source *settings.Source, log *slog.Lo
 	opened.Store = o.inFlight[key].Around(o.bandwidth.Around(counted))
 	o.opened = append(o.opened, opened)
 	return opened, nil
+}
+
+// Collectors are what is counted of the stores.
+func (o *Opener) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{o.counters, o.pool}
 }
 
 // LogRequests logs what was asked of the stores so far, by operation, and what they

@@ -51,7 +51,10 @@ func (s *server) prepare() error {
 	if err := check.Mountpoint(cfg.Mountpoint, source.Path); err != nil {
 		return s.withPID(err)
 	}
-	if err := s.openState(); err != nil || cfg.Databases != nil {
+	if err := s.openState(); err != nil {
+		return err
+	}
+	if err := s.listen(); err != nil || cfg.Databases != nil {
 		return err
 	}
 	if err := s.openReplica(); err != nil {
@@ -119,7 +122,7 @@ func (s *server) openState() error {
 	}
 	s.logged = logging.NewQueue(s.logFile, cfg.LogFormat)
 	_, _ = s.early.WriteTo(s.logged) // a queue takes all
-	if s.log, err = logging.New(s.logged, cfg.LogLevel, cfg.LogFormat); err != nil {
+	if s.log, err = logging.New(s.logged, &s.level, cfg.LogFormat); err != nil {
 		return err
 	}
 	if err := logging.Flush(s.logged); !errors.Is(err, context.DeadlineExceeded) { // one that nobody reads is no error

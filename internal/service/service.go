@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +28,7 @@ import (
 	"github.com/ltxfs/ltxfs/internal/service/daemon"
 	"github.com/ltxfs/ltxfs/internal/service/state"
 	"github.com/ltxfs/ltxfs/internal/settings"
+	"github.com/ltxfs/ltxfs/internal/telemetry"
 )
 
 // server is the process that serves one mount.
@@ -33,7 +36,9 @@ type server struct {
 	cfg      settings.Mount
 	version  string
 	reporter *daemon.Reporter
-	signals  chan os.Signal
+	signals  chan os.Signal // that end the mount
+	reloads  chan os.Signal
+	dumps    chan os.Signal
 
 	// plain gets what a user is told in words, log what is logged. Until
 	// there is a log file, both go to stderr, and early keeps what it will begin
@@ -42,7 +47,8 @@ type server struct {
 	stderr, logged *logging.Queue
 	early          bytes.Buffer
 	log            *slog.Logger
-	logFile        *os.File
+	level          slog.LevelVar
+	logFile        *os.File // that was opened first
 
 	open    func(ctx context.Context, source *settings.Source, log *slog.Logger) (*replicas.Opened, error)
 	opener  *replicas.Opener
@@ -50,6 +56,10 @@ type server struct {
 	staging *staging.Dir
 	state   *state.File
 	mounted mounted
+
+	http, control net.Listener // http is nil unless it is asked for
+	telemetry     *telemetry.Server
+	ready         atomic.Bool // the mount is there, and doesn't end
 }
 
 // mounted is a mount that the kernel has accepted: an fs.Mounted.
@@ -59,25 +69,41 @@ type mounted interface {
 	Detach() error
 	Drain(ctx context.Context) error
 	Unpublished() []staging.Entry
+	DropListings()
+	Usage() fs.Usage
+	Healthy() error
 	Close()
 }
 
 func newServer(cfg settings.Mount, version string, stderr io.Writer) (*server, error) {
-	queue := logging.NewQueue(stderr, cfg.LogFormat)
 	s := &server{
-		cfg: cfg, version: version, reporter: daemon.FromEnvironment(), signals: make(chan os.Signal, 8),
-		plain: queue, stderr: queue, logged: queue,
+		cfg: cfg, version: version, reporter: daemon.FromEnvironment(),
+		signals: make(chan os.Signal, 8), reloads: make(chan os.Signal, 1), dumps: make(chan os.Signal, 1),
 	}
 	s.opener = replicas.NewOpener(&s.cfg)
 	s.open = s.opener.Open
+	toFile := cfg.LogFile != "" || s.reporter.InBackground()
+	toJournal := cfg.LogFormat == settings.Auto && !toFile && logging.ToJournal()
+	if cfg.LogFormat == settings.Auto {
+		s.cfg.LogFormat = "text"
+	}
+	queue := logging.NewQueue(stderr, s.cfg.LogFormat)
+	s.plain, s.stderr, s.logged = queue, queue, queue
 	var w io.Writer = queue
-	if cfg.LogFile != "" || s.reporter.InBackground() {
+	switch {
+	case toFile:
 		w = io.MultiWriter(queue, &s.early)
-	} else if cfg.LogFormat == "json" {
+	case toJournal:
+		s.cfg.LogFormat = logging.Journal
+		s.logged = logging.NewQueue(logging.NewJournal(stderr), logging.Journal)
+		w = s.logged
+	case cfg.LogFormat == "json":
 		s.plain = io.Discard // whoever reads the log reads nothing but JSON
 	}
-	var err error
-	s.log, err = logging.New(w, cfg.LogLevel, cfg.LogFormat)
+	err := s.SetLevel(cfg.LogLevel)
+	if err == nil {
+		s.log, err = logging.New(w, &s.level, s.cfg.LogFormat)
+	}
 	return s, exitcode.Wrap(exitcode.Usage, err)
 }
 
@@ -91,8 +117,14 @@ func Run(cfg *settings.Mount, version string, stderr io.Writer) error {
 	limitHeap(0)
 	// A log that nobody reads any more must not end the mount.
 	signal.Ignore(unix.SIGPIPE)
-	signal.Notify(s.signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, detachSignal)
-	defer signal.Stop(s.signals)
+	signal.Notify(s.signals, unix.SIGINT, unix.SIGTERM, detachSignal)
+	signal.Notify(s.reloads, reloadSignal)
+	signal.Notify(s.dumps, dumpSignal)
+	defer func() {
+		for _, c := range []chan os.Signal{s.signals, s.reloads, s.dumps} {
+			signal.Stop(c)
+		}
+	}()
 	defer s.flush()
 	err = s.prepare()
 	if err == nil {
@@ -137,6 +169,7 @@ func (s *server) mount() error {
 	m, err := fs.Mount(cfg.Mountpoint, opts)
 	if err == nil {
 		s.mounted = m
+		s.tell(m)
 		return nil
 	}
 	text := strings.Join(strings.Fields(err.Error()), " ") // on one line
@@ -156,15 +189,12 @@ func (s *server) mount() error {
 
 // announce tells everybody who waits that the mount is there.
 func (s *server) announce() {
-	mode := "read-only"
-	if s.cfg.ReadWrite {
-		mode = "read-write"
-	}
-	attrs := []any{"mountpoint", s.cfg.Mountpoint, "mode", mode, "version", s.version, "pid", os.Getpid()}
+	attrs := []any{"mountpoint", s.cfg.Mountpoint, "mode", s.mode(), "version", s.version, "pid", os.Getpid()}
 	if s.replica != nil {
 		attrs = append(attrs, "layout", s.replica.Layout.Name)
 	}
 	s.log.Info("mounted", append([]any{"replica", s.cfg.Name()}, attrs...)...)
+	s.ready.Store(true)
 	s.state.State.Phase = state.Mounted
 	err := s.state.Save()
 	if s.reporter.InBackground() {
@@ -179,8 +209,19 @@ func (s *server) announce() {
 	}
 }
 
+func (s *server) mode() string {
+	if s.cfg.ReadWrite {
+		return "read-write"
+	}
+	return "read-only"
+}
+
 // serve waits for the end of the mount and sees to it.
 func (s *server) serve() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s.attend(ctx)
+	go s.supervise(ctx)
 	table, err := mounts.Read()
 	own := table.Top(s.cfg.Mountpoint)
 	e := &ending{
@@ -194,6 +235,7 @@ func (s *server) serve() error {
 			return err != nil || top == nil || top.ID == own.ID
 		},
 		begun: func() {
+			s.ready.Store(false)
 			s.state.State.Phase = state.Ending
 			if err := errors.Join(s.state.Save(), s.reporter.Stopping()); err != nil {
 				s.log.Warn("can't report that the mount ends", "error", err)
@@ -211,6 +253,7 @@ func (s *server) flush() { _ = logging.Flush(s.logged, s.stderr) }
 // error that the process ends with.
 func (s *server) finish(err error) error {
 	var left []state.Unpublished
+	s.hush()
 	if s.mounted != nil {
 		if err != nil {
 			s.log.Error("ended with an error", "error", err)

@@ -16,7 +16,7 @@ import (
 const (
 	// detachSignal ends a mount like SIGTERM, without a grace period. ltxfs umount
 	// --lazy sends it.
-	detachSignal = unix.SIGUSR1
+	detachSignal = unix.SIGUSR2
 
 	// publishTimeout is how long what is being published at the end may take.
 	publishTimeout = 5 * time.Minute

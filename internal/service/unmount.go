@@ -54,13 +54,7 @@ func (u *Unmounting) Unmount(mountpoint string) error {
 		return err
 	}
 	top := table.Top(u.path)
-	owner := uint32(os.Geteuid())
-	if top != nil {
-		if id, ok := mounts.UserID(top); ok {
-			owner = id
-		}
-	}
-	u.watch, err = state.Find(state.Of(owner), u.path)
+	u.watch, err = findState(top, u.path)
 	if err == nil {
 		defer u.watch.Close()
 	} else if !errors.Is(err, fs.ErrNotExist) {

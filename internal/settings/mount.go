@@ -41,6 +41,7 @@ type Mount struct {
 	StagingDir                    string // "": the default
 	Grace                         time.Duration
 	LogLevel, LogFormat, LogFile  string
+	HTTP                          string
 	KernelOptions                 []string
 	PrintConfig                   bool
 

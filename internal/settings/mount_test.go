@@ -51,7 +51,7 @@ func TestMountDefaults(t *testing.T) {
 		Source: Source{Path: "/srv/r"}, Mountpoint: "/mnt",
 		UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), FileMode: 0o444, DirMode: 0o755,
 		Grace: 10 * time.Second, CacheSize: 128 << 20, VerifyWrites: config.VerifyAuto,
-		LogLevel: "info", LogFormat: "text",
+		LogLevel: "info", LogFormat: "auto",
 	}, told(cfg))
 
 	cfg, err = parseMount("--rw", "file:///srv/a%20b", "/mnt/")

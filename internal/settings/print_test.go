@@ -62,7 +62,7 @@ func TestPrintOnDisk(t *testing.T) {
 	for _, name := range []string{"print-config", "daemon", "sloppy", "region", "mtime", "verify-writes"} {
 		require.NotContains(t, got, name)
 	}
-	require.Len(t, got, 25)
+	require.Len(t, got, 26)
 }
 
 func TestPrintS3(t *testing.T) {

@@ -38,6 +38,9 @@ type row struct {
 }
 
 const (
+	// Auto is the log format that suits where the log goes.
+	Auto = "auto"
+
 	mtimeExact = "exact"
 	dbExact    = "exact"
 )
@@ -132,10 +135,12 @@ var rows = []row{
 	}, doc: "at the end, how long to wait for programs that use the mount before it is detached from them"},
 	{flag: "log-level", field: func(m *Mount) any { return &m.LogLevel }, arg: "level", def: "info", words: logging.Levels,
 		doc: "least level to log: `debug`, `info`, `warn` or `error`"},
-	{flag: "log-format", field: func(m *Mount) any { return &m.LogFormat }, arg: "format", def: "text", words: logging.Formats,
-		doc: "format of the log: `text` or `json`"},
+	{flag: "log-format", field: func(m *Mount) any { return &m.LogFormat }, arg: "format", def: Auto, words: append([]string{Auto}, logging.Formats...),
+		doc: "format of the log: `text` or `json`; `auto` is `text`, but for systemd's journal on standard error, which gets each attribute as a field"},
 	{flag: "log-file", field: func(m *Mount) any { return &m.LogFile }, arg: "file",
 		defDoc: "standard error; with `--daemon` a file whose path is printed", doc: "file to log to"},
+	{flag: "http", field: func(m *Mount) any { return &m.HTTP }, arg: "address", defDoc: "none",
+		doc: "where to serve `/metrics`, `/healthz`, `/readyz` and `/debug/pprof` to anybody who reaches it, such as `127.0.0.1:9100`; without a host, to this machine"},
 	{flag: "print-config", field: func(m *Mount) any { return &m.PrintConfig }, noOption: true, noEnv: true, once: true,
 		doc: "show what holds for each setting and where it came from, and mount nothing"},
 	{flag: "options", short: "o", field: func(m *Mount) any { return &m.KernelOptions }, arg: "options", noOption: true,

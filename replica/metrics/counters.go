@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Op is a kind of operation.
@@ -30,17 +32,40 @@ var opNames = [numOps]string{"list", "stat", "exact", "read", "local", "write", 
 // "write" or "delete".
 func (op Op) String() string { return opNames[op] }
 
-// Counters add everything up.
+// Counters add everything up. They are metrics as well.
 type Counters struct {
+	seconds *prometheus.HistogramVec
+
 	mu  sync.Mutex
 	sum Summary
 }
 
 // NewCounters returns counters at zero.
-func NewCounters() *Counters { return &Counters{} }
+func NewCounters() *Counters {
+	return &Counters{seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "ltxfs_store_operation_seconds",
+		Help: "What the store takes for an operation, attempts and all of the body included: ok, missing if there was no such file, " +
+			"error, or canceled if nobody waited for it any more.",
+		Buckets: Seconds,
+	}, []string{"operation", "outcome"})}
+}
+
+// Seconds are the buckets of histograms of times, from what memory takes to what a deadline
+// allows.
+var Seconds = prometheus.ExponentialBucketsRange(100e-6, 100, 13)
 
 // add counts one operation that has ended, with err or well.
 func (c *Counters) add(op Op, t Totals, err error) {
+	outcome := "ok"
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		outcome = "missing"
+	case errors.Is(err, context.Canceled): // of which the store knows nothing
+		outcome = "canceled"
+	case err != nil:
+		outcome = "error"
+	}
+	c.seconds.WithLabelValues(op.String(), outcome).Observe(t.Took.Seconds())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sum := &c.sum[op]
@@ -48,11 +73,26 @@ func (c *Counters) add(op Op, t Totals, err error) {
 	sum.Files += t.Files
 	sum.Bytes += t.Bytes
 	sum.Took += t.Took
-	switch {
-	case errors.Is(err, os.ErrNotExist):
+	switch outcome {
+	case "missing":
 		sum.Missing++
-	case err != nil && !errors.Is(err, context.Canceled): // of which the store knows nothing
+	case "error":
 		sum.Errors++
+	}
+}
+
+var bytesDesc = prometheus.NewDesc("ltxfs_store_bytes_total",
+	"Bytes of files that were read from the store or written to it.", []string{"operation"}, nil)
+
+// Describe implements prometheus.Collector.
+func (c *Counters) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements prometheus.Collector.
+func (c *Counters) Collect(ch chan<- prometheus.Metric) {
+	c.seconds.Collect(ch)
+	sum := c.Snapshot()
+	for _, op := range []Op{Read, Write} {
+		ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.CounterValue, float64(sum[op].Bytes), op.String())
 	}
 }
 

@@ -17,6 +17,7 @@ type bucket struct {
 	logger atomic.Pointer[slog.Logger]
 	life   context.Context // ends with the store
 	*connections
+	tally *tally
 
 	// alive is when the bucket was last seen, in Unix nanoseconds, and ahead by how
 	// much the store's clock is ahead, by its last answer.

@@ -21,7 +21,7 @@ import (
 // addMiddleware changes requests into what the store takes.
 func (b *bucket) addMiddleware(stack *middleware.Stack) error {
 	cfg := b.cfg
-	if err := rememberAttempts(stack); err != nil {
+	if err := b.rememberAttempts(stack); err != nil {
 		return err
 	}
 	if err := b.readAnswers(stack); err != nil {
@@ -117,8 +117,8 @@ func (e *attemptError) Unwrap() error { return e.error }
 
 type lastAttemptKey struct{}
 
-// rememberAttempts has requests return attemptErrors.
-func rememberAttempts(stack *middleware.Stack) error {
+// rememberAttempts has requests return attemptErrors, and counts attempts that follow others.
+func (b *bucket) rememberAttempts(stack *middleware.Stack) error {
 	err := stack.Initialize.Add(middleware.InitializeMiddlewareFunc("LastAttempt",
 		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
 			var last error // attempts follow each other
@@ -133,8 +133,15 @@ func rememberAttempts(stack *middleware.Stack) error {
 	}
 	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("RememberAttempt",
 		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+			last, ok := ctx.Value(lastAttemptKey{}).(*error)
+			if ok && *last != nil {
+				b.tally.retried.WithLabelValues(middleware.GetOperationName(ctx)).Inc()
+			}
 			out, metadata, err := next.HandleFinalize(ctx, in)
-			if last, ok := ctx.Value(lastAttemptKey{}).(*error); ok && err != nil && ctx.Err() == nil {
+			if err != nil {
+				b.tally.failed(ctx, err)
+			}
+			if ok && err != nil && ctx.Err() == nil {
 				*last = err
 			}
 			return out, metadata, err
@@ -175,14 +182,16 @@ const maxAnswer = 16 << 20
 func (b *bucket) readAnswers(stack *middleware.Stack) error {
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("ReadAnswers",
 		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+			began, operation := time.Now(), middleware.GetOperationName(ctx)
 			out, metadata, err := next.HandleDeserialize(ctx, in)
 			answer, ok := out.RawResponse.(*smithyhttp.Response)
 			if !ok || answer.Response == nil || answer.Body == nil {
+				b.tally.answered(operation, 0, 0)
 				return out, metadata, err
 			}
+			b.tally.answered(operation, answer.StatusCode, time.Since(began))
 			mendDate(answer.Header)
 			b.sawDate(answer.Header.Get("Date"))
-			operation := middleware.GetOperationName(ctx)
 			if operation != "GetObject" || answer.StatusCode >= 300 {
 				answer.Body = &capped{ReadCloser: answer.Body, left: maxAnswer + 1}
 			}

@@ -11,13 +11,18 @@ import (
 	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
-// Pool is connections that stores share where they are made in the same way. Its zero value
-// is ready for use.
+// Pool is connections that stores share where they are made in the same way, and what is
+// counted of their requests.
 type Pool struct {
+	tally *tally
+
 	mu     sync.Mutex
 	all    map[poolKey]*connections
 	closed bool
 }
+
+// NewPool returns a pool without connections.
+func NewPool() *Pool { return &Pool{tally: newTally(), all: map[poolKey]*connections{}} }
 
 // poolKey is what connections depend on, beside the host.
 type poolKey struct {
@@ -39,7 +44,7 @@ func (p *Pool) New(cfg config.Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		bucket:   &bucket{cfg: cfg, connections: p.connections(cfg), seen: newWitnesses()},
+		bucket:   &bucket{cfg: cfg, connections: p.connections(cfg), tally: p.tally, seen: newWitnesses()},
 		starting: make(chan struct{}, 1), changing: semaphore.NewWeighted(everyone),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
@@ -56,9 +61,6 @@ func (p *Pool) connections(cfg config.Config) *connections {
 	c := p.all[key]
 	if c == nil {
 		c = &connections{conns: newConns(cfg.Timeouts), sending: semaphore.NewWeighted(int64(cfg.MaxConnections+1) / 2)}
-		if p.all == nil {
-			p.all = map[poolKey]*connections{}
-		}
 		p.all[key] = c
 	}
 	if p.closed {

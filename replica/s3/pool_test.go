@@ -12,7 +12,7 @@ import (
 // leaves them to the others, and the pool's ends all.
 func TestPool(t *testing.T) {
 	s := serve(t, answers{"GET": object([]byte("x"), "v1")})
-	var p Pool
+	p := NewPool()
 	open := func(change func(*config.Config)) *Store {
 		private, _ := s.unready(t, change)
 		store, err := p.New(private.cfg)

@@ -301,12 +301,14 @@ func (r *reader) resume(cause error) error {
 	if at.life.Err() != nil {
 		return errStoreClosed
 	}
+	at.tally.failed(r.ctx, cause)
 	most := max(maxResumes, at.cfg.Retry.Attempts)
 	if r.resumes++; r.resumes > most {
 		return fmt.Errorf("the answer broke off at %d, %d times: %w", r.off, most, storeError(r.ctx, "GetObject", cause))
 	}
 	at.log().Debug("the answer broke off; asking for the rest", "key", r.key, "offset", r.off, "left", r.left, "error", rootText(cause))
 	_ = r.body.Close() // it is broken
+	at.tally.resumed.Inc()
 	if r.resumes > 1 {
 		if err := at.pause(r.ctx, r.resumes); err != nil {
 			return err

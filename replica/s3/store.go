@@ -64,7 +64,7 @@ var _ replica.Store = (*Store)(nil)
 // New returns the store of the replica that cfg names. It asks no network, and
 // reads no file but the CA certificates.
 func New(cfg config.Config) (*Store, error) {
-	p := &Pool{}
+	p := NewPool()
 	s, err := p.New(cfg)
 	if err == nil {
 		s.own = p

@@ -71,7 +71,7 @@ func helper(role string) int {
 	if session, err := unix.Getsid(0); err != nil || session != os.Getpid() {
 		return 98
 	}
-	if err := r.Started(); (err != nil) != (r.socket != "") {
+	if err := r.Started(); (err != nil) != r.Supervised() {
 		return 94
 	}
 	fmt.Fprintln(os.Stderr, "serving")
@@ -164,20 +164,43 @@ func TestSystemd(t *testing.T) {
 	defer conn.Close()
 	t.Setenv(ReadyEnv, "")
 	t.Setenv(notifyEnv, path)
+	t.Setenv("WATCHDOG_USEC", "3000000")
+	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
 	r := FromEnvironment()
-	_, set := os.LookupEnv(notifyEnv)
-	require.False(t, set)
+	require.True(t, r.Supervised())
+	require.Equal(t, 3*time.Second, r.Watchdog)
+	requireNoneSet := func() {
+		t.Helper()
+		for _, name := range []string{notifyEnv, "WATCHDOG_USEC", "WATCHDOG_PID"} {
+			_, set := os.LookupEnv(name)
+			require.False(t, set, "a child would inherit %s", name)
+		}
+	}
+	requireNoneSet()
 	require.NoError(t, r.Ready(nil))
 	require.NoError(t, r.Started())
+	require.NoError(t, r.Status("a = b"))
+	require.NoError(t, r.Alive())
 	require.NoError(t, r.Stopping())
+	requireNoneSet()
 	require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
 	buf := make([]byte, 64)
-	for _, want := range []string{"READY=1", "STOPPING=1"} {
+	for _, want := range []string{"READY=1", "STATUS=a = b", "WATCHDOG=1", "STOPPING=1"} {
 		n, err := conn.Read(buf)
 		require.NoError(t, err)
 		require.Equal(t, want, string(buf[:n]))
 	}
 	require.ErrorIs(t, (&Reporter{socket: path + "-none"}).Stopping(), os.ErrNotExist)
+	requireNoneSet()
+}
+
+// A watchdog that watches another process, such as the one that starts this one, isn't ours.
+func TestWatchdogOfAnother(t *testing.T) {
+	t.Setenv(ReadyEnv, "")
+	t.Setenv(notifyEnv, "/none")
+	t.Setenv("WATCHDOG_USEC", "3000000")
+	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getppid()))
+	require.Zero(t, FromEnvironment().Watchdog)
 }
 
 // A socket that isn't there any more keeps nobody from hearing of the mount.
@@ -188,4 +211,18 @@ func TestStaleSystemdSocket(t *testing.T) {
 	code, err := p.Stop(time.Minute)
 	require.NoError(t, err)
 	require.Equal(t, 8, code)
+}
+
+// A systemd that doesn't read holds nothing up for long.
+func TestNotifyHasADeadline(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	require.NoError(t, err)
+	defer conn.Close()
+	t.Setenv(ReadyEnv, "")
+	t.Setenv(notifyEnv, path)
+	r := FromEnvironment()
+	for err = r.Alive(); err == nil; err = r.Alive() { // until its queue is full
+	}
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 }

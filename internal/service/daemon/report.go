@@ -6,7 +6,9 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,6 +27,9 @@ const (
 // Reporter reports to the process that started this one, if one waits, and to
 // systemd, if it asks for it.
 type Reporter struct {
+	// Watchdog is within what time systemd wants to hear Alive again. 0 is never.
+	Watchdog time.Duration
+
 	fd     *os.File
 	socket string
 }
@@ -40,6 +45,7 @@ func FromEnvironment() *Reporter {
 	}
 	os.Unsetenv(notifyEnv)
 	os.Unsetenv(ReadyEnv)
+	r.Watchdog, _ = systemd.SdWatchdogEnabled(true) // what systemd sets can be read
 	return r
 }
 
@@ -82,21 +88,45 @@ func detach(log *os.File) error {
 		log = null
 	}
 	for fd, to := range []*os.File{null, null, log} {
-		if err := unix.Dup3(int(to.Fd()), fd, 0); err != nil {
-			return fmt.Errorf("detach from the terminal: %w", err)
+		if err := redirect(fd, to); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// LogTo has standard error, to which Go itself writes the last words of a crash, go to log.
+func LogTo(log *os.File) error { return redirect(2, log) }
+
+func redirect(fd int, to *os.File) error {
+	if err := unix.Dup3(int(to.Fd()), fd, 0); err != nil {
+		return fmt.Errorf("redirect descriptor %d: %w", fd, err)
+	}
+	return nil
+}
+
+// Supervised reports whether systemd started this process and listens to it.
+func (r *Reporter) Supervised() bool { return r.socket != "" }
+
 // Started tells systemd, if it started this process, that the mount is there.
-func (r *Reporter) Started() error { return r.notify("READY=1") }
+func (r *Reporter) Started() error { return r.notify(systemd.SdNotifyReady) }
 
 // Stopping tells systemd, if it started this process, that it is about to end.
-func (r *Reporter) Stopping() error { return r.notify("STOPPING=1") }
+func (r *Reporter) Stopping() error { return r.notify(systemd.SdNotifyStopping) }
 
-// notify sends a line by the protocol of sd_notify(3), if systemd waits for one.
-func (r *Reporter) notify(line string) error {
+// Status has systemctl status show a line.
+func (r *Reporter) Status(line string) error { return r.notify("STATUS=" + line) }
+
+// Alive has systemd's watchdog wait for another Watchdog.
+func (r *Reporter) Alive() error { return r.notify(systemd.SdNotifyWatchdog) }
+
+// notifyTimeout is how long systemd may take to receive a message.
+const notifyTimeout = time.Second
+
+// notify sends a message by the protocol of sd_notify(3), if systemd waits for any.
+// go-systemd's own has no deadline, and looks for the socket in the environment, from where
+// children would have it.
+func (r *Reporter) notify(message string) error {
 	if r.socket == "" {
 		return nil
 	}
@@ -104,6 +134,12 @@ func (r *Reporter) notify(line string) error {
 	if err != nil {
 		return fmt.Errorf("notify systemd: %w", err)
 	}
-	_, err = conn.Write([]byte(line))
-	return errors.Join(err, conn.Close())
+	err = conn.SetWriteDeadline(time.Now().Add(notifyTimeout))
+	if err == nil {
+		_, err = conn.Write([]byte(message))
+	}
+	if err = errors.Join(err, conn.Close()); err != nil {
+		return fmt.Errorf("notify systemd: %w", err)
+	}
+	return nil
 }

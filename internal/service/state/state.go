@@ -125,6 +125,7 @@ func (f *File) Remove() { removeLocked(f.base, f.lock) }
 
 func removeLocked(base string, lock *os.File) {
 	os.Remove(base + ".json")
+	os.Remove(socketPath(base))
 	os.Remove(base + ".lock")
 	lock.Close()
 }

@@ -53,6 +53,9 @@ func (d Dir) find(mountpoint string) (*Watch, error) {
 	return w, nil
 }
 
+// UID is the user whose directory has the state file.
+func (w *Watch) UID() uint32 { return w.dir.uid }
+
 // Close ends the watch.
 func (w *Watch) Close() { w.lock.Close() }
 

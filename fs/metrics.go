@@ -1,0 +1,215 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxfs/ltxfs/internal/database"
+	"github.com/ltxfs/ltxfs/internal/flight"
+)
+
+const (
+	// agesFreshness is how old what is told of the states may be: whoever asks for it every
+	// few seconds asks the store no more often.
+	agesFreshness = time.Minute
+
+	// agesTimeout is how long is waited for all stores. What comes later is told the next time.
+	agesTimeout = 5 * time.Second
+
+	// agesAtOnce is how many replicas are asked at a time.
+	agesAtOnce = 16
+)
+
+// ages are what is told of the states of a replica.
+type ages struct {
+	mu             sync.Mutex
+	asked          time.Time
+	known          bool
+	states, gaps   int
+	newest, oldest time.Time // zero if there is no state
+}
+
+// Collect implements prometheus.Collector. It asks the stores of the replicas that were used
+// for their states, once a minute at most.
+func (m *Mounted) Collect(ch chan<- prometheus.Metric) {
+	r := m.mount.requests
+	for _, c := range []prometheus.Collector{r.seconds, r.errors, r.read, r.written} {
+		c.Collect(ch)
+	}
+	usage := m.Usage()
+	stats := usage.Cache
+	r.mu.Lock()
+	underWay := len(r.underWay)
+	r.mu.Unlock()
+	healthy := 1.0
+	if r.healthy() != nil {
+		healthy = 0
+	}
+	for _, row := range []struct {
+		name, help string
+		kind       prometheus.ValueType
+		value      float64
+	}{
+		{"healthy", "1, or 0 while a request of the kernel has been under way for longer than any deadline.", prometheus.GaugeValue, healthy},
+		{"fuse_requests_under_way", "Requests of the kernel that have no answer yet.", prometheus.GaugeValue, float64(underWay)},
+		{"cache_hits_total", "Blocks that were asked for and in memory, or on their way.", prometheus.CounterValue, float64(stats.Hits)},
+		{"cache_misses_total", "Blocks that were asked for and had to be fetched.", prometheus.CounterValue, float64(stats.Misses)},
+		{"cache_evictions_total", "Blocks that made room for others.", prometheus.CounterValue, float64(stats.Evictions)},
+		{"cache_fetched_bytes_total", "Bytes of blocks that were fetched.", prometheus.CounterValue, float64(stats.FetchedBytes)},
+		{"cache_ahead_bytes_total", "Bytes that were fetched before anybody had asked for them.", prometheus.CounterValue, float64(stats.AheadBytes)},
+		{"cache_ahead_used_bytes_total", "Bytes of these that somebody has asked for since.", prometheus.CounterValue, float64(stats.AheadUsed)},
+		{"cache_bytes", "Memory of the blocks that are cached.", prometheus.GaugeValue, float64(stats.CachedBytes)},
+		{"budget_bytes", "Memory that everything may use together: --cache-size.", prometheus.GaugeValue, float64(usage.Budget)},
+		{"budget_used_bytes", "Memory of the budget that is in use. That of cached blocks is given back to whoever needs it.",
+			prometheus.GaugeValue, float64(usage.BudgetUsed)},
+		{"unpublished_files", "Files that were written to the mount and aren't in the replica.", prometheus.GaugeValue, float64(usage.Unpublished)},
+		{"replicas", "Replicas that were opened.", prometheus.GaugeValue, float64(usage.Replicas)},
+		{"inodes", "Files, states and links that the kernel knows.", prometheus.GaugeValue, float64(usage.Inodes)},
+	} {
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("ltxfs_"+row.name, row.help, nil, nil), row.kind, row.value)
+	}
+	m.collectAges(ch)
+}
+
+// Describe implements prometheus.Collector, for one that has a metric only once there is something
+// to tell.
+func (m *Mounted) Describe(chan<- *prometheus.Desc) {}
+
+var (
+	newestDesc = stateDesc("newest_state_timestamp_seconds", "When the newest state that can be restored was written, as its LTX file says.")
+	oldestDesc = stateDesc("oldest_state_timestamp_seconds", "When the oldest state that can be restored was written.")
+	statesDesc = stateDesc("states", "States that can be restored.")
+	gapsDesc   = stateDesc("gaps", "Stretches of transactions that no file has, so that nothing beyond them counts.")
+)
+
+func stateDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("ltxfs_"+name, help, []string{"database"}, nil)
+}
+
+func (m *Mounted) collectAges(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), agesTimeout)
+	defer cancel()
+	trees := m.mount.shown(ctx)
+	var g errgroup.Group
+	g.SetLimit(agesAtOnce)
+	for _, t := range trees {
+		g.Go(func() error {
+			t.lookAtAges(ctx)
+			return nil
+		})
+	}
+	_ = g.Wait() // nothing fails
+	for name, t := range trees {
+		states, gaps, newest, oldest := t.ages.told()
+		gauge := func(desc *prometheus.Desc, v float64) {
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, name)
+		}
+		if states >= 0 {
+			gauge(statesDesc, float64(states))
+			gauge(gapsDesc, float64(gaps))
+		}
+		if !newest.IsZero() {
+			gauge(newestDesc, float64(newest.UnixMilli())/1000)
+		}
+		if !oldest.IsZero() {
+			gauge(oldestDesc, float64(oldest.UnixMilli())/1000)
+		}
+	}
+}
+
+// shown are the trees with states that are shown now, by name as a label can have it: not
+// those of databases that are there no more, or that another has the name of.
+func (m *mount) shown(ctx context.Context) map[string]*tree {
+	trees := map[string]*tree{}
+	var dirs *directories
+	if m.databases != nil {
+		var err error
+		if dirs, _, err = m.databases.current(ctx); err != nil {
+			return nil // it is logged
+		}
+	}
+	for _, t := range m.opened() {
+		if t.states != nil && (dirs == nil || dirs.isDatabase[t.Name]) {
+			trees[strings.ToValidUTF8(t.Name, "\uFFFD")] = t
+		}
+	}
+	return trees
+}
+
+// lookAtAges asks the store, unless that was done lately. If it fails, what was known stays,
+// and grows old.
+func (t *tree) lookAtAges(ctx context.Context) {
+	t.ages.mu.Lock()
+	fresh := time.Since(t.ages.asked) < agesFreshness || ctx.Err() != nil
+	if !fresh {
+		t.ages.asked = time.Now()
+	}
+	t.ages.mu.Unlock()
+	if fresh {
+		return
+	}
+	done := make(chan struct{})
+	flight.Go(ctx, t.calls, t.within.list, flight.Work[struct{}]{
+		Run: func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, t.states.Current(ctx, func(l *database.Timeline) error { return t.readAges(ctx, l) })
+		},
+		Land: func(_ struct{}, err error) {
+			if err != nil && !errors.Is(err, errClosed) {
+				t.log.Warn("can't tell how old the newest state is", "error", err)
+			}
+			close(done)
+		},
+	})
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+func (t *tree) readAges(ctx context.Context, l *database.Timeline) error {
+	at := func(i int) (time.Time, error) {
+		if i < 0 || i >= l.Len() {
+			return time.Time{}, nil
+		}
+		s, err := t.states.State(ctx, l, i)
+		if err != nil {
+			return time.Time{}, err
+		}
+		return s.Time(), nil
+	}
+	newest, err := at(l.Len() - 1)
+	oldest, oldErr := at(0)
+	t.ages.mu.Lock()
+	defer t.ages.mu.Unlock()
+	t.ages.known, t.ages.states, t.ages.gaps = true, l.Len(), len(l.Gaps())
+	if err == nil {
+		t.ages.newest = newest
+	}
+	if oldErr == nil {
+		t.ages.oldest = oldest
+	}
+	return errors.Join(err, oldErr)
+}
+
+// told is what is known, with -1 states before anything is.
+func (a *ages) told() (states, gaps int, newest, oldest time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.known {
+		return -1, 0, time.Time{}, time.Time{}
+	}
+	return a.states, a.gaps, a.newest, a.oldest
+}
+
+// Healthy returns an error if a request of the kernel has been under way for longer than any
+// deadline allows.
+func (m *Mounted) Healthy() error { return m.mount.requests.healthy() }
+
+// LogAccess has each request of the kernel logged, or no more.
+func (m *Mounted) LogAccess(on bool) { m.mount.requests.logged.Store(on) }

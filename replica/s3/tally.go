@@ -1,0 +1,76 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ltxfs/ltxfs/replica/metrics"
+)
+
+// tally counts what was sent to stores, attempt by attempt.
+type tally struct {
+	sent      *prometheus.CounterVec
+	firstByte *prometheus.HistogramVec
+	retried   *prometheus.CounterVec
+	resumed   prometheus.Counter
+	stalled   prometheus.Counter
+}
+
+func newTally() *tally {
+	counter := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Namespace: "ltxfs", Subsystem: "s3", Name: name, Help: help}
+	}
+	return &tally{
+		sent: prometheus.NewCounterVec(counter("requests_total",
+			"Requests by the status of the answer, or none if there was no answer. Each attempt is one."), []string{"request", "status"}),
+		firstByte: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "ltxfs", Subsystem: "s3", Name: "first_byte_seconds",
+			Help:    "Time from a request to the header of its answer, by which a body was sent.",
+			Buckets: metrics.Seconds,
+		}, []string{"request"}),
+		retried: prometheus.NewCounterVec(counter("retries_total", "Requests that were made again after one that failed."), []string{"request"}),
+		resumed: prometheus.NewCounter(counter("resumes_total", "Answers that broke off, and whose rest was asked for.")),
+		stalled: prometheus.NewCounter(counter("stalls_total", "Requests that the store left without a byte for too long.")),
+	}
+}
+
+func (r *tally) collectors() []prometheus.Collector {
+	return []prometheus.Collector{r.sent, r.firstByte, r.retried, r.resumed, r.stalled}
+}
+
+// answered counts an attempt: status is 0 if it got no answer.
+func (r *tally) answered(request string, status int, took time.Duration) {
+	text := "none"
+	if status != 0 {
+		text = strconv.Itoa(status)
+		r.firstByte.WithLabelValues(request).Observe(took.Seconds())
+	}
+	r.sent.WithLabelValues(request, text).Inc()
+}
+
+// failed counts an error that ends an attempt or an answer, if it is a silent store's.
+func (r *tally) failed(ctx context.Context, err error) {
+	for _, kind := range connectionKind(err) {
+		if ctx.Err() == nil && errors.Is(kind, context.DeadlineExceeded) {
+			r.stalled.Inc()
+		}
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (p *Pool) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range p.tally.collectors() {
+		c.Describe(ch)
+	}
+}
+
+// Collect implements prometheus.Collector: it counts the requests of all stores.
+func (p *Pool) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range p.tally.collectors() {
+		c.Collect(ch)
+	}
+}
