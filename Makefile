@@ -27,7 +27,7 @@ ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 && echo ok),ok)
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 endif
 
-.PHONY: help demo build check test unit fuzz integration compat tools deps bench lint cover lines release clean
+.PHONY: help demo build check test unit fuzz integration compat tools deps bench lint cover lines release reproducible clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,7 @@ integration: ## Run the tests that mount the built binary, S3 servers among what
 	mkdir -p $(COVER)/integration
 	LTXFS_TOOLS=$(CURDIR)/.tools/bin LTXFS_COVERDIR=$(CURDIR)/$(COVER)/integration \
 		$(GO) test ./integration/... -p 1 -parallel $(AT_ONCE) -timeout 40m -count=1
+	cd integration/contrib && $(GO) test ./... -count=1
 
 compat: tools ## Run Litestream's own code on the clients
 	cd integration/litestreamcompat && LTXFS_TOOLS=$(CURDIR)/.tools/bin $(GO) test ./... -parallel $(AT_ONCE) -timeout 20m -count=1
@@ -77,7 +78,8 @@ tools: ## Install the programs of integration/tools.txt into .tools/bin
 	@.ci/tools
 
 deps: ## Install the Debian packages that the tests need
-	@.ci/deps fusermount3:fuse3 rsync:rsync sqlite3:sqlite3 sqldiff:sqlite3-tools /usr/bin/python3:python3 xxd:xxd gcc:gcc gcc:libc6-dev sshfs:sshfs /usr/lib/openssh/sftp-server:openssh-sftp-server mergerfs:mergerfs promtool:prometheus /usr/sbin/logrotate:logrotate
+	@.ci/deps fusermount3:fuse3 rsync:rsync sqlite3:sqlite3 sqldiff:sqlite3-tools /usr/bin/python3:python3 xxd:xxd gcc:gcc gcc:libc6-dev sshfs:sshfs /usr/lib/openssh/sftp-server:openssh-sftp-server mergerfs:mergerfs \
+		promtool:prometheus /usr/sbin/logrotate:logrotate mmdebstrap:mmdebstrap systemd-nspawn:systemd-container shellcheck:shellcheck
 
 bench: tools ## Measure ltxfs beside its peers and limits; with QUICK=1 in less than 5 minutes, ROWS=… in part, BASELINE=… beside another ltxfs
 	@.ci/deps fusermount3:fuse3 s3fs:s3fs sqlite3:sqlite3 gcc:gcc gcc:libc6-dev
@@ -95,7 +97,9 @@ lint: tools ## Check the format of the code, and look for mistakes
 		echo "vet for $$platform"; \
 		$(GO_THERE) vet $$($(GO_THERE) list -deps ./cmd/ltxfs | grep ^github.com/ltxfs/ltxfs/); \
 	done
-	cd integration/litestreamcompat && $(GO) vet ./... && $(CURDIR)/.tools/bin/staticcheck ./...
+	@for module in integration/litestreamcompat integration/contrib; do \
+		(cd $$module && $(GO) vet ./... && $(CURDIR)/.tools/bin/staticcheck ./...); \
+	done
 
 cover: ## Check what the last make test covered
 	$(GO) run ./internal/covercheck -min 80 -out $(COVER)/cover.out \
@@ -104,13 +108,19 @@ cover: ## Check what the last make test covered
 lines: ## Count the lines of the product
 	@find . -name '*.go' -not -name '*_test.go' -not -path './.*' $(NO_PRODUCT:%=-not -path './%/*') -exec cat {} + | wc -l
 
-release: ## Build dist/ltxfs-OS-ARCH for each platform, and their checksums
-	rm -rf dist
-	@for platform in $(PLATFORMS); do \
-		echo "build for $$platform"; \
-		$(GO_THERE) build -trimpath -ldflags='-s -w' -o dist/ltxfs-$$platform ./cmd/ltxfs; \
-	done
-	cd dist && sha256sum ltxfs-* >SHA256SUMS
+release: ## Build a release of the commit, for PLATFORMS, in dist: ltxfs, packages, what is in each, and checksums
+	@.ci/tools nfpm cyclonedx-gomod
+	.ci/release $(PLATFORMS)
+
+reproducible: ## Build a release twice, in two directories and with nothing cached, and compare the bytes
+	@.ci/tools nfpm cyclonedx-gomod
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	for n in 1 2; do \
+		git clone -q . "$$dir/$$n"; \
+		LTXFS_TOOLS=$(CURDIR)/.tools/bin GOCACHE="$$dir/cache$$n" "$$dir/$$n/.ci/release" $(PLATFORMS); \
+	done; \
+	diff -r "$$dir/1/dist" "$$dir/2/dist"; \
+	cat "$$dir/1/dist/SHA256SUMS"
 
 clean: ## Remove everything that make has made, but the installed programs
 	rm -rf bin dist $(COVER) bench.out

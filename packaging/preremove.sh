@@ -1,0 +1,28 @@
+#!/bin/sh
+# dpkg calls this with "remove" before a removal, and rpm with 0.
+set -e
+
+case $1 in
+remove | 0) ;;
+*) exit 0 ;;
+esac
+mounts=$(findmnt -nlo TARGET -t fuse.ltxfs || true)
+if [ -n "$mounts" ]; then
+	{
+		echo "ltxfs: not removed, since it is mounted. Unmount these first, with ltxfs umount"
+		echo "or systemctl stop of their units:"
+		echo "$mounts" | sed 's/^/  /'
+	} >&2
+	exit 1
+fi
+# Below a staging directory there are one for each replica, in these one for each mount,
+# and in these what was written.
+bases=$(sed -n 's|^  "staging_dir": "\(/.*\)/[^/]*/[^/]*",$|\1|p' /run/ltxfs/*.json 2>/dev/null || true)
+staged=$(printf '%s\n' /var/lib/ltxfs/staging "$bases" | sort -u | while read -r base; do
+	[ -z "$base" ] || find "$base" -mindepth 3 -type f 2>/dev/null || true
+done)
+if [ -n "$staged" ]; then
+	echo "ltxfs: these files were written to mounts, and are in no replica. They stay where they are;"
+	echo "a mount with --rw by an ltxfs that is installed again tells how to publish them:"
+	echo "$staged" | sed 's/^/  /'
+fi
