@@ -27,7 +27,7 @@ ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 && echo ok),ok)
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 endif
 
-.PHONY: help demo build check test unit fuzz integration compat tools deps bench lint cover lines release reproducible clean
+.PHONY: help demo build check test unit fuzz integration compat soak tools deps bench lint cover lines release reproducible clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ integration: ## Run the tests that mount the built binary, S3 servers among what
 
 compat: tools ## Run Litestream's own code on the clients
 	cd integration/litestreamcompat && LTXFS_TOOLS=$(CURDIR)/.tools/bin $(GO) test ./... -parallel $(AT_ONCE) -timeout 20m -count=1
+
+soak: tools ## Replicate through a mount for 30 minutes in which things go wrong
+	LTXFS_TOOLS=$(CURDIR)/.tools/bin $(GO) test ./integration/remote -run '^TestSoak$$' -count=1 -v -timeout 45m -args -soak=30m
 
 tools: ## Install the programs of integration/tools.txt into .tools/bin
 	@.ci/tools
