@@ -3,7 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
-	"strings"
+	"strconv"
 	"sync"
 	"time"
 
@@ -33,6 +33,7 @@ type ages struct {
 	known          bool
 	states, gaps   int
 	newest, oldest time.Time // zero if there is no state
+	reason         string    // why they couldn't be told, when that was tried last
 }
 
 // Collect implements prometheus.Collector. It asks the stores of the replicas that were used
@@ -136,10 +137,18 @@ func (m *mount) shown(ctx context.Context) map[string]*tree {
 	}
 	for _, t := range m.opened() {
 		if t.states != nil && (dirs == nil || dirs.isDatabase[t.Name]) {
-			trees[strings.ToValidUTF8(t.Name, "\uFFFD")] = t
+			trees[label(t.Name)] = t
 		}
 	}
 	return trees
+}
+
+// label is a name, quoted if it has what a label can't, or what moves a cursor.
+func label(name string) string {
+	if quoted := strconv.Quote(name); quoted[1:len(quoted)-1] != name {
+		return quoted
+	}
+	return name
 }
 
 // lookAtAges asks the store, unless that was done lately. If it fails, what was known stays,
@@ -160,7 +169,7 @@ func (t *tree) lookAtAges(ctx context.Context) {
 			return struct{}{}, t.states.Current(ctx, func(l *database.Timeline) error { return t.readAges(ctx, l) })
 		},
 		Land: func(_ struct{}, err error) {
-			if err != nil && !errors.Is(err, errClosed) {
+			if t.ages.failed(err) && !errors.Is(err, errClosed) {
 				t.log.Warn("can't tell how old the newest state is", "error", err)
 			}
 			close(done)
@@ -195,6 +204,19 @@ func (t *tree) readAges(ctx context.Context, l *database.Timeline) error {
 		t.ages.oldest = oldest
 	}
 	return errors.Join(err, oldErr)
+}
+
+// failed notes how asking has ended, and reports whether that is a failure that is news.
+func (a *ages) failed(err error) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	reason := ""
+	if err != nil {
+		reason = err.Error()
+	}
+	news := reason != "" && reason != a.reason
+	a.reason = reason
+	return news
 }
 
 // told is what is known, with -1 states before anything is.

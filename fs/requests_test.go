@@ -147,3 +147,13 @@ func TestAges(t *testing.T) {
 		require.Equal(t, 5, look().states)
 	})
 }
+
+// A label tells any two names apart, and has nothing in it that a terminal obeys.
+func TestLabel(t *testing.T) {
+	for name, want := range map[string]string{
+		"": "", "team a/orders.db": "team a/orders.db", "日本.db": "日本.db",
+		"bad\xff.db": `"bad\xff.db"`, "bad\xfe.db": `"bad\xfe.db"`, "\x1b[2J": `"\x1b[2J"`, `a"b`: `"a\"b"`,
+	} {
+		require.Equal(t, want, label(name))
+	}
+}

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"syscall"
 
@@ -36,8 +37,11 @@ func (w *watched) path(node uint64) string {
 	return string(buf[:n])
 }
 
-// Getxattr answers its path below the mountpoint.
+// Getxattr answers its path below the mountpoint, as long as it has one.
 func (n *node) Getxattr(_ context.Context, _ string, dest []byte) (uint32, syscall.Errno) {
+	if _, parent := n.Parent(); parent == nil && !n.IsRoot() {
+		return uint32(copy(dest, fmt.Sprintf("(deleted %d)", n.StableAttr().Ino))), 0
+	}
 	return uint32(copy(dest, n.Path(nil))), 0
 }
 
@@ -78,7 +82,12 @@ func (w *watched) Rmdir(cancel <-chan struct{}, header *fuse.InHeader, name stri
 }
 
 func (w *watched) Rename(cancel <-chan struct{}, in *fuse.RenameIn, name, to string) fuse.Status {
-	return w.do("RENAME", cancel, in.NodeId, name, func(*request) fuse.Status { return w.RawFileSystem.Rename(cancel, in, name, to) })
+	return w.do("RENAME", cancel, in.NodeId, name, func(req *request) fuse.Status {
+		if req.file != "" {
+			req.file += " to " + path.Join("/", w.path(in.Newdir), to)
+		}
+		return w.RawFileSystem.Rename(cancel, in, name, to)
+	})
 }
 
 func (w *watched) Link(cancel <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {

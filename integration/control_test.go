@@ -63,6 +63,24 @@ func TestLogCommand(t *testing.T) {
 	}
 }
 
+// The log of requests names files by where they are, and what has no name any more as deleted.
+func TestLogOfNames(t *testing.T) {
+	t.Parallel()
+	m := ltxfstest.Mount(t, t.TempDir(), "--rw")
+	p := m.Process(t)
+	requireLtxfs(t, "log", "--access=on", m.Dir)
+	f, err := p.Create("ltx/0000/a.tmp")
+	require.NoError(t, err)
+	require.NoError(t, p.Rename("ltx/0000/a.tmp", "ltx/0001/b.tmp", 0))
+	require.NoError(t, f.Write([]byte("one")))
+	require.NoError(t, p.Unlink("ltx/0001/b.tmp"))
+	require.NoError(t, f.WriteAt([]byte("two"), 3))
+	requireLtxfs(t, "log", "--access=off", m.Dir)
+	require.Contains(t, m.Log(), `op=RENAME file="/ltx/0000/a.tmp to /ltx/0001/b.tmp" took=`)
+	require.Contains(t, m.Log(), "op=WRITE file=/ltx/0001/b.tmp took=")
+	require.Regexp(t, `op=WRITE file="/\(deleted \d+\)" took=\S+ offset=3 size=3 bytes=3`, m.Log())
+}
+
 // The figures of a mount are shown once, or in a terminal until they are interrupted.
 func TestStatsCommand(t *testing.T) {
 	t.Parallel()

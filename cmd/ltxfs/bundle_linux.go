@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -60,7 +61,17 @@ func writeBundle(ctx context.Context, w io.Writer, c *service.Control) error {
 	zipped := gzip.NewWriter(w)
 	packed := tar.NewWriter(zipped)
 	st, alive := c.State()
-	get := func(path string) func() ([]byte, error) { return func() ([]byte, error) { return c.Get(ctx, path) } }
+	var silent error // of a process that has given no answer, and isn't asked again
+	get := func(path string) func() ([]byte, error) {
+		return func() (data []byte, err error) {
+			if silent == nil {
+				if data, err = c.Get(ctx, path); data == nil {
+					silent = err
+				}
+			}
+			return data, cmp.Or(err, silent)
+		}
+	}
 	for _, part := range []struct {
 		name string
 		data func() ([]byte, error)

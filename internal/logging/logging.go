@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // Levels and Formats are what --log-level and --log-format take, apart from "auto".
@@ -49,7 +51,8 @@ func OpenFile(path string, rotate bool) (*os.File, error) {
 			return nil, fmt.Errorf("move the earlier log file aside: %w", err)
 		}
 	}
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	// A pipe that nobody reads is an error, and not waited for.
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the log file: %w: name another with --log-file", err)
 	}

@@ -128,7 +128,11 @@ func (c *Control) do(ctx context.Context, method, path string, form url.Values) 
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxReply))
 	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", c.Mountpoint, strings.TrimSpace(string(body)))
+		code := exitcode.Failure
+		if answer.StatusCode == http.StatusBadRequest {
+			code = exitcode.Usage
+		}
+		err = exitcode.Errorf(code, "%s: %s", c.Mountpoint, strings.TrimSpace(string(body)))
 	}
 	return body, err
 }

@@ -120,11 +120,7 @@ func Run(cfg *settings.Mount, version string, stderr io.Writer) error {
 	signal.Notify(s.signals, unix.SIGINT, unix.SIGTERM, detachSignal)
 	signal.Notify(s.reloads, reloadSignal)
 	signal.Notify(s.dumps, dumpSignal)
-	defer func() {
-		for _, c := range []chan os.Signal{s.signals, s.reloads, s.dumps} {
-			signal.Stop(c)
-		}
-	}()
+	defer signal.Stop(s.signals) // the others don't end the process even now
 	defer s.flush()
 	err = s.prepare()
 	if err == nil {

@@ -17,11 +17,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 )
 
 const (
 	headerTimeout = 5 * time.Second
-	idleTimeout   = time.Minute
+	idleTimeout   = 5 * time.Second
+
+	// maxConnections is how many connections are taken by TCP at a time: each is a descriptor,
+	// which the mount needs as well.
+	maxConnections = 16
 
 	// maxScrapes is how many may ask for the metrics at a time.
 	maxScrapes = 4
@@ -155,5 +160,5 @@ func Listen(address string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--http %s: %w: give another address", address, err)
 	}
-	return l, nil
+	return netutil.LimitListener(l, maxConnections), nil
 }
