@@ -187,3 +187,30 @@ func TestStreamsLeaveBandwidth(t *testing.T) {
 		})
 	}
 }
+
+// What is fetched ahead is counted, and what of it somebody asks for.
+func TestAheadIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := newStreams(t, 16)
+		src := newSource(1, 8*mib)
+		h := src.handle(c)
+		var trace Trace
+		src.get(t, h, 0, 4*kib)
+		src.settle()
+		require.Equal(t, int64(firstWindow-128*kib), c.Stats().AheadBytes)
+		require.Zero(t, c.Stats().AheadUsed)
+		for range 2 {
+			s, err := h.Read(Traced(t.Context(), &trace), make([]byte, 256*kib), 64*kib)
+			require.NoError(t, err)
+			s.Release()
+		}
+		require.Equal(t, int64(256*kib), c.Stats().AheadUsed)
+		require.Equal(t, int64(6), trace.Blocks.Load())
+		require.Zero(t, trace.Missed.Load())
+		s, err := h.Read(Traced(t.Context(), &trace), make([]byte, 1), 7*mib)
+		require.NoError(t, err)
+		s.Release()
+		require.Equal(t, int64(1), trace.Missed.Load())
+		src.settle()
+	})
+}

@@ -11,11 +11,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
+
+// told is the value of a counter.
+func told(t *testing.T, c prometheus.Counter) int {
+	t.Helper()
+	var m dto.Metric
+	require.NoError(t, c.Write(&m))
+	return int(m.GetCounter().GetValue())
+}
 
 // A body that breaks off is resumed where it stopped, of the same version.
 func TestBodyResumes(t *testing.T) {
@@ -56,6 +66,7 @@ func TestBodyResumes(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, string(tt.want) == string(got), "other bytes: %d of %d", len(got), len(tt.want))
 			calls := s.of("GET")
+			require.Equal(t, len(calls)-1, told(t, c.tally.resumed))
 			if tt.ranges == nil {
 				require.Len(t, calls, len(tt.want))
 				return
@@ -154,6 +165,8 @@ func TestBodyStallsForGood(t *testing.T) {
 	_, err := readRange(t, c, "v1", 0, 0)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Len(t, s.of("GET"), 1+maxResumes)
+	require.Equal(t, 1+maxResumes, told(t, c.tally.stalled))
+	require.Equal(t, 1+maxResumes, told(t, c.tally.sent.WithLabelValues("GetObject", "200")))
 }
 
 // A store that doesn't even begin to answer is asked again, and then it is a
@@ -166,6 +179,9 @@ func TestFirstByteTimeout(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, data, got)
 	require.Equal(t, "GET GET", s.ops())
+	require.Equal(t, 1, told(t, c.tally.stalled))
+	require.Equal(t, 1, told(t, c.tally.retried.WithLabelValues("GetObject")))
+	require.Equal(t, 1, told(t, c.tally.sent.WithLabelValues("GetObject", "none")))
 
 	s = serve(t, answers{"GET": hang})
 	c = s.store(t, func(c *config.Config) { c.Timeouts.FirstByte = 50 * time.Millisecond })
