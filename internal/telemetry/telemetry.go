@@ -85,7 +85,7 @@ func (s *Server) serve(srv *http.Server, l net.Listener) {
 func (s *Server) Close() error { return errors.Join(s.open.Close(), s.control.Close()) }
 
 // handler is what anybody may ask who reaches it. Of net/http/pprof the command line is left
-// out, which may have a secret.
+// out, which may have a secret, and traces, which may be asked for for ever.
 func (o *Options) handler() *http.ServeMux {
 	mux := http.NewServeMux()
 	reg := prometheus.NewRegistry()
@@ -105,7 +105,6 @@ func (o *Options) handler() *http.ServeMux {
 	})
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
 }
 

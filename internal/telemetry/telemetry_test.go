@@ -40,7 +40,7 @@ func TestProbes(t *testing.T) {
 	require.Equal(t, "a request hangs\n", body)
 	status, _ = ask(h, http.MethodGet, "/readyz", nil)
 	require.Equal(t, http.StatusOK, status)
-	for _, path := range []string{"/settings", "/log", "/debug/pprof/cmdline"} {
+	for _, path := range []string{"/settings", "/log", "/debug/pprof/cmdline", "/debug/pprof/trace"} {
 		status, _ = ask(h, http.MethodGet, path, nil)
 		require.Equal(t, http.StatusNotFound, status, path)
 	}
