@@ -94,7 +94,9 @@ func (s *soakRun) read(p *ltxfstest.Process) error {
 	return nil
 }
 
-var cantRead = regexp.MustCompile(`unable to open database|disk I/O error|error code=266`)
+// cantRead is how SQLite says that it couldn't read, and its integrity check of a page in the
+// middle of a row.
+var cantRead = regexp.MustCompile(`unable to open database|disk I/O error|error code=266|failed to get page \d+`)
 
 // readState opens a state with SQLite, which doesn't tell errnos: so it is read again for one.
 func (s *soakRun) readState(p *ltxfstest.Process, path string) error {

@@ -46,10 +46,19 @@ func (s *Server) removeBucket(t testing.TB, bucket string) {
 		})
 		s.require(t, err)
 	}
-	s.Delete(t, bucket, s.Keys(t, bucket, "")...)
-	_, err := s.admin.DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: &bucket})
+	// A server may still be cleaning up after a write that was broken off.
+	var err error
+	for deadline := time.Now().Add(removeTimeout); ; time.Sleep(100 * time.Millisecond) {
+		s.Delete(t, bucket, s.Keys(t, bucket, "")...)
+		if _, err = s.admin.DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: &bucket}); err == nil || time.Now().After(deadline) {
+			break
+		}
+	}
 	s.require(t, err)
 }
+
+// removeTimeout is how long a bucket may not be empty after all in it was deleted.
+const removeTimeout = 10 * time.Second
 
 // Put writes an object in one request and returns its ETag.
 func (s *Server) Put(t testing.TB, bucket, key string, data []byte) (etag string) {
