@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ltxfs/ltxfs/cache/blocks"
 	"github.com/ltxfs/ltxfs/internal/database"
 	"github.com/ltxfs/ltxfs/internal/flight"
 )
@@ -25,6 +26,33 @@ const (
 	// agesAtOnce is how many replicas are asked at a time.
 	agesAtOnce = 16
 )
+
+// Usage is what a mount holds, and has done, in memory.
+type Usage struct {
+	Cache              blocks.Stats
+	Budget, BudgetUsed int64 // bytes
+	Replicas           int   // that have been opened
+	Inodes             int   // of files, states and links that the kernel knows
+	Unpublished        int   // files that were written and are in no replica
+}
+
+// Usage returns the figures as they are now.
+func (m *Mounted) Usage() Usage {
+	unpublished := 0
+	trees := m.mount.opened()
+	for _, t := range trees {
+		unpublished += t.staged.Count()
+	}
+	return Usage{
+		Cache:      m.mount.blocks.Stats(),
+		Budget:     m.mount.budget.Size(),
+		BudgetUsed: m.mount.budget.Used(),
+		Replicas:   len(trees),
+		Inodes:     m.mount.inodes.known(),
+
+		Unpublished: unpublished,
+	}
+}
 
 // ages are what is told of the states of a replica.
 type ages struct {
@@ -228,10 +256,3 @@ func (a *ages) told() (states, gaps int, newest, oldest time.Time) {
 	}
 	return a.states, a.gaps, a.newest, a.oldest
 }
-
-// Healthy returns an error if a request of the kernel has been under way for longer than any
-// deadline allows.
-func (m *Mounted) Healthy() error { return m.mount.requests.healthy() }
-
-// LogAccess has each request of the kernel logged, or no more.
-func (m *Mounted) LogAccess(on bool) { m.mount.requests.logged.Store(on) }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/fs/staging"
 	"github.com/ltxfs/ltxfs/internal/mounts"
+	"github.com/ltxfs/ltxfs/replica"
 )
 
 // Options are what a mount needs to know.
@@ -128,6 +129,28 @@ func (m *Mounted) Unpublished() []staging.Entry {
 	}
 	return entries
 }
+
+// DropListings has whatever the kernel asks from now on ask the stores. What it knows itself
+// of a name, it keeps for as long as it was told, the freshness interval at most: to have it
+// forget names would wait for requests that are under way, and a process that is killed while
+// it waits for itself can't end.
+func (m *Mounted) DropListings() {
+	if m.mount.databases != nil {
+		m.mount.databases.drop()
+	}
+	for _, t := range m.mount.opened() {
+		for level := replica.MinLevel; level <= replica.MaxLevel; level++ {
+			t.index.Invalidate(level)
+		}
+	}
+}
+
+// Healthy returns an error if a request of the kernel has been under way for longer than any
+// deadline allows.
+func (m *Mounted) Healthy() error { return m.mount.requests.healthy() }
+
+// LogAccess has each request of the kernel logged, or no more.
+func (m *Mounted) LogAccess(on bool) { m.mount.requests.logged.Store(on) }
 
 // Close ends what still runs for the mount, and closes what is still staged,
 // which stays in the staging directory. It is called last, after Done or

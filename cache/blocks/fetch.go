@@ -27,6 +27,7 @@ type fetch struct {
 // cached is true. The memory of granted blocks, one at most, was acquired for it before.
 func (h *Handle) pin(ctx context.Context, off, end int64, granted int) (s *Slice, cached bool, err error) {
 	c := h.cache
+	trace, _ := ctx.Value(traceKey{}).(*Trace)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer func() {
@@ -85,9 +86,9 @@ func (h *Handle) pin(ctx context.Context, off, end int64, granted int) (s *Slice
 	}
 	c.stats.Hits += int64(len(s.blocks) - missed)
 	c.stats.Misses += int64(missed)
-	if t, ok := ctx.Value(traceKey{}).(*Trace); ok {
-		t.Blocks.Add(int64(len(s.blocks)))
-		t.Missed.Add(int64(missed))
+	if trace != nil {
+		trace.Blocks.Add(int64(len(s.blocks)))
+		trace.Missed.Add(int64(missed))
 	}
 	c.fetchAhead(ctx, h, ahead)
 	if !s.ready() {

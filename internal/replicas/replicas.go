@@ -118,7 +118,7 @@ func (o *Opener) Open(ctx context.Context, source *settings.Source, log *slog.Lo
 
 // Collectors are what is counted of the stores.
 func (o *Opener) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{o.counters, o.pool}
+	return append(o.pool.Collectors(), o.counters)
 }
 
 // LogRequests logs what was asked of the stores so far, by operation, and what they

@@ -56,7 +56,8 @@ type Server struct {
 // New makes a server that listens nowhere yet.
 func New(opts Options) *Server {
 	s := &Server{log: opts.Logger}
-	s.open, s.control = newServer(opts.handler(), opts.Logger), newServer(opts.controlHandler(), opts.Logger)
+	open := opts.handler()
+	s.open, s.control = newServer(open, opts.Logger), newServer(opts.controlHandler(open), opts.Logger)
 	return s
 }
 
@@ -86,7 +87,7 @@ func (s *Server) Close() error { return errors.Join(s.open.Close(), s.control.Cl
 
 // handler is what anybody may ask who reaches it. Of net/http/pprof the command line is left
 // out, which may have a secret, and traces, which may be asked for for ever.
-func (o *Options) handler() *http.ServeMux {
+func (o *Options) handler() http.Handler {
 	mux := http.NewServeMux()
 	reg := prometheus.NewRegistry()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "ltxfs_build_info", Help: "1, for the version that runs.",
@@ -116,9 +117,10 @@ func answer(w http.ResponseWriter, err error) {
 	fmt.Fprintln(w, "ok")
 }
 
-// controlHandler is handler with what only the mount's user may ask.
-func (o *Options) controlHandler() http.Handler {
-	mux := o.handler()
+// controlHandler is the open handler with what only the mount's user may ask.
+func (o *Options) controlHandler(open http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /", open)
 	mux.HandleFunc("GET /settings", func(w http.ResponseWriter, _ *http.Request) { _ = o.Settings(w) }) // fails with the connection
 	mux.HandleFunc("PUT /log", func(w http.ResponseWriter, r *http.Request) {
 		if err := o.setLog(r.FormValue("level"), r.FormValue("access")); err != nil {

@@ -59,7 +59,7 @@ func TestOrders(t *testing.T) {
 		LogAccess: func(on bool) { access = map[bool]string{true: "on", false: "off"}[on] },
 		Settings:  func(w io.Writer) error { _, err := io.WriteString(w, "all of them\n"); return err },
 	}
-	h := o.controlHandler()
+	h := o.controlHandler(http.NotFoundHandler())
 	for _, tt := range []struct {
 		level, access, says, after string
 	}{

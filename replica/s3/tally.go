@@ -38,10 +38,6 @@ func newTally() *tally {
 	}
 }
 
-func (r *tally) collectors() []prometheus.Collector {
-	return []prometheus.Collector{r.sent, r.firstByte, r.retried, r.resumed, r.stalled}
-}
-
 // answered counts an attempt: status is 0 if it got no answer.
 func (r *tally) answered(request string, status int, took time.Duration) {
 	text := "none"
@@ -61,16 +57,7 @@ func (r *tally) failed(ctx context.Context, err error) {
 	}
 }
 
-// Describe implements prometheus.Collector.
-func (p *Pool) Describe(ch chan<- *prometheus.Desc) {
-	for _, c := range p.tally.collectors() {
-		c.Describe(ch)
-	}
-}
-
-// Collect implements prometheus.Collector: it counts the requests of all stores.
-func (p *Pool) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range p.tally.collectors() {
-		c.Collect(ch)
-	}
+// Collectors are what is counted of the requests of all stores.
+func (p *Pool) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{p.tally.sent, p.tally.firstByte, p.tally.retried, p.tally.resumed, p.tally.stalled}
 }
