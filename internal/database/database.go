@@ -118,6 +118,38 @@ func remember[K comparable](d *Database, l *simplelru.LRU[K, header], key K, h h
 	l.Add(key, h)
 }
 
+// keptGone is how many headers, and times of states, may be known of what is gone, beside
+// as many as there are files, or states.
+const keptGone = 1024
+
+// forgetGone forgets headers and times of what a timeline hasn't, once most are. It would
+// cost too much each time. Database.mu is held.
+func (d *Database) forgetGone(t *Timeline) {
+	files := 0
+	for _, l := range t.levels {
+		files += l.Len()
+	}
+	forgetMost(d.headers, files, func(f version) bool {
+		v, ok := t.version(f.Name)
+		return ok && v == f.Version
+	})
+	forgetMost(d.times, t.Len(), func(txid ltx.TXID) bool {
+		_, ok := t.Search(txid)
+		return ok
+	})
+}
+
+func forgetMost[K comparable](l *simplelru.LRU[K, header], live int, lives func(K) bool) {
+	if l.Len() <= 2*live+keptGone {
+		return
+	}
+	for _, key := range l.Keys() {
+		if !lives(key) {
+			l.Remove(key)
+		}
+	}
+}
+
 // keepFor is how long the states, the page indexes that were read, and the page map of the
 // state that was closed last, are kept after somebody asked for any.
 const keepFor = time.Minute

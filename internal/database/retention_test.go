@@ -191,3 +191,26 @@ func TestSnapshotStays(t *testing.T) {
 		require.Equal(t, h.File(3), got)
 	}
 }
+
+// TestForgotten: what is known of files and states that are gone doesn't grow for ever, and
+// what is known of others isn't forgotten.
+func TestForgotten(t *testing.T) {
+	h := newHistory(t, 1, 512)
+	r := newRig(t, h.store, 8<<20)
+	var first time.Time
+	for txid := ltx.TXID(1); txid <= 3*keptGone; txid++ {
+		h.Commit(2, 1)
+		r.refresh()
+		s := r.state(t, txid)
+		h.Snapshot(txid)
+		h.Remove(replica.Name{MinTXID: txid, MaxTXID: txid})
+		if txid == 1 {
+			first = s.Time()
+		} else if txid > 2 {
+			h.Remove(replica.Name{Level: 9, MinTXID: 1, MaxTXID: txid - 1})
+		}
+		require.LessOrEqual(t, max(r.headers.Len(), r.times.Len()), keptGone+10)
+	}
+	r.refresh()
+	require.Equal(t, first, r.state(t, 1).Time(), "a snapshot has a later one")
+}

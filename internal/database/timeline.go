@@ -311,6 +311,7 @@ func (d *Database) list(ctx context.Context) (*Timeline, error) {
 		t = newTimeline(l, 0, nil)
 		d.mu.Lock()
 		d.setTimeline(t)
+		d.forgetGone(t)
 		d.mu.Unlock()
 	}
 	return t, nil
