@@ -109,7 +109,16 @@ func (c *catalog) current(ctx context.Context) (*directories, time.Duration, err
 	if d, validFor := c.known(); validFor > 0 {
 		return d, validFor, nil
 	}
-	_, err, _ := c.listing.Do("", func() (any, error) {
+	if r := <-c.list(ctx); r.Err != nil {
+		return nil, 0, r.Err
+	}
+	d, validFor := c.known()
+	return d, validFor, nil
+}
+
+// list lists the databases, once for all who ask meanwhile.
+func (c *catalog) list(ctx context.Context) <-chan singleflight.Result {
+	return c.listing.DoChan("", func() (any, error) {
 		c.mu.Lock()
 		dropped := c.dropped
 		c.mu.Unlock()
@@ -140,11 +149,21 @@ func (c *catalog) current(ctx context.Context) (*directories, time.Duration, err
 		}
 		return nil, nil
 	})
-	if err != nil {
-		return nil, 0, err
-	}
+}
+
+// knownBy is what is known once a listing has ended that is needed, or else by the end of
+// ctx. It is nil if there was none.
+func (c *catalog) knownBy(ctx context.Context) *directories {
 	d, validFor := c.known()
-	return d, validFor, nil
+	if validFor > 0 {
+		return d
+	}
+	select {
+	case <-c.list(ctx): // if it fails, what was known stays
+	case <-ctx.Done():
+	}
+	d, _ = c.known()
+	return d
 }
 
 // alone calls ask, unless an earlier call hasn't returned though its deadline has passed: a

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/replica/mock"
@@ -37,6 +39,7 @@ type manyDatabases struct {
 	failed error
 	hang   bool
 	deaf   chan struct{} // if set, Open waits for it alone
+	silent chan struct{} // if set, List does
 }
 
 func (m *manyDatabases) databases(t *testing.T) *Databases {
@@ -45,6 +48,9 @@ func (m *manyDatabases) databases(t *testing.T) *Databases {
 		Freshness: time.Minute,
 		List: func(context.Context) ([]string, error) {
 			m.lists++
+			if m.silent != nil {
+				<-m.silent
+			}
 			return m.names, m.listed
 		},
 		Open: func(ctx context.Context, name string) (Tree, error) {
@@ -203,4 +209,39 @@ func TestDatabaseThatIsDeaf(t *testing.T) {
 		require.Zero(t, e)
 		require.Equal(t, 2, m.opens["a.db"])
 	})
+}
+
+// Who asks for metrics doesn't wait for a disk on which databases can't be looked for: what was
+// there last is told of, and its stores are asked.
+func TestMetricsOfDeafDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &manyDatabases{names: []string{"a.db"}}
+		tr := newDriverWith(t, Options{Databases: m.databases(t)}, far)
+		_, e := tr.list(tr.walk("a.db").NodeId, false)
+		require.Zero(t, e)
+		time.Sleep(time.Minute)
+		m.silent = make(chan struct{})
+		for range 3 {
+			began := time.Now()
+			require.Equal(t, 1.0, told(t, tr)["ltxfs_states"].GetMetric()[0].GetGauge().GetValue())
+			require.LessOrEqual(t, time.Since(began), agesTimeout)
+		}
+		close(m.silent)
+		synctest.Wait()
+		require.Equal(t, 2, m.lists, "one looks")
+	})
+}
+
+// told is what a mount tells, by name.
+func told(t *testing.T, tr *driver) map[string]*dto.MetricFamily {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	require.NoError(t, reg.Register(&Mounted{mount: tr.mount}))
+	families, err := reg.Gather()
+	require.NoError(t, err)
+	byName := map[string]*dto.MetricFamily{}
+	for _, f := range families {
+		byName[f.GetName()] = f
+	}
+	return byName
 }

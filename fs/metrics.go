@@ -156,15 +156,18 @@ func (m *Mounted) collectAges(ch chan<- prometheus.Metric) {
 // those of databases that are there no more, or that another has the name of.
 func (m *mount) shown(ctx context.Context) map[string]*tree {
 	trees := map[string]*tree{}
-	var dirs *directories
+	is := map[string]bool{"": true} // the one replica
 	if m.databases != nil {
-		var err error
-		if dirs, _, err = m.databases.current(ctx); err != nil {
-			return nil // it is logged
+		ctx, cancel := context.WithTimeout(ctx, agesTimeout/2) // the rest is the stores'
+		defer cancel()
+		dirs := m.databases.knownBy(ctx)
+		if dirs == nil {
+			return nil
 		}
+		is = dirs.isDatabase
 	}
 	for _, t := range m.opened() {
-		if t.states != nil && (dirs == nil || dirs.isDatabase[t.Name]) {
+		if t.states != nil && is[t.Name] {
 			trees[label(t.Name)] = t
 		}
 	}
