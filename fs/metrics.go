@@ -25,6 +25,10 @@ const (
 
 	// agesAtOnce is how many replicas are asked at a time.
 	agesAtOnce = 16
+
+	// maxHanging is how many listings may hang before none is begun for metrics: each holds
+	// a thread, and Go ends a process that has 10,000.
+	maxHanging = 512
 )
 
 // Usage is what a mount holds, and has done, in memory.
@@ -125,9 +129,16 @@ func (m *Mounted) collectAges(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), agesTimeout)
 	defer cancel()
 	trees := m.mount.shown(ctx)
+	hanging := 0
+	for _, t := range trees {
+		hanging += t.index.Overdue()
+	}
 	var g errgroup.Group
 	g.SetLimit(agesAtOnce)
 	for _, t := range trees {
+		if hanging > maxHanging {
+			break
+		}
 		g.Go(func() error {
 			t.lookAtAges(ctx)
 			return nil
@@ -182,11 +193,11 @@ func label(name string) string {
 	return name
 }
 
-// lookAtAges asks the store, unless that was done lately. If it fails, what was known stays,
-// and grows old.
+// lookAtAges asks the store, unless that was done lately, or it hangs. If it fails, what was
+// known stays, and grows old.
 func (t *tree) lookAtAges(ctx context.Context) {
 	t.ages.mu.Lock()
-	fresh := time.Since(t.ages.asked) < agesFreshness || ctx.Err() != nil
+	fresh := time.Since(t.ages.asked) < agesFreshness || t.index.Overdue() > 0 || ctx.Err() != nil
 	if !fresh {
 		t.ages.asked = time.Now()
 	}

@@ -3,6 +3,7 @@ package fs
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"syscall"
@@ -156,4 +157,49 @@ func TestLabel(t *testing.T) {
 	} {
 		require.Equal(t, want, label(name))
 	}
+}
+
+// A disk that hangs isn't asked again and again for metrics: each call that doesn't return holds
+// a thread. Where many hang, none is asked.
+func TestMetricsOfHangingDisks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const replicas = 100
+		gate := make(chan struct{})
+		tr := newDriverWithin(t, Options{Databases: &Databases{
+			Freshness: 24 * time.Hour,
+			List: func(context.Context) (names []string, err error) {
+				for i := range replicas {
+					names = append(names, fmt.Sprint(i, ".db"))
+				}
+				return names, nil
+			},
+		}}, defaultDeadlines)
+		stores := make([]*mock.Store, replicas)
+		for i := range stores {
+			stores[i] = newStates(t, 1)
+			stores[i].Inject(mock.Fault{Op: mock.OpList, Wait: gate})
+			name := fmt.Sprint(i, ".db")
+			_, err := tr.mount.add(Tree{Name: name, ID: name, Store: &hangingStore{stores[i], true}, Freshness: time.Second})
+			require.NoError(t, err)
+		}
+		calls := func() (most, all int) {
+			for _, s := range stores {
+				n := s.Calls(mock.OpList)
+				most, all = max(most, n), all+n
+			}
+			return most, all
+		}
+		for range 100 {
+			told(t, tr)
+			time.Sleep(15 * time.Second)
+		}
+		most, all := calls()
+		require.Equal(t, 10, most)
+		require.Greater(t, all, maxHanging)
+		require.Less(t, all, replicas*10)
+
+		close(gate)
+		synctest.Wait()
+		require.Len(t, told(t, tr)["ltxfs_states"].GetMetric(), replicas)
+	})
 }

@@ -161,6 +161,10 @@ func (x *Index) Invalidate(level int) {
 	x.levels[level].invalid = x.event()
 }
 
+// Overdue is how many requests have passed their deadline, and hold a thread since the store
+// hasn't returned.
+func (x *Index) Overdue() int { return x.requests.Overdue() }
+
 // Close ends the requests in flight. Those who wait for them, and every later
 // call, get an error that wraps os.ErrClosed.
 func (x *Index) Close() {

@@ -61,6 +61,13 @@ func (g *Group) begin() (landed func(), err error) {
 	return g.landed.Done, err
 }
 
+// Overdue is how much work has passed its deadline and not returned.
+func (g *Group) Overdue() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.overdue
+}
+
 func (g *Group) addOverdue(n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
