@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -59,6 +60,8 @@ type catalog struct {
 	listed  time.Time
 	dropped int    // how often what was listed was dropped
 	reason  string // of the last listing's failure, which was logged
+
+	unopened map[string]bool // what couldn't be opened when that was tried last
 }
 
 // directories are those of databases and those above them. They never change.
@@ -100,7 +103,7 @@ func (d *directories) add(parts []string) {
 }
 
 func newCatalog(m *mount, d *Databases) *catalog {
-	return &catalog{Databases: d, mount: m, calls: flight.NewGroup()}
+	return &catalog{Databases: d, mount: m, calls: flight.NewGroup(), unopened: map[string]bool{}}
 }
 
 // current returns the directories, and for how long they may be taken for true: those that
@@ -190,6 +193,23 @@ func (c *catalog) known() (*directories, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.dirs, max(c.Freshness-time.Since(c.listed), 0)
+}
+
+// tried notes whether the replica of a database could be opened.
+func (c *catalog) tried(name string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if delete(c.unopened, name); err != nil {
+		c.unopened[name] = true
+	}
+}
+
+// countUnopened is of how many of the databases that there are the replica couldn't be opened.
+func (c *catalog) countUnopened() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.unopened, func(name string, _ bool) bool { return !c.dirs.isDatabase[name] })
+	return len(c.unopened)
 }
 
 // placeholder stands for the tree of a directory before there is one, or where there is none.
@@ -330,6 +350,7 @@ func (d *databaseDir) open(ctx context.Context) syscall.Errno {
 			opts.Name = d.tree.Name
 			t, err = m.add(opts)
 		}
+		d.all.tried(d.tree.Name, err)
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if err != nil {

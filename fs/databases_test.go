@@ -155,12 +155,14 @@ func TestDatabaseThatFails(t *testing.T) {
 		require.Equal(t, 2, m.opens["a.db"])
 		require.Equal(t, 1, strings.Count(log.String(), "no key"))
 		require.Contains(t, log.String(), "database=a.db")
+		require.Equal(t, 1.0, gauge(t, tr, "ltxfs_replicas_unknown"))
 
 		m.failed = nil
 		time.Sleep(openAgain)
 		names, e := tr.list(node, true)
 		require.Zero(t, e)
 		require.Contains(t, names, "ltx")
+		require.Zero(t, gauge(t, tr, "ltxfs_replicas_unknown"))
 	})
 }
 
@@ -223,7 +225,7 @@ func TestMetricsOfDeafDisk(t *testing.T) {
 		m.silent = make(chan struct{})
 		for range 3 {
 			began := time.Now()
-			require.Equal(t, 1.0, told(t, tr)["ltxfs_states"].GetMetric()[0].GetGauge().GetValue())
+			require.Equal(t, 1.0, gauge(t, tr, "ltxfs_states"))
 			require.LessOrEqual(t, time.Since(began), agesTimeout)
 		}
 		close(m.silent)
@@ -232,8 +234,8 @@ func TestMetricsOfDeafDisk(t *testing.T) {
 	})
 }
 
-// told is what a mount tells, by name.
-func told(t *testing.T, tr *driver) map[string]*dto.MetricFamily {
+// metricsOf is what a mount tells, by name.
+func metricsOf(t *testing.T, tr *driver) map[string]*dto.MetricFamily {
 	t.Helper()
 	reg := prometheus.NewRegistry()
 	require.NoError(t, reg.Register(&Mounted{mount: tr.mount}))
@@ -244,4 +246,39 @@ func told(t *testing.T, tr *driver) map[string]*dto.MetricFamily {
 		byName[f.GetName()] = f
 	}
 	return byName
+}
+
+// gauge is the one value of a gauge.
+func gauge(t *testing.T, tr *driver, name string) float64 {
+	t.Helper()
+	all := metricsOf(t, tr)[name].GetMetric()
+	require.Len(t, all, 1)
+	return all[0].GetGauge().GetValue()
+}
+
+// A replica that hasn't answered since it was opened is one of which nothing is known, and one
+// that is there no more isn't told of, whatever became of it.
+func TestUnknownReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &manyDatabases{names: []string{"a.db", "b.db"}, failed: os.ErrPermission}
+		tr := newDriverWith(t, Options{Databases: m.databases(t)}, far)
+		_, e := tr.list(tr.walk("a.db").NodeId, false)
+		require.Equal(t, syscall.EACCES, e)
+		silent := newStates(t, 1)
+		silent.Fail(mock.OpList, syscall.EIO)
+		_, err := tr.mount.add(Tree{Name: "b.db", ID: "b", Store: silent, Freshness: time.Second})
+		require.NoError(t, err)
+		require.Equal(t, 2.0, gauge(t, tr, "ltxfs_replicas_unknown"))
+		m.names = []string{"b.db"}
+		time.Sleep(agesFreshness)
+		require.Equal(t, 1.0, gauge(t, tr, "ltxfs_replicas_unknown"))
+		silent.ClearFaults()
+		time.Sleep(agesFreshness)
+		damaged := silent.Fail(mock.OpOpen, syscall.EIO)
+		require.Equal(t, 1.0, gauge(t, tr, "ltxfs_replicas_unknown"), "without the time of a state")
+		damaged()
+		time.Sleep(agesFreshness)
+		require.Zero(t, gauge(t, tr, "ltxfs_replicas_unknown"))
+		require.Equal(t, 1.0, gauge(t, tr, "ltxfs_states"))
+	})
 }

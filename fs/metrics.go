@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -58,14 +59,18 @@ func (m *Mounted) Usage() Usage {
 	}
 }
 
-// ages are what is told of the states of a replica.
+// ages are what is known of the states of a replica.
 type ages struct {
-	mu             sync.Mutex
-	asked          time.Time
-	known          bool
+	mu     sync.Mutex
+	asked  time.Time
+	last   *told  // nil before the store has said anything
+	reason string // why it couldn't be told, when that was tried last
+}
+
+// told is what a store has told of the states.
+type told struct {
 	states, gaps   int
-	newest, oldest time.Time // zero if there is no state
-	reason         string    // why they couldn't be told, when that was tried last
+	newest, oldest time.Time // zero if there is no state, or its header couldn't be read
 }
 
 // Collect implements prometheus.Collector. It asks the stores of the replicas that were used
@@ -121,6 +126,9 @@ var (
 	gapsDesc   = stateDesc("gaps", "Stretches of transactions that no file has, so that nothing beyond them counts.")
 )
 
+var unknownDesc = prometheus.NewDesc("ltxfs_replicas_unknown",
+	"Replicas of which nothing is known: that were used and couldn't be opened, or haven't answered since.", nil, nil)
+
 func stateDesc(name, help string) *prometheus.Desc {
 	return prometheus.NewDesc("ltxfs_"+name, help, []string{"database"}, nil)
 }
@@ -128,7 +136,7 @@ func stateDesc(name, help string) *prometheus.Desc {
 func (m *Mounted) collectAges(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), agesTimeout)
 	defer cancel()
-	trees := m.mount.shown(ctx)
+	trees, unknown := m.mount.shown(ctx)
 	hanging := 0
 	for _, t := range trees {
 		hanging += t.index.Overdue()
@@ -146,43 +154,47 @@ func (m *Mounted) collectAges(ch chan<- prometheus.Metric) {
 	}
 	_ = g.Wait() // nothing fails
 	for name, t := range trees {
-		states, gaps, newest, oldest := t.ages.told()
+		told, ok := t.ages.known()
+		if !ok {
+			unknown++
+			continue
+		}
 		gauge := func(desc *prometheus.Desc, v float64) {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, name)
 		}
-		if states >= 0 {
-			gauge(statesDesc, float64(states))
-			gauge(gapsDesc, float64(gaps))
+		gauge(statesDesc, float64(told.states))
+		gauge(gapsDesc, float64(told.gaps))
+		if !told.newest.IsZero() {
+			gauge(newestDesc, float64(told.newest.UnixMilli())/1000)
 		}
-		if !newest.IsZero() {
-			gauge(newestDesc, float64(newest.UnixMilli())/1000)
-		}
-		if !oldest.IsZero() {
-			gauge(oldestDesc, float64(oldest.UnixMilli())/1000)
+		if !told.oldest.IsZero() {
+			gauge(oldestDesc, float64(told.oldest.UnixMilli())/1000)
 		}
 	}
+	ch <- prometheus.MustNewConstMetric(unknownDesc, prometheus.GaugeValue, float64(unknown))
 }
 
 // shown are the trees with states that are shown now, by name as a label can have it: not
-// those of databases that are there no more, or that another has the name of.
-func (m *mount) shown(ctx context.Context) map[string]*tree {
-	trees := map[string]*tree{}
+// those of databases that are there no more, or that another has the name of. unopened is how
+// many more there would be if they could be opened.
+func (m *mount) shown(ctx context.Context) (trees map[string]*tree, unopened int) {
+	trees = map[string]*tree{}
 	is := map[string]bool{"": true} // the one replica
 	if m.databases != nil {
 		ctx, cancel := context.WithTimeout(ctx, agesTimeout/2) // the rest is the stores'
 		defer cancel()
 		dirs := m.databases.knownBy(ctx)
 		if dirs == nil {
-			return nil
+			return nil, 0
 		}
-		is = dirs.isDatabase
+		is, unopened = dirs.isDatabase, m.databases.countUnopened()
 	}
 	for _, t := range m.opened() {
 		if t.states != nil && is[t.Name] {
 			trees[label(t.Name)] = t
 		}
 	}
-	return trees
+	return trees, unopened
 }
 
 // label is a name, quoted if it has what a label can't, or what moves a cursor.
@@ -238,12 +250,13 @@ func (t *tree) readAges(ctx context.Context, l *database.Timeline) error {
 	oldest, oldErr := at(0)
 	t.ages.mu.Lock()
 	defer t.ages.mu.Unlock()
-	t.ages.known, t.ages.states, t.ages.gaps = true, l.Len(), len(l.Gaps())
-	if err == nil {
-		t.ages.newest = newest
+	before := cmp.Or(t.ages.last, &told{})
+	t.ages.last = &told{l.Len(), len(l.Gaps()), newest, oldest}
+	if err != nil {
+		t.ages.last.newest = before.newest
 	}
-	if oldErr == nil {
-		t.ages.oldest = oldest
+	if oldErr != nil {
+		t.ages.last.oldest = before.oldest
 	}
 	return errors.Join(err, oldErr)
 }
@@ -261,12 +274,12 @@ func (a *ages) failed(err error) bool {
 	return news
 }
 
-// told is what is known, with -1 states before anything is.
-func (a *ages) told() (states, gaps int, newest, oldest time.Time) {
+// known is what the store has told last, and whether that is anything.
+func (a *ages) known() (last told, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.known {
-		return -1, 0, time.Time{}, time.Time{}
+	if a.last == nil || a.last.states > 0 && a.last.newest.IsZero() {
+		return last, false
 	}
-	return a.states, a.gaps, a.newest, a.oldest
+	return *a.last, true
 }

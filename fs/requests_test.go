@@ -117,12 +117,16 @@ func TestAges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newStates(t, 3)
 		tr := newDriver(t, m, false)
-		look := func() *ages {
+		known := func() told {
+			last, ok := tr.tree.ages.known()
+			require.True(t, ok)
+			return last
+		}
+		look := func() told {
 			tr.tree.lookAtAges(t.Context())
-			return &tr.tree.ages
+			return known()
 		}
 		a := look()
-		require.True(t, a.known)
 		require.Equal(t, 3, a.states)
 		require.Equal(t, 0, a.gaps)
 		require.Equal(t, stateAt(1), a.oldest.UTC())
@@ -132,7 +136,8 @@ func TestAges(t *testing.T) {
 		time.Sleep(agesFreshness - time.Second)
 		require.Equal(t, 0, look().gaps)
 		time.Sleep(time.Second)
-		require.Equal(t, 1, look().gaps)
+		a = look()
+		require.Equal(t, 1, a.gaps)
 		require.Equal(t, stateAt(3), a.newest.UTC())
 
 		over, cancel := context.WithCancel(t.Context())
@@ -140,7 +145,7 @@ func TestAges(t *testing.T) {
 		m.Put(0, 4, 4, storetest.LTX(t, 4, 4, storetest.Timestamp(stateAt(4))))
 		time.Sleep(2 * agesFreshness)
 		tr.tree.lookAtAges(over)
-		require.Equal(t, 3, a.states, "who has no time left asks nobody")
+		require.Equal(t, 3, known().states, "who has no time left asks nobody")
 		require.Equal(t, 5, look().states)
 
 		m.Fail(mock.OpList, syscall.EIO)
@@ -190,7 +195,7 @@ func TestMetricsOfHangingDisks(t *testing.T) {
 			return most, all
 		}
 		for range 100 {
-			told(t, tr)
+			metricsOf(t, tr)
 			time.Sleep(15 * time.Second)
 		}
 		most, all := calls()
@@ -200,6 +205,6 @@ func TestMetricsOfHangingDisks(t *testing.T) {
 
 		close(gate)
 		synctest.Wait()
-		require.Len(t, told(t, tr)["ltxfs_states"].GetMetric(), replicas)
+		require.Len(t, metricsOf(t, tr)["ltxfs_states"].GetMetric(), replicas)
 	})
 }

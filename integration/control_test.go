@@ -145,6 +145,7 @@ func TestMetricsOfDatabases(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		text += fmt.Sprintf("  - path: %s/%s.db\n    replica: {path: %s}\n", dir, name, ltxfstest.Orders(t))
 	}
+	text += fmt.Sprintf("  - path: %s/d.db\n    replica: {path: %s/none}\n", dir, dir)
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
 	m := ltxfstest.Mount(t, config, "--all", "--http=127.0.0.1:0")
 	p := m.Process(t)
@@ -154,7 +155,10 @@ func TestMetricsOfDatabases(t *testing.T) {
 		_, err := p.ReadDir(name + ".db/ltx/0000")
 		require.NoError(t, err)
 	}
+	_, err := p.ReadDir("d.db")
+	require.ErrorIs(t, err, syscall.ENOENT)
 	now, _ = m.Metrics(t)
+	require.Equal(t, 1.0, now.Sum("ltxfs_replicas_unknown"))
 	byTXID, _ := ltxfstest.OrdersStates(t)
 	require.Equal(t, 2.0, now.Sum("ltxfs_replicas"))
 	require.Equal(t, float64(2*len(byTXID)), now.Sum("ltxfs_states"))
