@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/replica/mock"
 	"github.com/ltxfs/ltxfs/replica/storetest"
@@ -36,6 +39,8 @@ func TestKernelRequests(t *testing.T) {
 	require.Equal(t, syscall.ENOENT, e)
 	require.Empty(t, log.String())
 	require.Equal(t, 1.0, counted(t, r.errors.WithLabelValues("LOOKUP", "ENOENT")))
+	require.Equal(t, fuse.Status(syscall.ENXIO), tr.raw.Lseek(nil, &fuse.LseekIn{InHeader: header(file), Offset: 1 << 40, Whence: unix.SEEK_DATA}, &fuse.LseekOut{}))
+	require.Equal(t, 1.0, counted(t, r.errors.WithLabelValues("LSEEK", "ENXIO")))
 
 	r.logged.Store(true)
 	fh, e := tr.open(file, syscall.O_RDONLY)
@@ -207,4 +212,37 @@ func TestMetricsOfHangingDisks(t *testing.T) {
 		synctest.Wait()
 		require.Len(t, metricsOf(t, tr)["ltxfs_states"].GetMetric(), replicas)
 	})
+}
+
+// Each request that go-fuse passes on is counted, but for those that the kernel doesn't send to
+// a mount with these options.
+func TestEachRequestIsCounted(t *testing.T) {
+	unsent := []string{"Access", "GetXAttr", "ListXAttr", "SetXAttr", "RemoveXAttr", "GetLk", "SetLk", "SetLkw"}
+	unanswered := []string{"String", "SetDebug", "Init", "Forget", "OnUnmount"}
+	r := newRequests(slog.New(slog.DiscardHandler))
+	w := reflect.ValueOf(&watched{requests: r}) // of no file system
+	all := reflect.TypeFor[fuse.RawFileSystem]()
+	operations := 0
+	for i := range all.NumMethod() {
+		name := all.Method(i).Name
+		if slices.Contains(append(unsent, unanswered...), name) {
+			continue
+		}
+		method := w.MethodByName(name)
+		var args []reflect.Value
+		for in := range method.Type().Ins() {
+			arg := reflect.Zero(in)
+			if in.Kind() == reflect.Pointer {
+				arg = reflect.New(in.Elem())
+			}
+			args = append(args, arg)
+		}
+		require.Panics(t, func() { method.Call(args) })
+		if name != "Writev" { // is a WRITE as well
+			operations++
+		}
+		counted := make(chan prometheus.Metric, all.NumMethod())
+		r.seconds.Collect(counted)
+		require.Len(t, counted, operations, name)
+	}
 }

@@ -61,6 +61,10 @@ func (w *watched) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.
 	return w.do("GETATTR", cancel, in.NodeId, "", func(*request) fuse.Status { return w.RawFileSystem.GetAttr(cancel, in, out) })
 }
 
+func (w *watched) Statx(cancel <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fuse.Status {
+	return w.do("STATX", cancel, in.NodeId, "", func(*request) fuse.Status { return w.RawFileSystem.Statx(cancel, in, out) })
+}
+
 func (w *watched) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	return w.do("SETATTR", cancel, in.NodeId, "", func(*request) fuse.Status { return w.RawFileSystem.SetAttr(cancel, in, out) })
 }
@@ -110,6 +114,10 @@ func (w *watched) Create(cancel <-chan struct{}, in *fuse.CreateIn, name string,
 	return w.do("CREATE", cancel, in.NodeId, name, func(*request) fuse.Status { return w.RawFileSystem.Create(cancel, in, name, out) })
 }
 
+func (w *watched) Tmpfile(cancel <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	return w.do("TMPFILE", cancel, in.NodeId, "", func(*request) fuse.Status { return w.RawFileSystem.Tmpfile(cancel, in, out) })
+}
+
 func (w *watched) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	return w.do("OPEN", cancel, in.NodeId, "", func(*request) fuse.Status { return w.RawFileSystem.Open(cancel, in, out) })
 }
@@ -144,6 +152,24 @@ func (w *watched) write(cancel <-chan struct{}, in *fuse.WriteIn, write func() (
 	return n, s
 }
 
+func (w *watched) CopyFileRange(cancel <-chan struct{}, in *fuse.CopyFileRangeIn) (n uint32, s fuse.Status) {
+	s = w.do("COPY_FILE_RANGE", cancel, in.NodeId, "", func(*request) (s fuse.Status) {
+		n, s = w.RawFileSystem.CopyFileRange(cancel, in)
+		return s
+	})
+	return n, s
+}
+
+func (w *watched) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	return w.do("LSEEK", cancel, in.NodeId, "", func(*request) fuse.Status { return w.RawFileSystem.Lseek(cancel, in, out) })
+}
+
+func (w *watched) Ioctl(cancel <-chan struct{}, in *fuse.IoctlIn, given []byte, out *fuse.IoctlOut, answer []byte) fuse.Status {
+	return w.do("IOCTL", cancel, in.NodeId, "", func(*request) fuse.Status {
+		return w.RawFileSystem.Ioctl(cancel, in, given, out, answer)
+	})
+}
+
 func (w *watched) Fallocate(cancel <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	return w.do("FALLOCATE", cancel, in.NodeId, "", func(*request) fuse.Status { return w.RawFileSystem.Fallocate(cancel, in) })
 }
@@ -173,6 +199,13 @@ func (w *watched) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.Dir
 
 func (w *watched) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	return w.do("READDIRPLUS", cancel, in.NodeId, "", func(*request) fuse.Status { return w.RawFileSystem.ReadDirPlus(cancel, in, out) })
+}
+
+func (w *watched) ReleaseDir(in *fuse.ReleaseIn) {
+	w.do("RELEASEDIR", nil, in.NodeId, "", func(*request) fuse.Status {
+		w.RawFileSystem.ReleaseDir(in)
+		return fuse.OK
+	})
 }
 
 func (w *watched) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
