@@ -94,15 +94,18 @@ func TestStatsCommand(t *testing.T) {
 	require.Regexp(t, `(?m)^memory: of the budget +\S+ of 128MiB$`, out)
 
 	screens := filepath.Join(t.TempDir(), "screens")
-	script := exec.Command("script", "--quiet", "--flush", "--return", "--command", ltxfstest.Binary()+" stats --interval=100ms "+m.Dir, screens)
+	script := exec.Command("script", "--quiet", "--flush", "--return", "--command", "exec "+ltxfstest.Binary()+" stats --interval=100ms "+m.Dir, screens)
 	script.Env = ltxfstest.Env()
+	keys, err := script.StdinPipe()
+	require.NoError(t, err)
 	require.NoError(t, script.Start())
 	ltxfstest.Eventually(t, ltxfstest.Timeout, "three screens", func() bool {
 		shown, _ := os.ReadFile(screens)
 		return strings.Count(string(shown), "\x1b[H"+m.Dir) > 2
 	})
-	require.NoError(t, script.Process.Signal(syscall.SIGTERM))
-	_ = script.Wait() // by the signal
+	_, err = keys.Write([]byte{'C' - '@'}) // Ctrl-C
+	require.NoError(t, err)
+	require.NoError(t, script.Wait(), "it ends with 0")
 	require.Equal(t, ltxfstest.ExitUsage, ltxfstest.Ltxfs(t, "stats", "--interval=1ms", m.Dir).Code)
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
@@ -35,11 +34,7 @@ type progress struct {
 }
 
 func newProgress(w io.Writer, what string, total int64) *progress {
-	p := &progress{w: w, what: logging.Shown(what), total: total, began: time.Now()}
-	if f, ok := w.(*os.File); ok {
-		st, err := f.Stat()
-		p.bar = err == nil && st.Mode()&os.ModeCharDevice != 0
-	}
+	p := &progress{w: w, what: logging.Shown(what), bar: logging.IsTerminal(w), total: total, began: time.Now()}
 	p.shown = p.began
 	return p
 }

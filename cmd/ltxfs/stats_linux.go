@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"os/signal"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/internal/exitcode"
+	"github.com/ltxfs/ltxfs/internal/logging"
 	"github.com/ltxfs/ltxfs/internal/service"
 )
 
@@ -72,7 +72,7 @@ func showStats(ctx context.Context, w io.Writer, c *service.Control, interval ti
 		}
 		var out bytes.Buffer
 		now.write(&out, c.Mountpoint, before)
-		if !isTerminal(w) {
+		if !logging.IsTerminal(w) {
 			_, err = out.WriteTo(w)
 			return err
 		}
@@ -80,15 +80,6 @@ func showStats(ctx context.Context, w io.Writer, c *service.Control, interval ti
 		fmt.Fprint(w, "\x1b[H", strings.ReplaceAll(out.String(), "\n", "\x1b[K\n"), "\x1b[J")
 		before = now
 	}
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }
 
 // figures are the metrics at a moment.
@@ -110,11 +101,20 @@ func takeFigures(ctx context.Context, c *service.Control) (figures, error) {
 	return figures{time.Now(), families}, nil
 }
 
-// sum adds up the metrics of a name with a label's value, or with any if value is "".
-func (f figures) sum(name, label, value string) (sum float64) {
+// everyday are the errnos of what callers do wrong, or ask for in vain, every day. The alert of
+// errors in contrib leaves out the same.
+const everyday = "ENOENT|EEXIST|EROFS|EPERM|EACCES|ESTALE|EINTR|ENXIO|ENOTTY|ENOSYS|ENOTSUP"
+
+func isNews(errno string) bool { return !slices.Contains(strings.Split(everyday, "|"), errno) }
+
+func is(want string) func(string) bool { return func(value string) bool { return value == want } }
+
+// sum adds up the metrics of a name whose label has a value that counts, or all of them without
+// a label.
+func (f figures) sum(name, label string, counts func(value string) bool) (sum float64) {
 	for _, m := range f.families["ltxfs_"+name].GetMetric() {
-		has := func(l *dto.LabelPair) bool { return l.GetName() == label && l.GetValue() == value }
-		if value == "" || slices.ContainsFunc(m.GetLabel(), has) {
+		has := func(l *dto.LabelPair) bool { return l.GetName() == label && counts(l.GetValue()) }
+		if label == "" || slices.ContainsFunc(m.GetLabel(), has) {
 			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 		}
 	}
@@ -130,37 +130,40 @@ func (f figures) write(w io.Writer, mountpoint string, before figures) {
 	t := newTable(w)
 	t.row(mountpoint, "total", "a second")
 	for _, row := range []struct {
-		title, name, label, value string
-		text                      func(float64) string
+		title, name, label string
+		counts             func(value string) bool
+		text               func(float64) string
 	}{
-		{"kernel: requests", "fuse_request_seconds", "", "", plain},
-		{"kernel: reads", "fuse_request_seconds", "operation", "READ", plain},
-		{"kernel: bytes read", "fuse_read_bytes_total", "", "", size},
-		{"kernel: bytes written", "fuse_written_bytes_total", "", "", size},
-		{"kernel: errors", "fuse_errors_total", "", "", plain},
-		{"cache: blocks asked for and there", "cache_hits_total", "", "", plain},
-		{"cache: blocks fetched", "cache_misses_total", "", "", plain},
-		{"cache: bytes fetched ahead", "cache_ahead_bytes_total", "", "", size},
-		{"cache: of these, used", "cache_ahead_used_bytes_total", "", "", size},
-		{"store: operations", "store_operation_seconds", "", "", plain},
-		{"store: errors", "store_operation_seconds", "outcome", "error", plain},
-		{"store: bytes read", "store_bytes_total", "operation", "read", size},
-		{"store: bytes written", "store_bytes_total", "operation", "write", size},
-		{"S3: requests", "s3_requests_total", "", "", plain},
-		{"S3: made again", "s3_retries_total", "", "", plain},
+		{"kernel: requests", "fuse_request_seconds", "", nil, plain},
+		{"kernel: reads", "fuse_request_seconds", "operation", is("READ"), plain},
+		{"kernel: bytes read", "fuse_read_bytes_total", "", nil, size},
+		{"kernel: bytes written", "fuse_written_bytes_total", "", nil, size},
+		{"kernel: errors", "fuse_errors_total", "errno", isNews, plain},
+		{"cache: blocks asked for and there", "cache_hits_total", "", nil, plain},
+		{"cache: blocks fetched", "cache_misses_total", "", nil, plain},
+		{"cache: bytes fetched ahead", "cache_ahead_bytes_total", "", nil, size},
+		{"cache: of these, used", "cache_ahead_used_bytes_total", "", nil, size},
+		{"store: operations", "store_operation_seconds", "", nil, plain},
+		{"store: errors", "store_operation_seconds", "outcome", is("error"), plain},
+		{"store: bytes read", "store_bytes_total", "operation", is("read"), size},
+		{"store: bytes written", "store_bytes_total", "operation", is("write"), size},
+		{"S3: requests", "s3_requests_total", "", nil, plain},
+		{"S3: made again", "s3_retries_total", "", nil, plain},
 	} {
-		now := f.sum(row.name, row.label, row.value)
-		grown := (now - before.sum(row.name, row.label, row.value)) / f.at.Sub(before.at).Seconds()
+		now := f.sum(row.name, row.label, row.counts)
+		grown := (now - before.sum(row.name, row.label, row.counts)) / f.at.Sub(before.at).Seconds()
 		t.row(row.title, row.text(now), row.text(grown))
 	}
-	t.row("kernel: requests under way", plain(f.sum("fuse_requests_under_way", "", "")))
-	t.row("memory: of the budget", size(f.sum("budget_used_bytes", "", ""))+" of "+size(f.sum("budget_bytes", "", "")))
-	t.row("memory: cached blocks", size(f.sum("cache_bytes", "", "")))
-	t.row("unpublished files", plain(f.sum("unpublished_files", "", "")))
+	t.row("kernel: requests under way", plain(f.sum("fuse_requests_under_way", "", nil)))
+	t.row("memory: of the budget", size(f.sum("budget_used_bytes", "", nil))+" of "+size(f.sum("budget_bytes", "", nil)))
+	t.row("memory: cached blocks", size(f.sum("cache_bytes", "", nil)))
+	t.row("unpublished files", plain(f.sum("unpublished_files", "", nil)))
 	for _, m := range f.families["ltxfs_newest_state_timestamp_seconds"].GetMetric() {
 		title := "newest state"
-		if name := m.GetLabel()[0].GetValue(); name != "" {
-			title += " of " + name
+		for _, l := range m.GetLabel() {
+			if l.GetValue() != "" {
+				title += " of " + l.GetValue()
+			}
 		}
 		written := time.UnixMilli(int64(m.GetGauge().GetValue() * 1000))
 		t.row(title, f.at.Sub(written).Round(time.Second).String()+" old")

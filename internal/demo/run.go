@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/internal/exitcode"
+	"github.com/ltxfs/ltxfs/internal/logging"
 	"github.com/ltxfs/ltxfs/internal/mounts"
 	"github.com/ltxfs/ltxfs/internal/service"
 	"github.com/ltxfs/ltxfs/internal/service/daemon"
@@ -102,10 +103,10 @@ func (t *tour) mount(ctx context.Context, dir string) (*daemon.Process, error) {
 func (t *tour) wait(ctx context.Context, stdin io.Reader) error {
 	entered := make(chan struct{})
 	how := "Ctrl-C"
-	if f, ok := stdin.(*os.File); ok && isTerminal(f) {
+	if logging.IsTerminal(stdin) {
 		how = "Enter or Ctrl-C"
 		go func() {
-			if _, err := bufio.NewReader(f).ReadString('\n'); err == nil {
+			if _, err := bufio.NewReader(stdin).ReadString('\n'); err == nil {
 				close(entered)
 			}
 		}()
@@ -123,11 +124,6 @@ func (t *tour) wait(ctx context.Context, stdin io.Reader) error {
 		t.printf("\n")
 	}
 	return nil
-}
-
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }
 
 func unmount(p *daemon.Process, stdout io.Writer) error {

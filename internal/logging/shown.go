@@ -1,11 +1,20 @@
 package logging
 
 import (
+	"os"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/mattn/go-isatty"
 )
+
+// IsTerminal reports whether a stream is a terminal.
+func IsTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}
 
 // Shown is a text as it may go to a terminal: quoted if a program could have put into it
 // what moves the cursor, or worse.
