@@ -166,6 +166,8 @@ func TestMountConfigErrors(t *testing.T) {
 		{"--limit-read=511KiB /srv/r /mnt", exitcode.Usage, "--limit-read 511KiB: too little"},
 		{"-o limit_write=1 /srv/r /mnt", exitcode.Usage, "--limit-write 1B: too little"},
 		{"--max-requests=4097 /srv/r /mnt", exitcode.Usage, "at most 4096"},
+		{"--http=9100 /srv/r /mnt", exitcode.Usage, "--http 9100: address 9100: missing port in address: give a host and a port"},
+		{"--http=:91000 /srv/r /mnt", exitcode.Usage, "invalid port: give a host and a port"},
 		{"--config=/none/litestream.yml /srv/r /mnt", exitcode.Usage, "/none/litestream.yml"},
 		{"--config=/none/litestream.yml s3://b/p /mnt", exitcode.Usage, "not with a replica's URL"},
 		{"file://host/path /mnt", exitcode.Usage, "host"},

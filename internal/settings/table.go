@@ -2,6 +2,7 @@ package settings
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -139,7 +140,7 @@ var rows = []row{
 		doc: "format of the log: `text` or `json`; `auto` is `text`, but for systemd's journal on standard error, which gets each attribute as a field"},
 	{flag: "log-file", field: func(m *Mount) any { return &m.LogFile }, arg: "file",
 		defDoc: "standard error; with `--daemon` a file whose path is printed", doc: "file to log to"},
-	{flag: "http", field: func(m *Mount) any { return &m.HTTP }, arg: "address", defDoc: "none",
+	{flag: "http", field: func(m *Mount) any { return &m.HTTP }, arg: "address", defDoc: "none", bad: func(m *Mount) string { return noAddress(m.HTTP) },
 		doc: "where to serve `/metrics`, `/healthz`, `/readyz` and `/debug/pprof` to anybody who reaches it, such as `127.0.0.1:9100`; without a host, to this machine"},
 	{flag: "print-config", field: func(m *Mount) any { return &m.PrintConfig }, noOption: true, noEnv: true, once: true,
 		doc: "show what holds for each setting and where it came from, and mount nothing"},
@@ -171,6 +172,17 @@ func negative(d *time.Duration) string {
 func tooLittle(limit Size) string {
 	if limit != 0 && limit < minBandwidth {
 		return "too little: with less than 512KiB in a second, operations would pass their deadlines: give that or more, or 0 for no limit"
+	}
+	return ""
+}
+
+func noAddress(s string) string {
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if s != "" && err != nil {
+		return err.Error() + ": give a host and a port, such as 127.0.0.1:9100"
 	}
 	return ""
 }
