@@ -135,18 +135,22 @@ func (o *Options) setLog(level, access string) error {
 	if access != "" && access != "on" && access != "off" {
 		return fmt.Errorf("unknown word %q: access must be on or off", access)
 	}
+	hidden := level == "warn" || level == "error" || level == "" && !o.Logger.Enabled(context.Background(), slog.LevelInfo)
+	if access == "on" && hidden {
+		return errors.New("requests are logged at the level info: give --level=info as well")
+	}
+	var changed []any
 	if level != "" {
 		if err := o.SetLevel(level); err != nil {
 			return err
 		}
-	}
-	if access == "on" && !o.Logger.Enabled(context.Background(), slog.LevelInfo) {
-		return errors.New("requests are logged at the level info: give --level=info as well")
+		changed = append(changed, "log_level", level)
 	}
 	if access != "" {
 		o.LogAccess(access == "on")
+		changed = append(changed, "access", access)
 	}
-	o.Logger.Info("what is logged has changed", "log_level", level, "access", access)
+	o.Logger.Info("what is logged has changed", changed...)
 	return nil
 }
 

@@ -68,6 +68,10 @@ func TestOrders(t *testing.T) {
 		{level: "warn", after: "off"},
 		{access: "on", says: "give --level=info as well", after: "off"},
 		{level: "debug", access: "on", after: "on"},
+		{level: "warn", access: "off", after: "off"},
+		{level: "info", after: "off"},
+		{level: "error", access: "on", says: "give --level=info", after: "off"},
+		{access: "on", after: "on"}, // at the level of before
 		{level: "loud", access: "off", says: "loud", after: "on"},
 		{access: "maybe", says: `unknown word "maybe"`, after: "on"},
 	} {
@@ -80,6 +84,7 @@ func TestOrders(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, "all of them\n", body)
 	require.Contains(t, out.String(), `msg="what is logged has changed" log_level=debug access=on`)
+	require.Contains(t, out.String(), `msg="what is logged has changed" access=on`)
 }
 
 // Without a host, an address is this machine's.
