@@ -24,9 +24,14 @@ import (
 func (c *counted) requireRequests(t *testing.T, m ltxfstest.Metrics) {
 	t.Helper()
 	want, got := map[string]float64{}, map[string]float64{}
+	answered := map[string]float64{}
 	for _, r := range c.proxy.Requests() {
 		request := strings.Replace(string(r.Operation), "ListObjects", "ListObjectsV2", 1)
 		want[fmt.Sprint(request, " ", r.Status)]++
+		answered[request]++
+	}
+	for request, n := range answered {
+		require.Equal(t, n, m.Sum("ltxfs_s3_first_byte_seconds", "request="+request), request)
 	}
 	for _, metric := range m["ltxfs_s3_requests_total"].GetMetric() {
 		l := metric.GetLabel()
@@ -63,8 +68,13 @@ func TestMetrics(t *testing.T) {
 		now, text := m.Metrics(t)
 		c.requireRequests(t, now)
 		require.Equal(t, 1.0, now.Sum("ltxfs_s3_retries_total", "request=GetObject"))
-		_, down := c.downloaded()
-		require.Equal(t, float64(down), now.Sum("ltxfs_store_bytes_total", "operation=read"))
+		bodies := c.bodies()
+		require.Equal(t, float64(len(bodies)), now.Sum("ltxfs_store_operation_seconds", "operation=read"))
+		require.Equal(t, sumOf(bodies), now.Sum("ltxfs_store_bytes_total", "operation=read"))
+		content := slices.DeleteFunc(slices.Clone(bodies), func(n int64) bool { return n == ltx.HeaderSize })
+		require.Equal(t, sumOf(content), now.Sum("ltxfs_cache_fetched_bytes_total"))
+		require.Equal(t, blocksOf(content), now.Sum("ltxfs_cache_misses_total"), "and nothing was read ahead")
+		require.Equal(t, 2.0, now.Sum("ltxfs_fuse_errors_total", "operation=LOOKUP", "errno=ENOENT"), "what isn't there, and what is created")
 		require.Equal(t, size, now.Sum("ltxfs_fuse_read_bytes_total"))
 		require.Equal(t, files+1, now.Sum("ltxfs_fuse_request_seconds", "operation=OPEN")+now.Sum("ltxfs_fuse_request_seconds", "operation=CREATE"))
 		require.Equal(t, 1.0, now.Sum("ltxfs_unpublished_files"))
@@ -78,6 +88,10 @@ func TestMetrics(t *testing.T) {
 		newest, oldest := times(t)
 		require.Equal(t, float64(newest.UnixMilli())/1000, now.Sum("ltxfs_newest_state_timestamp_seconds"))
 		require.Equal(t, float64(oldest.UnixMilli())/1000, now.Sum("ltxfs_oldest_state_timestamp_seconds"))
+
+		before := len(c.proxy.Requests())
+		_, _ = m.Metrics(t)
+		require.Len(t, c.proxy.Requests(), before, "within a minute, the store isn't asked again")
 
 		requireGolden(t, now)
 		check := ltxfstest.Shell(t, `promtool check metrics 2>&1 <<'EOF'`+"\n"+ltxfsOnly(text)+"EOF")
@@ -97,14 +111,63 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// downloaded are the bytes of files that came.
-func (c *counted) downloaded() (requests int, bytes int64) {
+// A budget that is too small for a file evicts as many blocks of it as it can't hold.
+func TestMetricsOfSmallCache(t *testing.T) {
+	forEachCounted(t, func(t *testing.T, c *counted) {
+		const budget = 4 << 20
+		data := storetest.LTX(t, 1, 1, storetest.Commit(3000), storetest.Noise())
+		c.put(t, 0, 1, 1, data)
+		m := c.mount(t, "--http=127.0.0.1:0", fmt.Sprint("--cache-size=", budget))
+		p := m.Process(t)
+		got, err := p.ReadFile(ltxfstest.LevelPath(0, ltx.FormatFilename(1, 1)))
+		require.NoError(t, err)
+		require.Equal(t, len(data), len(got))
+		now, _ := m.Metrics(t)
+		content := slices.DeleteFunc(c.bodies(), func(n int64) bool { return n == ltx.HeaderSize })
+		held := now.Sum("ltxfs_cache_bytes")
+		require.Positive(t, now.Sum("ltxfs_cache_evictions_total"))
+		require.Equal(t, blocksOf(content)-now.Sum("ltxfs_cache_evictions_total"), held/maxBlock)
+		require.Equal(t, float64(budget), now.Sum("ltxfs_budget_bytes"))
+		require.LessOrEqual(t, now.Sum("ltxfs_budget_used_bytes"), float64(budget))
+		require.GreaterOrEqual(t, now.Sum("ltxfs_budget_used_bytes"), held)
+	})
+}
+
+// To be asked for metrics costs a listing of each level and the times of two states, and within
+// a minute nothing more.
+func TestMetricsBudget(t *testing.T) {
+	forEachCounted(t, func(t *testing.T, c *counted) {
+		c.putOrders(t)
+		m := c.mount(t, "--http=127.0.0.1:0")
+		c.requireCosts(t, "the first time", costs{s3test.ListObjects: 10, s3test.GetObject: 2}, func() { m.Metrics(t) })
+		c.requireCosts(t, "again", costs{}, func() { m.Metrics(t) })
+		c.requireEndForFree(t, m)
+	})
+}
+
+// bodies are the sizes of what came of files, in bytes.
+func (c *counted) bodies() (sizes []int64) {
 	for _, r := range c.proxy.Requests() {
 		if r.Operation == s3test.GetObject && r.Status < 300 {
-			requests, bytes = requests+1, bytes+r.Down
+			sizes = append(sizes, r.Down)
 		}
 	}
-	return requests, bytes
+	return sizes
+}
+
+func sumOf(sizes []int64) (sum float64) {
+	for _, n := range sizes {
+		sum += float64(n)
+	}
+	return sum
+}
+
+// blocksOf is how many blocks the sizes fill, each by itself.
+func blocksOf(sizes []int64) (blocks float64) {
+	for _, n := range sizes {
+		blocks += float64((n + maxBlock - 1) / maxBlock)
+	}
+	return blocks
 }
 
 // times are those of the newest and the oldest state of the sample: of the file of the lowest
