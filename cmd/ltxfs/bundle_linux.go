@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -80,11 +81,17 @@ func writeBundle(ctx context.Context, w io.Writer, c *service.Control) error {
 		{"state.json", func() ([]byte, error) {
 			return json.MarshalIndent(map[string]any{"alive": alive, "state": st}, "", "  ")
 		}},
+		{"process.txt", func() ([]byte, error) {
+			if !alive {
+				return nil, errors.New("the process has ended")
+			}
+			return processText(st.PID), nil
+		}},
 		{"settings.txt", get("/settings")},
 		{"health.txt", get("/healthz")},
-		{"metrics.txt", get("/metrics")},
 		{"goroutines.txt", get("/debug/pprof/goroutine?debug=2")},
 		{"heap.pprof", get("/debug/pprof/heap")},
+		{"metrics.txt", get("/metrics")}, // after all else: it asks the stores
 		{"log.txt", func() ([]byte, error) { return c.Log(maxLog) }},
 	} {
 		data, err := part.data()
@@ -100,6 +107,21 @@ func writeBundle(ctx context.Context, w io.Writer, c *service.Control) error {
 		}
 	}
 	return errors.Join(packed.Close(), zipped.Close())
+}
+
+// processText is what the kernel tells of a process, and of what its threads wait for there.
+func processText(pid int) (text []byte) {
+	for _, name := range []string{"status", "task/*/wchan", "task/*/stack"} { // the last for root alone
+		paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/%s", pid, name)) // which is a pattern
+		for _, path := range paths {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				data = []byte(err.Error())
+			}
+			text = fmt.Appendf(text, "%s:\n%s\n", path, data)
+		}
+	}
+	return text
 }
 
 func versions() []byte {

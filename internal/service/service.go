@@ -48,7 +48,8 @@ type server struct {
 	early          bytes.Buffer
 	log            *slog.Logger
 	level          slog.LevelVar
-	logFile        *os.File // that was opened first
+	access         atomic.Bool // each request of the kernel is logged
+	logFile        *os.File    // that was opened first
 
 	open    func(ctx context.Context, source *settings.Source, log *slog.Logger) (*replicas.Opened, error)
 	opener  *replicas.Opener

@@ -1,7 +1,11 @@
 package service
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"strings"
 
 	"github.com/ltxfs/ltxfs/fs"
 	"github.com/ltxfs/ltxfs/internal/telemetry"
@@ -27,15 +31,22 @@ func (s *server) tell(m *fs.Mounted) {
 		Collectors: append(s.opener.Collectors(), m),
 		Healthy:    m.Healthy,
 		Ready:      s.ready.Load,
-		Settings:   s.cfg.Print,
+		Settings:   s.printSettings,
 		SetLevel:   s.SetLevel,
-		LogAccess:  m.LogAccess,
+		LogAccess:  func(on bool) { s.access.Store(on); m.LogAccess(on) },
 		Logger:     s.log,
 	})
 	s.telemetry.ServeControl(s.control)
 	if s.http != nil {
 		s.telemetry.Serve(s.http)
 	}
+}
+
+// printSettings prints what holds, with what has changed since the start.
+func (s *server) printSettings(w io.Writer) error {
+	err := s.cfg.Print(w)
+	_, werr := fmt.Fprintf(w, "\nwhat is logged now: level %s, access %t\n", strings.ToLower(s.level.Level().String()), s.access.Load())
+	return errors.Join(err, werr)
 }
 
 // hush ends that. Nobody waits for what fails in it.
