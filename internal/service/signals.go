@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"strings"
@@ -28,7 +29,7 @@ const (
 )
 
 // attend does what signals ask of a mount that goes on, until ctx is done. A dump doesn't wait
-// for a reload, which waits for requests.
+// for a reload: what that hangs in, such as the disk of the log file, it is to show.
 func (s *server) attend(ctx context.Context) {
 	each := func(signals <-chan os.Signal, do func()) {
 		for {
@@ -77,23 +78,30 @@ func (s *server) SetLevel(level string) error {
 	return err
 }
 
-// dump logs what the mount has done and holds, and a line for each goroutine.
+// always is a handler that takes lines of each level.
+type always struct{ slog.Handler }
+
+func (always) Enabled(context.Context, slog.Level) bool { return true }
+
+// dump logs what the mount has done and holds, and a line for each goroutine, whatever the
+// level of the log is.
 func (s *server) dump() {
+	log := slog.New(always{s.log.Handler()})
 	u := s.mounted.Usage()
-	s.log.Info("dump", "version", s.version, "up", time.Since(s.state.State.Started).Round(time.Second),
+	log.Info("dump", "version", s.version, "up", time.Since(s.state.State.Started).Round(time.Second),
 		"goroutines", runtime.NumGoroutine(), "unpublished", u.Unpublished,
 		"budget", u.Budget, "budget_used", u.BudgetUsed, "cached", u.Cache.CachedBytes, "hits", u.Cache.Hits,
 		"misses", u.Cache.Misses, "fetched", u.Cache.FetchedBytes, "evictions", u.Cache.Evictions,
 		"replicas", u.Replicas, "inodes", u.Inodes)
-	s.opener.LogRequests(s.log)
+	s.opener.LogRequests(log)
 	stacks := make([]byte, maxStacks)
 	n := runtime.Stack(stacks, true)
 	for one := range strings.SplitSeq(strings.TrimSpace(string(stacks[:n])), "\n\n") {
 		head, frames, _ := strings.Cut(one, "\n")
-		s.log.Info(strings.TrimSuffix(head, ":"), "stack", oneLine(frames))
+		log.Info(strings.TrimSuffix(head, ":"), "stack", oneLine(frames))
 	}
 	if n == maxStacks {
-		s.log.Info("there are more goroutines than a dump has room for")
+		log.Info("there are more goroutines than a dump has room for")
 	}
 }
 

@@ -70,9 +70,10 @@ func TestReload(t *testing.T) {
 		logged(t, s, path+".2"))
 }
 
-// A dump has the figures in one line, and each goroutine in one.
+// A dump has the figures in one line, and each goroutine in one, whatever is logged else.
 func TestDump(t *testing.T) {
 	s, _, path := used(t)
+	require.NoError(t, s.SetLevel("error"))
 	s.dump()
 	lines := strings.Split(strings.TrimSpace(logged(t, s, path)), "\n")
 	require.Regexp(t, `level=INFO msg=dump version=v1 up=0s goroutines=\d+ unpublished=2 budget=7 budget_used=6 cached=5 hits=3 misses=4 fetched=0 evictions=0 replicas=1 inodes=8$`, lines[0])
