@@ -36,6 +36,7 @@ type server struct {
 	cfg      settings.Mount
 	version  string
 	reporter *daemon.Reporter
+	unheard  bool           // by systemd, when that was told last
 	signals  chan os.Signal // that end the mount
 	reloads  chan os.Signal
 	dumps    chan os.Signal

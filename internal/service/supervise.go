@@ -55,10 +55,12 @@ func (s *server) feed(logged string) (sick string) {
 	return sick
 }
 
+// warnNotify logs that systemd wasn't told of something, unless that is so since the last call.
 func (s *server) warnNotify(err error) {
-	if err != nil {
+	if err != nil && !s.unheard {
 		s.log.Warn("can't tell systemd how the mount is", "error", err)
 	}
+	s.unheard = err != nil
 }
 
 // status is what systemctl status shows, in one line.

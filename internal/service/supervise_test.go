@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -105,6 +107,26 @@ func TestWatchdogIsNotFed(t *testing.T) {
 	require.Equal(t, "WATCHDOG=1", next())
 	s.flush()
 	require.Regexp(t, `^\S+ level=ERROR msg="the mount isn't healthy: [^\n]* error="a read hangs"\n$`, out.String())
+}
+
+// That systemd doesn't listen is in the log once, until it does again.
+func TestSystemdDoesNotListen(t *testing.T) {
+	next := listen(t, time.Hour)
+	path := os.Getenv("NOTIFY_SOCKET")
+	s, out := testServer(t, settings.Mount{})
+	s.mounted = &watchedMount{}
+	for range 2 {
+		require.NoError(t, os.Rename(path, path+"-moved"))
+		for range 3 {
+			require.Empty(t, s.feed(""))
+		}
+		require.NoError(t, os.Rename(path+"-moved", path))
+		require.Empty(t, s.feed(""))
+		require.Equal(t, "WATCHDOG=1", next())
+	}
+	s.flush()
+	require.Equal(t, 2, strings.Count(out.String(), `level=WARN msg="can't tell systemd how the mount is" error="notify systemd: `), out.String())
+	require.Equal(t, 2, strings.Count(out.String(), "\n"), out.String())
 }
 
 // Without systemd, nothing is asked of the mount.
