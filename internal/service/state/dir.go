@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ltxfs/ltxfs/internal/exitcode"
 )
 
 // Dir is a directory of state files, all of one user.
@@ -34,7 +36,7 @@ const PathEnv = "LTXFS_STATE_DIR"
 // others, and /tmp/ltxfs-UID where these can't be had.
 func Default() Dir {
 	uid := uint32(os.Geteuid())
-	if path := os.Getenv(PathEnv); filepath.IsAbs(path) {
+	if path := os.Getenv(PathEnv); path != "" {
 		return Dir{path, uid}
 	}
 	parent := "/run"
@@ -67,6 +69,10 @@ func tmpPath(uid uint32) string {
 // make makes the directory, or makes sure that it belongs to the user and that
 // nobody else can write to it.
 func (d Dir) make() error {
+	err := d.check()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if err := os.Mkdir(d.path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make the directory for the state of mounts: %w", err)
 	}
@@ -76,6 +82,9 @@ func (d Dir) make() error {
 // check returns an error unless the directory is one that only its user can
 // have filled. One in /tmp could be anybody's.
 func (d Dir) check() error {
+	if !filepath.IsAbs(d.path) { // a daemon works in another directory
+		return exitcode.Errorf(exitcode.Usage, "%s=%s: give an absolute path", PathEnv, d.path)
+	}
 	var st unix.Stat_t
 	if err := unix.Lstat(d.path, &st); err != nil {
 		return &fs.PathError{Op: "lstat", Path: d.path, Err: err}

@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/ltxfs/ltxfs/internal/exitcode"
 )
 
 // dirAt is a directory of this process's user.
@@ -114,6 +116,18 @@ func TestDirectoryOfAnotherIsRefused(t *testing.T) {
 	missing := dirAt(filepath.Join(t.TempDir(), "no", "such"))
 	_, err = Acquire(missing, State{Mountpoint: "/mnt/a"})
 	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+// Of a relative path, nobody could tell from which directory.
+func TestRelativeDirectoryIsRefused(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv(PathEnv, "state")
+	_, err := Acquire(Default(), State{Mountpoint: "/mnt/a"})
+	require.EqualError(t, err, "LTXFS_STATE_DIR=state: give an absolute path")
+	require.Equal(t, exitcode.Usage, exitcode.Of(err))
+	require.NoDirExists(t, "state")
+	_, err = Find(Of(uint32(os.Geteuid())), "/mnt/a")
+	require.Equal(t, exitcode.Usage, exitcode.Of(err))
 }
 
 func TestBrokenStateFile(t *testing.T) {
