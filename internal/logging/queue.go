@@ -30,7 +30,7 @@ type Queue struct {
 	buf    []byte
 	lost   int           // lines dropped after those in buf
 	idle   chan struct{} // closed once all is written; nil if nobody writes
-	err    error         // of the last write that failed
+	err    error         // of the last write
 }
 
 // NewQueue makes a Queue for w, in which a log of a format is written.
@@ -67,9 +67,7 @@ func (q *Queue) drain() {
 		q.mu.Unlock()
 		_, err := w.Write(batch.Bytes())
 		q.mu.Lock()
-		if err != nil {
-			q.err = err
-		}
+		q.err = err
 		q.closeBefore()
 	}
 	close(q.idle)
@@ -98,6 +96,13 @@ func (q *Queue) closeBefore() {
 		}
 	}
 	q.before = nil
+}
+
+// Err is why what was written last hasn't reached the writer, or nil.
+func (q *Queue) Err() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err
 }
 
 // noteLost logs how many lines were lost.

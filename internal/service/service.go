@@ -192,6 +192,12 @@ func (s *server) announce() {
 		attrs = append(attrs, "layout", s.replica.Layout.Name)
 	}
 	s.log.Info("mounted", append([]any{"replica", s.cfg.Name()}, attrs...)...)
+	if s.logFile != nil {
+		s.flush() // while who mounts reads standard error
+		if err := s.logged.Err(); err != nil {
+			fmt.Fprintf(s.plain, "ltxfs: log lines are lost: %v\n", err)
+		}
+	}
 	s.ready.Store(true)
 	s.state.State.Phase = state.Mounted
 	err := s.state.Save()

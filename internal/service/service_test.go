@@ -86,6 +86,26 @@ func TestLogFile(t *testing.T) {
 	require.ErrorContains(t, err, "--log-file")
 }
 
+// Who mounts hears that the log can't be written, and so does systemd as long as that is so.
+func TestLogIsLost(t *testing.T) {
+	t.Setenv(state.PathEnv, filepath.Join(t.TempDir(), "state"))
+	s, out := testServer(t, settings.Mount{Source: settings.Source{Path: "/srv/r"}, Mountpoint: "/mnt/a", LogFile: "/dev/full"})
+	require.NoError(t, s.openState())
+	s.mounted = &usedMount{}
+	s.announce()
+	s.flush()
+	const lost = "log lines are lost: write /dev/full: no space left on device"
+	require.Equal(t, "ltxfs: "+lost+"\n", out.String())
+	require.Equal(t, "/srv/r read-only on /mnt/a, 2 files unpublished; "+lost, s.status())
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	s.logged.Switch(null)
+	s.log.Info("one")
+	s.flush()
+	require.Equal(t, "/srv/r read-only on /mnt/a, 2 files unpublished", s.status())
+	s.state.Remove()
+}
+
 // A log file that nobody reads holds the mount up for two seconds, and no more.
 func TestLogFileThatNobodyReads(t *testing.T) {
 	t.Setenv(state.PathEnv, filepath.Join(t.TempDir(), "state"))

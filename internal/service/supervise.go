@@ -65,6 +65,10 @@ func (s *server) warnNotify(err error) {
 
 // status is what systemctl status shows, in one line.
 func (s *server) status() string {
-	return fmt.Sprintf("%s %s on %s, %s unpublished", logging.Shown(s.cfg.Name()), s.mode(), logging.Shown(s.cfg.Mountpoint),
+	status := fmt.Sprintf("%s %s on %s, %s unpublished", logging.Shown(s.cfg.Name()), s.mode(), logging.Shown(s.cfg.Mountpoint),
 		count(s.mounted.Usage().Unpublished))
+	if err := s.logged.Err(); err != nil {
+		status += fmt.Sprintf("; log lines are lost: %v", err)
+	}
+	return status
 }
