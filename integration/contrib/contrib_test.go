@@ -1,9 +1,10 @@
 // Package contrib checks the examples in contrib by what reads them: the parser of
-// Dockerfiles, Compose's loader with its schema, and the types of Kubernetes' API. It is a
-// module of its own, since these are large.
+// Dockerfiles, Compose's loader with its schema, the types of Kubernetes' API, and Grafana's
+// schema of dashboards. It is a module of its own, since these are large.
 package contrib
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,9 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -86,6 +90,24 @@ func TestKubernetes(t *testing.T) {
 	}
 	require.Len(t, sidecar.Command, 3)
 	requireMounts(t, sidecar.Command[2])
+}
+
+// The dashboard is one by Grafana's schema. Its expressions are checked by integration.TestDashboard.
+func TestDashboard(t *testing.T) {
+	cog.NewRuntime().RegisterPanelcfgVariant(timeseries.VariantConfig())
+	data, err := os.ReadFile(filepath.Join(dir, "dashboard.json"))
+	require.NoError(t, err)
+	var fields map[string]any
+	require.NoError(t, json.Unmarshal(data, &fields))
+	if fields["annotations"] == nil {
+		fields["annotations"] = map[string]any{} // as Grafana itself does
+	}
+	data, err = json.Marshal(fields)
+	require.NoError(t, err)
+	var parsed dashboard.Dashboard
+	require.Empty(t, parsed.UnmarshalJSONStrict(data)) // no error is an empty list
+	require.NoError(t, parsed.Validate())
+	require.NotEmpty(t, parsed.Panels)
 }
 
 // requireMounts makes sure that the ltxfs that a shell's command ends with is called rightly.
