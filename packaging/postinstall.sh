@@ -4,7 +4,7 @@
 set -e
 
 if [ -d /run/systemd/system ]; then
-	systemctl daemon-reload
+	systemctl daemon-reload || true
 fi
 case "$1 $2" in
 configure\ ?* | 2*) ;;

@@ -46,11 +46,16 @@ func TestPackages(t *testing.T) {
 	m.sh("mkdir -p /var/backups/orders /mnt/orders /mnt/all /mnt/archive")
 	ltxfstest.MustRun(t, "cp", "-a", ltxfstest.Orders(t)+"/.", filepath.Join(m.root, "var/backups/orders"))
 	m.put("/etc/ltxfs/orders.env", "REPLICA=/var/backups/orders\nMOUNTPOINT=/mnt/orders\nLTXFS_RW=true\nLTXFS_DB_BYTES=exact\n")
+	m.put("/etc/ltxfs/gone.env", "REPLICA=/var/backups/gone\nMOUNTPOINT=/mnt/gone\nLTXFS_STAGING_DIR='/srv/of a unit'\n")
+	m.sh("echo '/var/backups/gone /mnt/gone ltxfs rw,noauto,staging_dir=/srv/of-fstab,nofail 0 0' >>/etc/fstab")
+	m.put("/srv/of a unit/replica/mount/ltx/a.tmp", "")
+	m.put("/srv/of-fstab/replica/mount/ltx/b.tmp", "")
 	m.put("/etc/litestream.yml", "dbs:\n  - path: /var/lib/app/orders.db\n    replica:\n      path: /var/backups/orders\n")
 
 	t.Run("deb", func(t *testing.T) {
 		m, k := m.in(t), kinds["deb"]
 		m.sh(k.install, before)
+		m.sh("ln -s /bin/false /root/systemctl; PATH=/root:$PATH sh /var/lib/dpkg/info/ltxfs.postinst configure; rm /root/systemctl")
 		t.Run("units", func(t *testing.T) { testUnits(m.in(t)) })
 		t.Run("fstab", func(t *testing.T) { testFstab(m.in(t)) })
 		t.Run("updatedb", func(t *testing.T) { testUpdatedb(m.in(t)) })
@@ -65,7 +70,7 @@ func TestPackages(t *testing.T) {
 		m := m.in(t)
 		m.sh("rm -r /var/lib/ltxfs")
 		m.sh(kinds["rpm"].install, before)
-		m.sh("systemctl start ltxfs@orders")
+		m.sh("systemctl enable --now ltxfs@orders")
 		testLife(m, kinds["rpm"], "/mnt/orders")
 	})
 }
@@ -91,7 +96,7 @@ func testUnits(m *machine) {
 	require.Zero(m.t, verified.Code, verified)
 	require.Empty(m.t, verified.Stderr)
 
-	m.sh("systemctl start ltxfs ltxfs@orders")
+	m.sh("systemctl enable --now ltxfs ltxfs@orders")
 	const path = "/mnt/orders/db/latest.db"
 	require.Equal(m.t, newest(m), database(m, path))
 	require.Equal(m.t, tree, m.sh("ls /mnt/litestream/orders.db"))
@@ -133,7 +138,8 @@ func testUpdatedb(m *machine) {
 	require.Contains(m.t, m.sh("updatedb -o /root/all; plocate -d /root/all .ltx"), "\n/mnt/orders/ltx/", "without the package's word")
 }
 
-// Manual pages and completions are where they are looked for, and bash completes by them.
+// Manual pages and completions are where they are looked for, and bash completes by them. The
+// README's links lead to the other pages.
 func testShare(m *machine) {
 	require.Equal(m.t, `.TH "LTXFS-MOUNT" "1" "Nov 2026" "ltxfs" "ltxfs"`, m.sh("zcat /usr/share/man/man8/mount.ltxfs.8.gz | grep '^.TH'"))
 	require.Equal(m.t, "mount", m.sh(`set +eu
@@ -142,6 +148,9 @@ func testShare(m *machine) {
 		COMP_WORDS=(ltxfs mou) COMP_CWORD=1 COMP_LINE="ltxfs mou" COMP_POINT=9 COMP_TYPE=9 COMP_KEY=9
 		__start_ltxfs
 		echo $COMPREPLY`))
+	pages := m.sh(`cd /usr/share/doc/ltxfs; ls $(grep -o '](docs/[a-z]*.md' README.md | cut -c3- | sort -u) CHANGELOG.md`)
+	require.Contains(m.t, pages, "docs/operating.md")
+	require.Empty(m.t, m.sh("find /usr/share/doc/ltxfs -name '*_test*'"))
 	m.sh("[ -s /usr/share/zsh/vendor-completions/_ltxfs ] && [ -s /usr/share/fish/vendor_completions.d/ltxfs.fish ]")
 }
 
@@ -180,10 +189,17 @@ func testLife(m *machine, k kind, mounts ...string) (staged string) {
 	m.sh("systemctl stop 'ltxfs*'; systemctl stop 'mnt-*.automount' 'mnt-*.mount'")
 	require.Equal(t, "8", m.sh("systemctl show -P ExecMainStatus ltxfs@orders"), "it has left a file unpublished")
 	require.Empty(t, m.sh("findmnt -nlo TARGET -t fuse.ltxfs || true"))
+	require.NotZero(t, m.run("systemctl enable --now ltxfs@gone").Code, "it has no replica")
+	require.Equal(t, "activating", m.sh("systemctl show -P ActiveState ltxfs@gone"), "it is started again and again")
 	told = m.sh("%s", k.remove) + "\n"
+	require.Equal(t, "inactive", m.sh("systemctl show -P ActiveState ltxfs@gone"))
+	require.Equal(t, "not-found", m.sh("systemctl show -P LoadState ltxfs@orders"), "systemd has it as failed, and not forgotten")
+	require.Empty(t, m.sh("find /etc/systemd -name 'ltxfs*'"), "a unit is still enabled")
 	require.Contains(t, told, "and are in no replica. They stay where they are")
 	staged = m.sh("find /var/lib/ltxfs/staging -name upload.tmp")
-	require.Contains(t, told, "\n  "+staged+"\n")
+	for _, path := range []string{staged, "/srv/of a unit/replica/mount/ltx/a.tmp", "/srv/of-fstab/replica/mount/ltx/b.tmp"} {
+		require.Contains(t, told, "\n  "+path+"\n")
+	}
 	require.Equal(t, stagedText, m.sh("cat %s", staged))
 	require.Equal(t, "gone", m.sh("[ -e /usr/bin/ltxfs ] || [ -L /usr/sbin/mount.ltxfs ] || echo gone"))
 	return staged
@@ -194,7 +210,7 @@ func TestScripts(t *testing.T) {
 	t.Parallel()
 	scripts, err := filepath.Glob("../../packaging/*.sh")
 	require.NoError(t, err)
-	require.Len(t, scripts, 2)
+	require.Len(t, scripts, 3)
 	checked := ltxfstest.Run(t, ltxfstest.Timeout, "shellcheck", append(scripts, "../../.ci/release")...)
 	require.Zero(t, checked.Code, checked)
 }
