@@ -107,18 +107,25 @@ func testUnits(m *machine) {
 	})
 	require.Contains(m.t, m.sh("systemctl status ltxfs@orders"), "Status: \"/var/backups/orders read-write on /mnt/orders, 0 files unpublished\"")
 
-	old := m.sh("systemctl show -P MainPID ltxfs@orders")
-	m.sh("kill -9 %s", old)
-	ltxfstest.Eventually(m.t, ltxfstest.Timeout, "the unit has mounted again", func() bool {
-		return m.run("systemctl is-active ltxfs@orders && [ $(systemctl show -P MainPID ltxfs@orders) != "+old+" ]").Code == 0
-	})
-	require.Equal(m.t, newest(m), database(m, path))
+	for _, signal := range []string{"KILL", "ABRT"} { // ABRT is what the watchdog sends, and how a panic ends
+		old := m.sh("systemctl show -P MainPID ltxfs@orders")
+		m.sh("kill -%s %s", signal, old)
+		ltxfstest.Eventually(m.t, ltxfstest.Timeout, "the unit has mounted again", func() bool {
+			return m.run("systemctl is-active ltxfs@orders && [ $(systemctl show -P MainPID ltxfs@orders) != "+old+" ]").Code == 0
+		})
+		require.Equal(m.t, newest(m), database(m, path))
+	}
 }
 
 // The example's lines mount, the last by its first access.
 func testFstab(m *machine) {
-	m.sh("cat /usr/share/doc/ltxfs/examples/fstab >>/etc/fstab; systemctl stop ltxfs@orders; mount -a")
+	m.sh("cat /usr/share/doc/ltxfs/examples/fstab >>/etc/fstab")
+	m.sh("echo 'file:///var/backups/orders /mnt/url fuse.ltxfs ro 0 0' >>/etc/fstab")
+	m.sh("echo '/var/lib/app/orders.db /mnt/live fuse.ltxfs ro,config=/etc/litestream.yml 0 0' >>/etc/fstab")
+	m.sh("mkdir /mnt/url /mnt/live; systemctl stop ltxfs@orders; mount -a; mount -a") // the second finds all mounted
 	require.Equal(m.t, tree, m.sh("ls /mnt/orders"))
+	require.Equal(m.t, tree+"\n"+tree, m.sh("ls /mnt/url && ls /mnt/live"))
+	m.sh("ltxfs umount /mnt/url; ltxfs umount /mnt/live")
 	require.Equal(m.t, tree, m.sh("ls /mnt/all/orders.db"))
 	m.sh("ltxfs umount /mnt/orders; systemctl start ltxfs@orders")
 

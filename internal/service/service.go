@@ -155,7 +155,7 @@ func (s *server) mount() error {
 		CacheSize:    int64(cfg.CacheSize),
 		Heap:         limitHeap,
 		AllowOther:   cfg.AllowOther,
-		Source:       cfg.Name(),
+		Source:       cfg.Origin(),
 		MountOptions: cfg.KernelOptions,
 		Logger:       s.log,
 	}

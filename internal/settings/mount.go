@@ -108,6 +108,15 @@ func (m *Mount) Name() string {
 	return m.Source.Name()
 }
 
+// Origin is what is mounted as it was given, by which mount(8) knows a line of fstab that is
+// mounted already, unless that depends on the directory.
+func (m *Mount) Origin() string {
+	if IsURL(m.replica) || filepath.IsAbs(m.replica) {
+		return m.replica
+	}
+	return m.Name()
+}
+
 // ID is the same for two mounts if they are of the same replica, or configuration.
 func (m *Mount) ID() string {
 	if m.Databases != nil {

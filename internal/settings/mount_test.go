@@ -233,6 +233,12 @@ func TestWhatCountsMore(t *testing.T) {
 	cfg, err := parseMountIn(environ("LTXFS_CONFIG=/none.yml"), "s3://bucket/path", "/mnt")
 	require.NoError(t, err, "a URL on the command line counts more than a configuration in the environment")
 	require.Equal(t, "s3://bucket/path", cfg.Source.Name())
+	cfg, err = parseMount("s3://bucket/path?endpoint=http://localhost:9000", "/mnt")
+	require.NoError(t, err)
+	require.Equal(t, "s3://bucket/path?endpoint=http://localhost:9000", cfg.Origin(), "as fstab has it")
+	cfg, err = parseMount("replica", "/mnt")
+	require.NoError(t, err)
+	require.Equal(t, cfg.Source.Path, cfg.Origin(), "as it is known in any directory")
 	require.Empty(t, cfg.Config)
 }
 
