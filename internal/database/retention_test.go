@@ -214,3 +214,24 @@ func TestForgotten(t *testing.T) {
 	r.refresh()
 	require.Equal(t, first, r.state(t, 1).Time(), "a snapshot has a later one")
 }
+
+// TestLostAgain: a state that is lost while it is open can't be opened again, and who tries
+// holds nothing of it.
+func TestLostAgain(t *testing.T) {
+	h := newHistory(t, 1, 512)
+	h.Commit(200, 1)
+	r := newRig(t, h.store, 8<<20)
+	s := r.state(t, 1)
+	rd, err := s.Open(t.Context())
+	require.NoError(t, err)
+	h.Remove(replica.Name{MinTXID: 1, MaxTXID: 1})
+	for range 2 {
+		_, err = rd.ReadAt(t.Context(), make([]byte, 512), 0)
+		require.ErrorIs(t, err, replica.ErrReplaced)
+		_, err = s.Open(t.Context())
+		require.ErrorIs(t, err, replica.ErrReplaced)
+	}
+	rd.Close()
+	r.forget()
+	require.Zero(t, r.opts.Maps.used, "bytes of page maps")
+}

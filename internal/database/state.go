@@ -140,11 +140,11 @@ func (s *State) Open(ctx context.Context) (*Reader, error) {
 	defer func() { <-s.turn }()
 	s.mu.Lock()
 	before, lost := s.now, s.lost
-	c := s.d.hold(before)
 	s.mu.Unlock()
 	if lost != nil {
 		return nil, lost
 	}
+	c := s.d.hold(before)
 	if c == nil {
 		var err error
 		if c, err = s.build(ctx, before); err != nil {
