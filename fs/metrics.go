@@ -124,10 +124,10 @@ var (
 	oldestDesc = stateDesc("oldest_state_timestamp_seconds", "When the oldest state that can be restored was written.")
 	statesDesc = stateDesc("states", "States that can be restored.")
 	gapsDesc   = stateDesc("gaps", "Stretches of transactions that no file has, so that nothing beyond them counts.")
-)
 
-var unknownDesc = prometheus.NewDesc("ltxfs_replicas_unknown",
-	"Replicas of which nothing is known: that were used and couldn't be opened, or haven't answered since.", nil, nil)
+	unknownDesc = prometheus.NewDesc("ltxfs_replicas_unknown",
+		"Replicas of which nothing is known: that were used and couldn't be opened, or haven't answered since.", nil, nil)
+)
 
 func stateDesc(name, help string) *prometheus.Desc {
 	return prometheus.NewDesc("ltxfs_"+name, help, []string{"database"}, nil)
@@ -141,18 +141,17 @@ func (m *Mounted) collectAges(ch chan<- prometheus.Metric) {
 	for _, t := range trees {
 		hanging += t.index.Overdue()
 	}
-	var g errgroup.Group
-	g.SetLimit(agesAtOnce)
-	for _, t := range trees {
-		if hanging > maxHanging {
-			break
+	if hanging <= maxHanging {
+		var g errgroup.Group
+		g.SetLimit(agesAtOnce)
+		for _, t := range trees {
+			g.Go(func() error {
+				t.lookAtAges(ctx)
+				return nil
+			})
 		}
-		g.Go(func() error {
-			t.lookAtAges(ctx)
-			return nil
-		})
+		_ = g.Wait() // nothing fails
 	}
-	_ = g.Wait() // nothing fails
 	for name, t := range trees {
 		told, ok := t.ages.known()
 		if !ok {

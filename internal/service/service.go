@@ -49,8 +49,7 @@ type server struct {
 	early          bytes.Buffer
 	log            *slog.Logger
 	level          slog.LevelVar
-	access         atomic.Bool // each request of the kernel is logged
-	logFile        *os.File    // that was opened first
+	logFile        *os.File // that was opened first
 
 	open    func(ctx context.Context, source *settings.Source, log *slog.Logger) (*replicas.Opened, error)
 	opener  *replicas.Opener

@@ -31,9 +31,9 @@ func (s *server) tell(m *fs.Mounted) {
 		Collectors: append(s.opener.Collectors(), m),
 		Healthy:    m.Healthy,
 		Ready:      s.ready.Load,
-		Settings:   s.printSettings,
+		Settings:   func(w io.Writer) error { return s.printSettings(w, m.LogsAccess()) },
 		SetLevel:   s.SetLevel,
-		LogAccess:  func(on bool) { s.access.Store(on); m.LogAccess(on) },
+		LogAccess:  m.LogAccess,
 		Logger:     s.log,
 	})
 	s.telemetry.ServeControl(s.control)
@@ -43,9 +43,9 @@ func (s *server) tell(m *fs.Mounted) {
 }
 
 // printSettings prints what holds, with what has changed since the start.
-func (s *server) printSettings(w io.Writer) error {
+func (s *server) printSettings(w io.Writer, access bool) error {
 	err := s.cfg.Print(w)
-	_, werr := fmt.Fprintf(w, "\nwhat is logged now: level %s, access %t\n", strings.ToLower(s.level.Level().String()), s.access.Load())
+	_, werr := fmt.Fprintf(w, "\nwhat is logged now: level %s, access %t\n", strings.ToLower(s.level.Level().String()), access)
 	return errors.Join(err, werr)
 }
 
