@@ -152,7 +152,7 @@ func (m *Mounted) Healthy() error { return m.mount.requests.healthy() }
 // LogAccess has each request of the kernel logged, or no more.
 func (m *Mounted) LogAccess(on bool) { m.mount.requests.logged.Store(on) }
 
-// LogsAccess reports whether it is.
+// LogsAccess reports whether each request of the kernel is logged.
 func (m *Mounted) LogsAccess() bool { return m.mount.requests.logged.Load() }
 
 // Close ends what still runs for the mount, and closes what is still staged,

@@ -25,7 +25,7 @@ func requireLtxfs(t *testing.T, args ...string) string {
 // What is logged can be changed while a mount runs.
 func TestLogCommand(t *testing.T) {
 	t.Parallel()
-	m := ltxfstest.Mount(t, ltxfstest.Orders(t))
+	m := ltxfstest.Mount(t, ltxfstest.Orders(t), "--rw")
 	p := m.Process(t)
 	access := func() (lines []string) {
 		for _, line := range ltxfstest.Lines(m.Log()) {
@@ -43,10 +43,16 @@ func TestLogCommand(t *testing.T) {
 	require.NoError(t, err)
 	_, err = p.ReadDir("ltx/0001")
 	require.NoError(t, err)
+	require.NoError(t, p.WriteFile("ltx/0000/notes", []byte("staged")))
+	got, err := p.ReadFile("ltx/0000/notes")
+	require.NoError(t, err)
+	require.Equal(t, "staged", string(got))
+	require.NoError(t, p.Unlink("ltx/0000/notes"))
 	require.Empty(t, requireLtxfs(t, "log", "--access=off", "--level=debug", m.Dir))
 	text := strings.Join(access(), "\n")
 	require.Contains(t, text, "op=LOOKUP file=/"+state+" took=")
 	require.Regexp(t, `op=READ file=/`+state+` took=\S+ offset=0 size=\d+ bytes=\d+ blocks=\d+ fetched=[1-9]`, text)
+	require.Regexp(t, `(?m)op=READ file=/ltx/0000/notes took=\S+ offset=0 size=\d+ bytes=6$`, text, "not of the replica")
 	require.Contains(t, text, "op=READDIRPLUS file=/ltx/0001 took=")
 	require.NotEmpty(t, data)
 	before := len(access())
