@@ -43,6 +43,10 @@ type Options struct {
 	// to.
 	Exact bool
 
+	// Forget, if set, is told of files of which something was read that can't be right, before
+	// it is read again.
+	Forget func(replica.File)
+
 	// ReadTimeout is the deadline of one request.
 	ReadTimeout time.Duration
 
@@ -189,6 +193,13 @@ func (d *Database) Close() {
 	d.times.Purge()
 	d.mu.Unlock()
 	d.forget()
+}
+
+// forgetFile is called when something was read of a file that can't be right.
+func (d *Database) forgetFile(f replica.File) {
+	if d.opts.Forget != nil {
+		d.opts.Forget(f)
+	}
 }
 
 // read reads n bytes of a file, without caching them, until ctx is done.

@@ -97,6 +97,7 @@ func (d *Database) readHeader(ctx context.Context, f replica.File) (header, erro
 		if h, wrong = parseHeader(b, f.Name); wrong == nil {
 			return h, nil
 		}
+		d.forgetFile(f)
 	}
 	return header{}, damaged(f, wrong)
 }

@@ -169,6 +169,7 @@ func (d *Database) readSound(ctx context.Context, f replica.File) (*run, error) 
 	case !errors.Is(err, ErrDamaged):
 		return r, err
 	}
+	d.forgetFile(f)
 	return d.readIndex(ctx, f)
 }
 

@@ -57,6 +57,26 @@ func (r *Reader) Identity() (sum [sha256.Size]byte) {
 	return sum
 }
 
+// Files are the files that the state is read from now.
+func (r *Reader) Files() (files []replica.File) {
+	c, _ := r.state.content()
+	defer r.state.d.release(c)
+	for _, f := range c.files() {
+		files = append(files, f.File)
+	}
+	return files
+}
+
+// Refresh has what is in memory of the files read anew.
+func (r *Reader) Refresh() {
+	c, _ := r.state.content()
+	defer r.state.d.release(c)
+	files := r.filesOf(c)
+	for i, f := range c.files() {
+		files.handle(i).Forget(0, f.Size)
+	}
+}
+
 // files are handles on the files of a content, made as they are needed.
 type files struct {
 	*content
@@ -189,7 +209,9 @@ func (s *State) readPages(ctx context.Context, f *files, dest []byte, off int64)
 				if err = s.readSpan(ctx, h, sp); !errors.Is(err, ltxfile.ErrInvalid) {
 					break
 				}
-				h.Forget(sp.off, sp.end-sp.off) // the store can have given something else, and may not the next time
+				// The store can have given something else, and may not the next time.
+				s.d.forgetFile(file.File)
+				h.Forget(sp.off, sp.end-sp.off)
 			}
 			return inFile(file.File, err)
 		})

@@ -1,0 +1,378 @@
+package disk
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/minio/crc64nvme"
+	"golang.org/x/sys/unix"
+
+	"github.com/ltxfs/ltxfs/internal/ltxfile"
+)
+
+// An entry's name ends with partial until it is complete. Then its checksums have the name and
+// sums.
+const (
+	partial = ".part"
+	sums    = ".sums"
+)
+
+// partialMode are the permissions of an entry that may be written to, completeMode those of others.
+const (
+	partialMode  = 0o600
+	completeMode = 0o400
+)
+
+// touchEvery is how fresh the time of an entry's last use is.
+const touchEvery = time.Minute
+
+// content is what an entry is of.
+type content struct {
+	key  string // tells it from all else
+	size int64
+
+	// verify reports what is wrong with all of it.
+	verify func(ctx context.Context, r io.ReaderAt) error
+}
+
+// path is the entry's file, of a name that tells nothing.
+func (c *Cache) path(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return filepath.Join(c.dir, hex.EncodeToString(sum[:]))
+}
+
+// entry is content that this process uses.
+type entry struct {
+	content
+	cache *Cache
+	path  string
+	seed  uint64 // of its checksums
+	refs  int    // Cache.mu guards it; without any, it is being closed
+
+	closed chan struct{}
+
+	opening sync.Once
+	err     error    // why it can't be used
+	f       *os.File // locked, unless it was complete when it was opened
+	records atomic.Pointer[records]
+
+	forgotten atomic.Bool // what it has counts no more
+	damaged   atomic.Bool // was logged
+
+	finishing sync.Mutex // is held by who makes it complete
+	writing   sync.Mutex // is held by who changes a block and its record
+}
+
+// use returns the entry of a content, or nil if it would take all the room, another process is
+// filling it, or the disk fails. Without begin it is nil as well if there is none yet.
+func (c *Cache) use(what content, begin bool) *entry {
+	if what.size > c.opts.Size {
+		return nil
+	}
+	path := c.path(what.key)
+	c.mu.Lock()
+	e := c.open[path]
+	for e != nil && e.refs == 0 { // it still has the lock
+		c.mu.Unlock()
+		<-e.closed
+		c.mu.Lock()
+		e = c.open[path]
+	}
+	if e == nil {
+		e = &entry{content: what, cache: c, path: path, seed: crc64nvme.Checksum([]byte(what.key)), closed: make(chan struct{})}
+		c.open[path] = e
+	}
+	e.refs++
+	c.mu.Unlock()
+	e.opening.Do(func() { e.err = e.openFiles(begin) })
+	if e.err == nil {
+		return e
+	}
+	if !errors.Is(e.err, unix.EWOULDBLOCK) && !errors.Is(e.err, fs.ErrNotExist) {
+		c.fault(e.err)
+	}
+	c.letGo(e)
+	return nil
+}
+
+// openFiles opens the entry, complete or not.
+func (e *entry) openFiles(begin bool) error {
+	err := e.openComplete()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = e.openPartial(begin)
+	}
+	return err
+}
+
+// openFile opens the file of a complete entry, for who compares nothing with its checksums.
+func (c *Cache) openFile(what content) (*os.File, error) {
+	path := c.path(what.key)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && st.Size() != what.size {
+		err = errors.Join(fs.ErrNotExist, os.Remove(path)) // somebody has cut it short
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if touch(f, st) {
+		now := time.Now()
+		_ = os.Chtimes(path+sums, now, now) // it goes earlier then
+	}
+	return f, nil
+}
+
+// openComplete opens an entry that is complete, with its checksums.
+func (e *entry) openComplete() error {
+	f, err := e.cache.openFile(e.content)
+	if err != nil {
+		return err
+	}
+	s, err := os.OpenFile(e.path+sums, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	var st os.FileInfo
+	if err == nil {
+		st, err = s.Stat()
+	}
+	if err == nil && st.Size() != e.blocks()*recordSize {
+		err = fs.ErrNotExist
+	}
+	if err == nil {
+		e.f = f
+		e.records.Store(&records{s, 0, true})
+		return nil
+	}
+	if errors.Is(err, fs.ErrNotExist) { // it can't be checked any more
+		err = errors.Join(err, os.Remove(e.path))
+	}
+	return errors.Join(err, f.Close(), closeFile(s))
+}
+
+func closeFile(f *os.File) error {
+	if f == nil {
+		return nil
+	}
+	return f.Close()
+}
+
+// openPartial opens or makes an entry that isn't complete, if no other process has it.
+func (e *entry) openPartial(begin bool) error {
+	path, flags := e.path+partial, os.O_RDWR|unix.O_NOFOLLOW
+	if begin {
+		flags |= os.O_CREATE
+	}
+	f, err := os.OpenFile(path, flags, partialMode)
+	mended := false
+	switch {
+	case errors.Is(err, fs.ErrPermission): // it was to become complete when its process was killed
+		mended = os.Remove(path) == nil
+	case errors.Is(err, fs.ErrNotExist) && begin: // somebody has removed the directory
+		mended = os.MkdirAll(e.cache.dir, 0o700) == nil
+	}
+	if mended {
+		f, err = os.OpenFile(path, flags, partialMode)
+	}
+	if err != nil {
+		return err
+	}
+	if err := e.take(f, path); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	e.f = f
+	e.records.Store(&records{f, e.size, false})
+	return nil
+}
+
+func (e *entry) take(f *os.File, path string) error {
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if st.Mode().Perm() != partialMode { // it may be complete as well, under that name, and be open
+		return errors.Join(fs.ErrNotExist, os.Remove(path))
+	}
+	// Until it was locked, another process may have made it complete, or unlinked it.
+	if now, err := os.Stat(path); err != nil || !os.SameFile(now, st) {
+		return unix.EWOULDBLOCK
+	}
+	touch(f, st)
+	return f.Truncate(e.size + e.blocks()*recordSize)
+}
+
+// touch makes this the time of a file's last use, if the one that it has is too old.
+func touch(f *os.File, st os.FileInfo) bool {
+	if age := time.Since(st.ModTime()); age >= 0 && age < touchEvery {
+		return false
+	}
+	now := unix.NsecToTimeval(time.Now().UnixNano())
+	return unix.Futimes(int(f.Fd()), []unix.Timeval{now, now}) == nil // otherwise it goes earlier
+}
+
+// release lets go of an entry. If all blocks are there, it is made complete in the background.
+func (c *Cache) release(e *entry) {
+	if !e.records.Load().complete && e.hasAll() {
+		select {
+		case c.toFinish <- e.content:
+		default:
+		}
+	}
+	c.letGo(e)
+}
+
+// letGo closes an entry that nobody uses any more.
+func (c *Cache) letGo(e *entry) {
+	c.mu.Lock()
+	e.refs--
+	last := e.refs == 0
+	c.mu.Unlock()
+	if !last {
+		return
+	}
+	if e.err == nil {
+		_ = e.f.Close() // what it lacks in the end shows by its checksums
+		if rs := e.records.Load(); rs.f != e.f {
+			_ = rs.f.Close() // it is read only
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open[e.path] == e {
+		delete(c.open, e.path)
+	}
+	close(e.closed)
+}
+
+// forget has nothing that is there of a content count any more: it can't be right.
+func (c *Cache) forget(what content) {
+	if e := c.remove(what); e != nil {
+		e.forgotten.Store(true)
+	}
+}
+
+// remove removes an entry, and returns it if somebody uses it.
+func (c *Cache) remove(what content) *entry {
+	path := c.path(what.key)
+	c.mu.Lock()
+	e := c.open[path]
+	delete(c.open, path)
+	c.mu.Unlock()
+	for _, suffix := range []string{"", partial, sums} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			c.fault(err)
+		}
+	}
+	return e
+}
+
+// finishAll makes entries complete, one after the other, until the cache is closed.
+func (c *Cache) finishAll() {
+	for {
+		select {
+		case what := <-c.toFinish:
+			if e := c.use(what, false); e != nil {
+				if err := e.finish(c.ctx); errors.Is(err, ltxfile.ErrInvalid) {
+					c.opts.Logger.Info("not kept, since it isn't valid", "error", err)
+				}
+				c.letGo(e)
+			}
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+// ErrIncomplete means that something isn't kept whole, for want of room or of a block.
+var ErrIncomplete = errors.New("the disk cache doesn't have all of it")
+
+// finish makes an entry complete whose blocks are all there: verified, on disk, without its
+// records, and read-only. Others can read it meanwhile, by what is there of it.
+func (e *entry) finish(ctx context.Context) error {
+	e.finishing.Lock()
+	defer e.finishing.Unlock()
+	if e.records.Load().complete {
+		return nil
+	}
+	if !e.hasAll() {
+		return ErrIncomplete
+	}
+	err := e.verify(ctx, e)
+	switch {
+	case ctx.Err() != nil: // the next process does it
+		return context.Cause(ctx)
+	case err != nil:
+		e.cache.forget(e.content)
+		return err
+	}
+	if err = e.publish(); err != nil && !errors.Is(err, fs.ErrNotExist) { // which was unlinked
+		e.cache.fault(fmt.Errorf("keep %s: %w", e.path, err))
+	}
+	return err
+}
+
+// ReadAt reads what is there, compared with its checksums. It implements io.ReaderAt.
+func (e *entry) ReadAt(p []byte, off int64) (n int, err error) {
+	var buf buffer
+	for n < len(p) && off < e.size {
+		i, from := off/blockSize, off%blockSize
+		part := p[n:min(len(p), n+int(e.blockLen(i)-from))]
+		there, ok := e.read(i, uint32(from), uint32(from)+uint32(len(part)), &buf)
+		if !ok {
+			return n, ErrIncomplete
+		}
+		n, off = n+copy(part, there), off+int64(len(part))
+	}
+	if n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// publish gives the entry the name of a complete one.
+func (e *entry) publish() error {
+	s, err := os.CreateTemp(e.cache.dir, filepath.Base(e.path)+sums+"-")
+	if err != nil {
+		return err
+	}
+	rs := e.records.Load()
+	if _, err = io.Copy(s, io.NewSectionReader(rs.f, rs.at, e.blocks()*recordSize)); err == nil {
+		err = os.Rename(s.Name(), e.path+sums)
+	}
+	if err != nil {
+		return errors.Join(err, s.Close(), os.Remove(s.Name()))
+	}
+	e.writing.Lock()
+	e.records.Store(&records{s, 0, true})
+	err = e.f.Truncate(e.size)
+	e.writing.Unlock()
+	if err = errors.Join(err, e.f.Sync(), e.f.Chmod(completeMode)); err != nil {
+		return err
+	}
+	if err := linkFile(e.f, e.path); errors.Is(err, fs.ErrExist) {
+		return nil // another process was faster
+	} else if err != nil {
+		return err
+	}
+	e.cache.counters.completed.Add(1)
+	return os.Remove(e.path + partial)
+}
+
+// linkFile gives a file another name: the file itself, since what has its name may be one that
+// another process has begun since.
+func linkFile(f *os.File, path string) error {
+	return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+}

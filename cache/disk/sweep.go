@@ -1,0 +1,149 @@
+package disk
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// lowWatermark is to what part of its size a cache that is full is emptied, in percent.
+	lowWatermark = 90
+
+	// reserved is how much of a disk is left to others, as one part of so many.
+	reserved = 20
+
+	// maxAge is for how long a file stays that nobody uses.
+	maxAge = 30 * 24 * time.Hour
+
+	// leastSweep is for how many bytes the directory of a large cache isn't looked through.
+	leastSweep = 1 << 20
+
+	// namesAtOnce is how many names of a directory are read at once.
+	namesAtOnce = 1024
+)
+
+// errNoRoom is why nothing is kept where others have the disk.
+var errNoRoom = errors.New("the disk has no room beside what others have on it, and a twentieth that stays free")
+
+// sweep makes room, in the background.
+func (c *Cache) sweep() {
+	if c.ctx.Err() != nil || !c.sweeping.CompareAndSwap(false, true) {
+		return
+	}
+	before := c.counters.kept.Load()
+	c.work.Go(func() {
+		defer c.sweeping.Store(false)
+		sum, err := c.makeRoom()
+		room := int64(0)
+		if err == nil {
+			room, err = c.space(sum)
+		}
+		if err == nil && room < sum {
+			err = errNoRoom
+		}
+		c.counters.seen.Store(sum)
+		c.counters.kept.Add(-before)
+		c.room.Store(max((room-sum)/2, min(leastSweep, c.opts.Size/10))) // other mounts fill it as well
+		if err != nil {
+			c.fault(err)
+		}
+	})
+}
+
+// makeRoom unlinks the files that were used longest ago until there is room for what others
+// take up.
+func (c *Cache) makeRoom() (sum int64, err error) {
+	if err := os.MkdirAll(c.dir, 0o700); err != nil { // somebody may have removed it
+		return 0, err
+	}
+	// A directory may have a million files, so that all there is of them is how much was used when.
+	sizes := map[int64]int64{}
+	if err := c.each(func(_ string, used, size int64) error {
+		sizes[used] += size
+		sum += size
+		return nil
+	}); err != nil {
+		return 0, err
+	}
+	room, err := c.space(sum)
+	if err != nil {
+		return sum, err
+	}
+	most := room
+	if sum > room {
+		most = room / 100 * lowWatermark
+	}
+	oldest, left := time.Now().Add(-maxAge).Unix(), sum
+	for _, used := range slices.Sorted(maps.Keys(sizes)) {
+		if left <= most && used > oldest {
+			break
+		}
+		oldest = max(oldest, used)
+		left -= sizes[used]
+	}
+	return sum - c.unlink(oldest, sum, most), nil
+}
+
+// unlink unlinks files that were used before a time, and of those that were used in the last
+// second before it as many as must go. It returns how much that was.
+func (c *Cache) unlink(oldest, sum, most int64) (gone int64) {
+	_ = c.each(func(path string, used, size int64) error { // what can't be read now is there the next time
+		if used > oldest || used == oldest && sum-gone <= most {
+			return nil
+		}
+		err := os.Remove(path)
+		if err == nil {
+			c.counters.evictions.Add(1)
+			gone += size
+		}
+		return err
+	})
+	return gone
+}
+
+// each calls do for the files in the directory, with the second of their last use, and their
+// size on disk.
+func (c *Cache) each(do func(path string, used, size int64) error) error {
+	dir, err := os.Open(c.dir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for {
+		files, err := dir.ReadDir(namesAtOnce)
+		if err == io.EOF || c.ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			st, err := f.Info()
+			if err == nil && st.Mode().IsRegular() {
+				err = do(filepath.Join(c.dir, f.Name()), st.ModTime().Unix(), st.Sys().(*syscall.Stat_t).Blocks*512)
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) { // another process was faster
+				return err
+			}
+		}
+	}
+}
+
+// space is how much the files may take up, which take up sum.
+func (c *Cache) space(sum int64) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(c.dir, &st); err != nil {
+		return 0, err
+	}
+	free, whole := int64(st.Bavail)*st.Bsize, int64(st.Blocks)*st.Bsize
+	return max(min(c.opts.Size, sum+free-whole/reserved), 0), nil
+}
