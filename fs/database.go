@@ -2,12 +2,15 @@ package fs
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"hash/fnv"
 	"path"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -155,7 +158,7 @@ func (d *atDir) inode(ctx context.Context, name string, s *database.State, t *da
 		d.written[s.TXID]++
 		d.mu.Unlock()
 	}
-	return d.NewInode(ctx, &stateNode{node{tree: d.tree, readOnly: true}, s}, gofs.StableAttr{Mode: syscall.S_IFREG, Ino: d.ino(s.TXID)})
+	return d.NewInode(ctx, &stateNode{node: node{tree: d.tree, readOnly: true}, state: s}, gofs.StableAttr{Mode: syscall.S_IFREG, Ino: d.ino(s.TXID)})
 }
 
 // ino is the inode number of the state that has a TXID now.
@@ -210,6 +213,8 @@ func (t *tree) hashedIno(words ...string) uint64 {
 type stateNode struct {
 	node
 	state *database.State
+	mode  openMode
+	read  atomic.Int64 // bytes of its files, since it was kept last
 }
 
 func (n *stateNode) path() string { return path.Join(dbName, atName, stateName(n.state.TXID)) }
@@ -243,7 +248,16 @@ func (n *stateNode) Open(ctx context.Context, flags uint32) (gofs.FileHandle, ui
 	if err != nil {
 		return nil, 0, n.tree.failed("open", n.path(), err)
 	}
-	return &stateHandle{n, r}, fuse.FOPEN_KEEP_CACHE, 0
+	h := stateHandle{n, r}
+	if n.tree.disk != nil {
+		return h.kept(ctx), fuse.FOPEN_KEEP_CACHE, 0
+	}
+	return &h, fuse.FOPEN_KEEP_CACHE, 0
+}
+
+// key tells what the state is from all else, given the identity of its files.
+func (n *stateNode) key(files [sha256.Size]byte) string {
+	return fmt.Sprintf("%q %s %x exact=%t", n.tree.ID, n.state.TXID, files, n.tree.opts.ExactDB)
 }
 
 // stateHandle reads a state.

@@ -39,6 +39,8 @@ type file struct {
 
 	// back is set once the store has shown this version again all the same.
 	back atomic.Bool
+
+	mode openMode
 }
 
 func (n *file) path() string { return n.tree.staged.Path(staging.PlaceOf(n.f.Name)) }
@@ -102,6 +104,9 @@ func (n *file) openForWriting(flags uint32) syscall.Errno {
 // the name still means this version, since that costs no request.
 func (n *file) open(ctx context.Context, flags uint32) (gofs.FileHandle, error) {
 	t := n.tree
+	if t.disk != nil {
+		return n.openKept(ctx, flags), nil
+	}
 	if t.passthrough.on() {
 		f, err := flight.Do(ctx, t.calls, t.within.stat, func(ctx context.Context) (*os.File, error) {
 			return t.Store.OpenLocal(ctx, n.f)

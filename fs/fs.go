@@ -61,6 +61,9 @@ type mount struct {
 
 	requests *requests
 
+	keptPassthrough passthrough // of the disk cache
+	keeper          *keeper     // nil without one
+
 	directWrites bool // the kernel takes its own pages away from what is written past them
 
 	server    *fuse.Server
@@ -88,6 +91,9 @@ func newMount(opts Options, within deadlines) *mount {
 	m.share = blocks.NewShare(budget, opts.Heap)
 	m.inodes = newInodeLimiter(m.share, budget.Size())
 	m.maps = database.NewMaps(budget.Size(), m.share)
+	if opts.DiskCache != nil {
+		m.keeper = newKeeper()
+	}
 	if opts.Databases != nil {
 		m.databases = newCatalog(m, opts.Databases)
 	}
@@ -101,7 +107,13 @@ func (m *mount) begin(server *fuse.Server) {
 	for _, t := range m.opened() {
 		t.setUpPassthrough(server)
 	}
+	if c := m.opts.DiskCache; c != nil && !c.Checks() {
+		m.keptPassthrough.setUp(server, m.diskLog())
+	}
 }
+
+// diskLog is the log of what concerns the disk cache.
+func (m *mount) diskLog() *slog.Logger { return m.log.With("of", "the disk cache") }
 
 // add makes the tree of a replica.
 func (m *mount) add(opts Tree) (*tree, error) {
@@ -132,6 +144,9 @@ func (m *mount) close() {
 	m.mu.Unlock()
 	if m.databases != nil {
 		m.databases.calls.Close(errClosed)
+	}
+	if m.keeper != nil {
+		m.keeper.close()
 	}
 	trees := m.opened()
 	for _, t := range trees {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxfs/ltxfs/cache/blocks"
+	"github.com/ltxfs/ltxfs/cache/disk"
 	"github.com/ltxfs/ltxfs/internal/database"
 	"github.com/ltxfs/ltxfs/internal/flight"
 )
@@ -82,6 +83,10 @@ func (m *Mounted) Collect(ch chan<- prometheus.Metric) {
 	}
 	usage := m.Usage()
 	stats := usage.Cache
+	var disk disk.Stats
+	if c := m.mount.opts.DiskCache; c != nil {
+		disk = c.Stats()
+	}
 	r.mu.Lock()
 	underWay := len(r.underWay)
 	r.mu.Unlock()
@@ -106,6 +111,15 @@ func (m *Mounted) Collect(ch chan<- prometheus.Metric) {
 		{"budget_bytes", "Memory that everything may use together: --cache-size.", prometheus.GaugeValue, float64(usage.Budget)},
 		{"budget_used_bytes", "Memory of the budget that is in use. That of cached blocks is given back to whoever needs it.",
 			prometheus.GaugeValue, float64(usage.BudgetUsed)},
+		{"disk_cache_hit_bytes_total", "Bytes of files that were asked for and in the disk cache. What the kernel reads of it by itself, it doesn't tell.",
+			prometheus.CounterValue, float64(disk.HitBytes)},
+		{"disk_cache_miss_bytes_total", "Bytes of files that were asked for and had to be read of the replica.", prometheus.CounterValue, float64(disk.MissBytes)},
+		{"disk_cache_completed_total", "Files and states that the disk cache has got whole.", prometheus.CounterValue, float64(disk.Completed)},
+		{"disk_cache_evictions_total", "Entries of the disk cache that made room for others, or that nobody had used.", prometheus.CounterValue, float64(disk.Evictions)},
+		{"disk_cache_damaged_total", "Blocks of the disk cache that didn't match their checksums, and were read of the replica again.",
+			prometheus.CounterValue, float64(disk.Damaged)},
+		{"disk_cache_bytes", "What the disk cache takes up: as its directory was looked through last, and what this mount has kept since.",
+			prometheus.GaugeValue, float64(disk.Bytes)},
 		{"unpublished_files", "Files that were written to the mount and aren't in the replica.", prometheus.GaugeValue, float64(usage.Unpublished)},
 		{"replicas", "Replicas that were opened.", prometheus.GaugeValue, float64(usage.Replicas)},
 		{"inodes", "Files, states and links that the kernel knows.", prometheus.GaugeValue, float64(usage.Inodes)},

@@ -11,6 +11,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"github.com/ltxfs/ltxfs/cache/disk"
 	"github.com/ltxfs/ltxfs/fs/staging"
 	"github.com/ltxfs/ltxfs/internal/mounts"
 	"github.com/ltxfs/ltxfs/replica"
@@ -43,6 +44,9 @@ type Options struct {
 
 	// CacheSize is the budget for blocks in memory, in bytes.
 	CacheSize int64
+
+	// DiskCache keeps content of replicas that aren't on disk, unless it is nil.
+	DiskCache *disk.Cache
 
 	// Heap, if set, is told how many bytes of Go's heap the index and the inodes need
 	// beyond what a small index does, whenever that changes. It must not wait.

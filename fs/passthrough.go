@@ -14,8 +14,8 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// passthrough is whether the kernel reads the files of a tree on disk itself. It
-// is asked when mounting, and again with the first file that is opened: one on a
+// passthrough is whether the kernel reads files on a disk itself: those of a replica, or of the
+// disk cache. It is asked when mounting, and again with the first file that is opened: one on a
 // stacked file system it doesn't take. A registration that the kernel refuses to
 // go-fuse would turn passthrough off in silence, and all opens of an inode must go
 // one way.
@@ -44,19 +44,22 @@ func (p *passthrough) takes(f *os.File, log *slog.Logger) bool {
 		}
 		if err != nil {
 			p.granted.Store(false)
-			log.Info("passthrough is off: not for the replica's file system; reading through the cache", "error", err)
+			log.Info("passthrough is off: not for this file system; reading through the cache", "error", err)
 		}
 	})
 	return p.on()
 }
 
 // setUpPassthrough asks the kernel whether it reads the replica's files itself, if they
-// are on local disk, and says in the log how it is. It is called before the tree's first
-// request.
+// are on local disk. It is called before the tree's first request.
 func (t *tree) setUpPassthrough(server *fuse.Server) {
-	if !opensLocally(t.Store) {
-		return
+	if t.Store.Properties().Local && opensLocally(t.Store) {
+		t.passthrough.setUp(server, t.log)
 	}
+}
+
+// setUp asks the kernel, and says in the log how it is.
+func (p *passthrough) setUp(server *fuse.Server, log *slog.Logger) {
 	register := func(fd int) error {
 		id, e := server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(fd)})
 		if e == 0 {
@@ -68,16 +71,16 @@ func (t *tree) setUpPassthrough(server *fuse.Server) {
 		return nil
 	}
 	if server.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH == 0 {
-		t.log.Info("passthrough is off: the kernel has none before Linux 6.9; reading through the cache")
+		log.Info("passthrough is off: the kernel has none before Linux 6.9; reading through the cache")
 		return
 	}
 	if err := tryInMemory(register); err != nil {
-		t.log.Info("passthrough is off: the kernel allows it to root alone; reading through the cache", "error", err)
+		log.Info("passthrough is off: the kernel allows it to root alone; reading through the cache", "error", err)
 		return
 	}
-	t.passthrough.register = register
-	t.passthrough.granted.Store(true)
-	t.log.Info("passthrough is on: the kernel reads files on disk itself")
+	p.register = register
+	p.granted.Store(true)
+	log.Info("passthrough is on: the kernel reads files on disk itself")
 }
 
 // opensLocally reports whether a store opens files for the kernel. It asks for a

@@ -45,6 +45,7 @@ type request struct {
 	off   int64 // of these, or of what was asked for
 	size  int
 
+	after func() // is called once it is done
 	file  string // if it is logged
 	trace blocks.Trace
 }
@@ -110,18 +111,38 @@ func errnoName(e syscall.Errno) string {
 
 // traced has the blocks that are read within ctx, a request's, noted in that, if it is logged.
 func (r *requests) traced(ctx context.Context) context.Context {
-	of, ok := ctx.(*fuse.Context)
-	if !ok || !r.logged.Load() {
+	if !r.logged.Load() {
 		return ctx
+	}
+	if req := r.of(ctx); req != nil {
+		return blocks.Traced(ctx, &req.trace)
+	}
+	return ctx
+}
+
+// after has something done once go-fuse has done all that it does for a request.
+func (r *requests) after(ctx context.Context, do func()) {
+	if req := r.of(ctx); req != nil {
+		req.after = do
+		return
+	}
+	do()
+}
+
+// of is the request of a context, if it is one's.
+func (r *requests) of(ctx context.Context) *request {
+	of, ok := ctx.(*fuse.Context)
+	if !ok {
+		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for req := range r.underWay {
 		if req.cancel == of.Cancel {
-			return blocks.Traced(ctx, &req.trace)
+			return req
 		}
 	}
-	return ctx
+	return nil
 }
 
 // healthy returns an error if a request is under way that should have ended by a deadline.

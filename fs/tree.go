@@ -13,6 +13,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/ltxfs/ltxfs/cache/disk"
 	"github.com/ltxfs/ltxfs/cache/index"
 	"github.com/ltxfs/ltxfs/fs/staging"
 	"github.com/ltxfs/ltxfs/internal/database"
@@ -58,12 +59,19 @@ type tree struct {
 	spaces singleflight.Group
 	ages   ages
 
-	passthrough passthrough
+	passthrough passthrough // of a replica on disk
+	disk        *disk.Store // nil without a disk cache
 }
 
 // newTree makes the i-th tree of a mount.
 func newTree(m *mount, i int, opts Tree) *tree {
-	t := &tree{mount: m, Tree: opts, log: m.log, stages: uint64(i+1) << 40}
+	var kept *disk.Store
+	var forget func(replica.File)
+	if m.opts.DiskCache != nil && !opts.Store.Properties().Local {
+		kept = m.opts.DiskCache.Around(opts.Store, opts.ID)
+		opts.Store, forget = kept, kept.Forget
+	}
+	t := &tree{mount: m, Tree: opts, disk: kept, log: m.log, stages: uint64(i+1) << 40}
 	h := fnv.New128a()
 	_, _ = h.Write([]byte(opts.ID + "\x00" + opts.Name)) // two databases may have one replica
 	h.Sum(t.hash[:0])
@@ -92,6 +100,7 @@ func newTree(m *mount, i int, opts Tree) *tree {
 			Calls:       m.calls,
 			Exact:       m.opts.ExactDB,
 			ReadTimeout: m.within.read,
+			Forget:      forget,
 			Logger:      t.log,
 		})
 	}

@@ -183,8 +183,11 @@ func (w *watched) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 }
 
 func (w *watched) Release(cancel <-chan struct{}, in *fuse.ReleaseIn) {
-	w.do("RELEASE", cancel, in.NodeId, "", func(*request) fuse.Status {
+	w.do("RELEASE", cancel, in.NodeId, "", func(req *request) fuse.Status {
 		w.RawFileSystem.Release(cancel, in)
+		if req.after != nil {
+			req.after()
+		}
 		return fuse.OK
 	})
 }

@@ -235,7 +235,7 @@ func TestBadInputTools(t *testing.T) {
 // A full staging disk is ENOSPC for who writes, and costs nothing that was there.
 func TestStagingDiskFull(t *testing.T) {
 	t.Parallel()
-	staging := smallDisk(t, 1<<20)
+	staging := ltxfstest.SmallDisk(t, 1<<20)
 	_, good := testFile(t, 1)
 	_, large := testFile(t, 1, storetest.Commit(600), storetest.Noise())
 	require.Greater(t, len(large), 2<<20)
@@ -281,20 +281,11 @@ func removeStaged(t *testing.T, w writable) {
 	}
 }
 
-// smallDisk mounts a file system of a size on a directory of the test.
-func smallDisk(t *testing.T, size int) string {
-	t.Helper()
-	dir := t.TempDir()
-	require.NoError(t, unix.Mount("ltxfstest", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)))
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
-	return dir
-}
-
 // A full disk behind the replica: whoever publishes is told, the earlier file is
 // intact, and so is the new one, in the mount. Once there is room, fsync publishes that.
 func TestReplicaDiskFull(t *testing.T) {
 	t.Parallel()
-	root := smallDisk(t, 1<<20)
+	root := ltxfstest.SmallDisk(t, 1<<20)
 	_, good := testFile(t, 1)
 	_, large := testFile(t, 1, storetest.Commit(600), storetest.Noise())
 	m := ltxfstest.Mount(t, root, "--rw")

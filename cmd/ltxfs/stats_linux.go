@@ -143,6 +143,8 @@ func (f figures) write(w io.Writer, mountpoint string, before figures) {
 		{"cache: blocks fetched", "cache_misses_total", "", nil, plain},
 		{"cache: bytes fetched ahead", "cache_ahead_bytes_total", "", nil, size},
 		{"cache: of these, used", "cache_ahead_used_bytes_total", "", nil, size},
+		{"disk cache: bytes asked for and there", "disk_cache_hit_bytes_total", "", nil, size},
+		{"disk cache: bytes read of the replica", "disk_cache_miss_bytes_total", "", nil, size},
 		{"store: operations", "store_operation_seconds", "", nil, plain},
 		{"store: errors", "store_operation_seconds", "outcome", is("error"), plain},
 		{"store: bytes read", "store_bytes_total", "operation", is("read"), size},

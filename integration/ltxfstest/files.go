@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/superfly/ltx"
+	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -83,4 +84,19 @@ func HeaderTime(t testing.TB, data []byte) time.Time {
 		t.Fatal(err)
 	}
 	return time.UnixMilli(h.Timestamp).UTC()
+}
+
+// SmallDisk mounts a file system of a size, in bytes, on a directory of the test.
+func SmallDisk(t testing.TB, size int) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("ltxfstest", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }

@@ -3,6 +3,8 @@ package ltxfstest
 import (
 	"bytes"
 	"cmp"
+	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,7 +84,7 @@ func Start(t testing.TB, replica string, opts MountOptions) *Mounted {
 	m.cmd = exec.Command(cmp.Or(opts.Binary, Binary()), append(append([]string{"mount"}, flags...), replica, m.Dir)...)
 	m.cmd.Stdout, m.cmd.Stderr = &m.log, &m.log
 	m.cmd.WaitDelay = time.Second
-	m.cmd.Env = append(Env(), opts.Env...)
+	m.cmd.Env = append(Env(), append(cacheEnv(t, opts.Credential), opts.Env...)...)
 	// A group of its own: a ^C at the terminal shall not take the mounts
 	// away under the tests' feet.
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: opts.Credential}
@@ -101,6 +103,26 @@ func Start(t testing.TB, replica string, opts MountOptions) *Mounted {
 	live.add(m)
 	t.Cleanup(func() { m.cleanUp(t) })
 	return m
+}
+
+var caches = flag.Bool("caches", false, "mount with every cache on, and small, unless a test has a say in it")
+
+// cacheEnv is the environment that turns every cache on. All mounts of a user share one on disk.
+func cacheEnv(t testing.TB, cred *syscall.Credential) []string {
+	if !*caches {
+		return nil
+	}
+	dir := filepath.Join(workDir, "disk-cache")
+	if cred != nil {
+		dir = fmt.Sprint(dir, "-", cred.Uid)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if cred != nil {
+		chown(t, dir, cred)
+	}
+	return []string{"LTXFS_DISK_CACHE=" + dir, "LTXFS_DISK_CACHE_SIZE=2MiB", "LTXFS_CACHE_SIZE=4MiB"}
 }
 
 // MountPoint makes an empty directory to mount on, which goes when the test ends.

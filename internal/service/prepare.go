@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/ltxfs/ltxfs/cache/disk"
 	"github.com/ltxfs/ltxfs/fs/staging"
 	"github.com/ltxfs/ltxfs/internal/exitcode"
 	"github.com/ltxfs/ltxfs/internal/flight"
@@ -54,6 +55,9 @@ func (s *server) prepare() error {
 	if err := s.openState(); err != nil {
 		return err
 	}
+	if err := s.openDiskCache(); err != nil {
+		return err
+	}
 	if err := s.listen(); err != nil || cfg.Databases != nil {
 		return err
 	}
@@ -89,6 +93,19 @@ func (s *server) withPID(err error) error {
 	}
 	w.Close()
 	return fmt.Errorf("%w (process %d)", err, w.State.PID)
+}
+
+// openDiskCache opens the disk cache, if there is to be one.
+func (s *server) openDiskCache() (err error) {
+	cfg := &s.cfg
+	if cfg.DiskCache == "" {
+		return nil
+	}
+	if preflight.Inside(cfg.DiskCache, cfg.Mountpoint) {
+		return exitcode.Errorf(exitcode.Usage, "mount on %s: the disk cache %s is in the mountpoint: choose another directory", cfg.Mountpoint, cfg.DiskCache)
+	}
+	s.disk, err = disk.Open(disk.Options{Dir: cfg.DiskCache, Size: int64(cfg.DiskCacheSize), Check: cfg.DiskCacheCheck, Logger: s.log})
+	return err
 }
 
 // openState takes the mountpoint's lock and opens the log.

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ltxfs/ltxfs/cache/disk"
 	"github.com/ltxfs/ltxfs/fs"
 	"github.com/ltxfs/ltxfs/fs/staging"
 	"github.com/ltxfs/ltxfs/internal/exitcode"
@@ -53,6 +54,7 @@ type server struct {
 
 	open    func(ctx context.Context, source *settings.Source, log *slog.Logger) (*replicas.Opened, error)
 	opener  *replicas.Opener
+	disk    *disk.Cache      // nil without one
 	replica *replicas.Opened // nil if all databases are shown
 	staging *staging.Dir
 	state   *state.File
@@ -152,6 +154,7 @@ func (s *server) mount() error {
 		NoDB:         cfg.NoDB,
 		ExactDB:      cfg.ExactDB,
 		CacheSize:    int64(cfg.CacheSize),
+		DiskCache:    s.disk,
 		Heap:         limitHeap,
 		AllowOther:   cfg.AllowOther,
 		Source:       cfg.Origin(),
@@ -274,6 +277,9 @@ func (s *server) finish(err error) error {
 			s.log.Error("can't close the staging directory", "error", cerr)
 			err = errors.Join(err, exitcode.Wrap(exitcode.Staging, cerr))
 		}
+	}
+	if s.disk != nil {
+		s.disk.Close()
 	}
 	if cerr := s.opener.Close(); cerr != nil {
 		s.log.Warn("what is left to do at the store is not done", "error", cerr)

@@ -39,6 +39,9 @@ type Mount struct {
 	LimitRead, LimitWrite         Size   // 0: unlimited
 	MaxRequests                   *int   // nil: what suits the store; 0: unlimited
 	StagingDir                    string // "": the default
+	DiskCache                     string // absolute path; "": none
+	DiskCacheSize                 Size
+	DiskCacheCheck                bool // whenever something is read of it
 	Grace                         time.Duration
 	LogLevel, LogFormat, LogFile  string
 	HTTP                          string
@@ -50,6 +53,7 @@ type Mount struct {
 
 	reading                bool // without mounting
 	layout, mtime, dbBytes string
+	diskCacheCheck         string
 	replica                string            // as it was named
 	from                   map[string]string // by flag, where the value of what is set came from
 }
@@ -80,13 +84,14 @@ func (m *Mount) Parse(flags *pflag.FlagSet, replicaArg, mountpoint string, env L
 	m.Layout, _ = replica.LayoutByName(m.layout) // one of the words that were checked
 	m.ExactTimes = m.mtime == mtimeExact
 	m.ExactDB = m.dbBytes == dbExact
+	m.DiskCacheCheck = m.diskCacheCheck == checkAlways
 	// A URL on the command line counts more than a configuration in the environment.
 	if IsURL(replicaArg) && !m.All && m.from["config"] == envName("config") {
 		m.Config = ""
 		delete(m.from, "config")
 	}
 	// A daemon works in another directory.
-	for _, path := range []*string{&m.Mountpoint, &m.StagingDir, &m.LogFile, &m.Config} {
+	for _, path := range []*string{&m.Mountpoint, &m.StagingDir, &m.DiskCache, &m.LogFile, &m.Config} {
 		if *path == "" {
 			continue
 		}

@@ -42,14 +42,17 @@ const (
 	// Auto is the log format that suits where the log goes.
 	Auto = "auto"
 
-	mtimeExact = "exact"
-	dbExact    = "exact"
+	mtimeExact  = "exact"
+	dbExact     = "exact"
+	checkAlways = "always"
 )
 
 const (
 	// MinCacheSize is the smallest budget, in bytes.
 	MinCacheSize = 4 << 20
 	maxCacheSize = 1 << 40
+
+	minDiskCacheSize = 1 << 20
 
 	// minBandwidth is the least that --limit-read and --limit-write take: with less,
 	// what the kernel reads ahead and what is published would pass their deadlines.
@@ -117,6 +120,16 @@ var rows = []row{
 		}
 		return ""
 	}, doc: "memory for cached blocks, page maps, reading ahead, writing and the index, from 4MiB to 1TiB: `KiB`, `MiB`, `GiB`, `KB`, `MB`, `GB`, `B` or plain bytes"},
+	{flag: "disk-cache", field: func(m *Mount) any { return &m.DiskCache }, arg: "directory", only: "S3", defDoc: "none",
+		doc: "where to keep what was read beyond the end of the mount, for all mounts of this user. It isn't encrypted"},
+	{flag: "disk-cache-size", field: func(m *Mount) any { return &m.DiskCacheSize }, arg: "size", def: "10GiB", only: "S3", bad: func(m *Mount) string {
+		if m.DiskCacheSize < minDiskCacheSize {
+			return "too small: give at least 1MiB"
+		}
+		return ""
+	}, doc: "most bytes that the disk cache may take, which also leaves a twentieth of the disk free; what was used longest ago goes, and after 30 days in any case"},
+	{flag: "disk-cache-check", field: func(m *Mount) any { return &m.diskCacheCheck }, arg: "when", words: []string{"once", checkAlways}, def: "once", only: "S3",
+		doc: "what is kept whole is compared with its checksums when it has become whole, and then read by the kernel itself (`once`), or whenever it is read (`always`)"},
 	{flag: "limit-read", field: func(m *Mount) any { return &m.LimitRead }, arg: "size", reads: true, bad: func(m *Mount) string { return tooLittle(m.LimitRead) },
 		def: "0", doc: "most bytes of files to read from the replica in a second, at least `512KiB`; 0 is no limit. Reading back to verify doesn't count"},
 	{flag: "limit-write", field: func(m *Mount) any { return &m.LimitWrite }, arg: "size", bad: func(m *Mount) string { return tooLittle(m.LimitWrite) },

@@ -1,0 +1,449 @@
+package remote
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/integration/ltxfstest"
+	"github.com/ltxfs/ltxfs/integration/s3test"
+	"github.com/ltxfs/ltxfs/replica"
+)
+
+// diskRig is a replica that is mounted with a disk cache, time and again.
+type diskRig struct {
+	*counted
+	t     *testing.T
+	dir   string // the cache
+	files []ltxFile
+}
+
+// newDiskRig makes a replica of files of some 100 KiB to some MiB.
+func newDiskRig(t *testing.T, kind *s3test.Kind) *diskRig {
+	t.Helper()
+	r := &diskRig{counted: newCounted(t, kind, replica.LitestreamS3), t: t, dir: filepath.Join(t.TempDir(), "cache")}
+	for i := range 8 {
+		f := newFile(t, seedLevel, ltx.TXID(i+1), 25<<(i%6))
+		r.put(t, f.level, f.min, f.max, f.data)
+		r.files = append(r.files, f)
+	}
+	return r
+}
+
+// mountCached mounts the replica with the least memory, so that nearly all that was read once
+// comes from the disk.
+func (r *diskRig) mountCached(flags ...string) *ltxfstest.Mounted {
+	r.t.Helper()
+	return r.mount(r.t, append([]string{"--cache-size=4MiB", "--http=127.0.0.1:0", "--disk-cache", r.dir}, flags...)...)
+}
+
+// requireRead reads all files, in pieces of some size.
+func (r *diskRig) requireRead(p *ltxfstest.Process, size int) {
+	r.t.Helper()
+	for _, f := range r.files {
+		requireReadOf(r.t, p, f, size)
+	}
+}
+
+func requireReadOf(t *testing.T, p *ltxfstest.Process, f ltxFile, size int) {
+	t.Helper()
+	file, err := p.Open(f.path(), os.O_RDONLY, 0)
+	require.NoError(t, err)
+	for off := 0; off < len(f.data); off += size {
+		n := min(size, len(f.data)-off)
+		got, err := file.ReadAt(n, int64(off))
+		require.NoError(t, err, "%s at %d", f.name(), off)
+		require.True(t, bytes.Equal(f.data[off:off+n], got), "%s at %d", f.name(), off)
+	}
+	require.NoError(t, file.Close())
+}
+
+// completed waits until the mount has made n entries whole.
+func completed(t *testing.T, m *ltxfstest.Mounted, n int) {
+	t.Helper()
+	ltxfstest.Eventually(t, ltxfstest.Timeout, fmt.Sprintf("%d entries are whole", n), func() bool {
+		all, _ := m.Metrics(t)
+		return int(all.Sum("ltxfs_disk_cache_completed_total")) == n
+	})
+}
+
+func metric(t *testing.T, m *ltxfstest.Mounted, name string, labels ...string) int {
+	t.Helper()
+	all, _ := m.Metrics(t)
+	return int(all.Sum("ltxfs_"+name, labels...))
+}
+
+// entries are the files in the directory of the cache, by what their names end with.
+func (r *diskRig) entries() map[string][]string {
+	r.t.Helper()
+	paths, err := filepath.Glob(filepath.Join(r.dir, "v1", "*"))
+	require.NoError(r.t, err)
+	all := map[string][]string{}
+	for _, path := range paths {
+		all[filepath.Ext(path)] = append(all[filepath.Ext(path)], path)
+	}
+	return all
+}
+
+// What was read through a mount with a disk cache costs the next mount no more than the
+// listings, and the kernel reads what is whole by itself: files, and states that were copied.
+func TestDiskCache(t *testing.T) {
+	forEachCounted(t, func(t *testing.T, c *counted) {
+		c.putOrders(t)
+		files := ltxfstest.OrdersFiles(t)
+		states, _ := ltxfstest.OrdersStates(t)
+		dir, copied := filepath.Join(t.TempDir(), "cache"), filepath.Join(t.TempDir(), "copy.db")
+		for round := range 3 {
+			m := c.mount(t, "--disk-cache", dir, "--db-bytes=exact", "--http=127.0.0.1:0", "--log-level=debug")
+			c.proxy.Reset()
+			for _, f := range files {
+				got := ltxfstest.MustRun(t, "cat", m.Path(ltxfstest.LevelPath(f.Level, f.Name)))
+				require.True(t, string(ltxfstest.OrdersData(t, f)) == got, f.Name)
+			}
+			if round == 0 {
+				completed(t, m, len(files))
+			}
+			for i, s := range states {
+				ltxfstest.MustRun(t, "cp", m.Path("db/at/"+s.TXID+".db"), copied)
+				require.Equal(t, s.SHA256, ltxfstest.MustRun(t, "sha256sum", copied)[:64])
+				if round == 0 {
+					completed(t, m, len(files)+i+1)
+				}
+			}
+			gets, reads := c.proxy.Counts()[s3test.GetObject], metric(t, m, "fuse_request_seconds", "operation=READ")
+			if round == 0 {
+				require.Positive(t, gets)
+				require.Positive(t, reads)
+			} else {
+				require.Zero(t, gets, describe(c.proxy.Requests()))
+				require.Zero(t, reads, "what the kernel had to ask for")
+				require.Zero(t, metric(t, m, "disk_cache_completed_total"))
+			}
+			require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+			require.NotContains(t, m.Log(), "level=WARN")
+		}
+	})
+}
+
+// A state that was looked into costs the next mount no request either.
+func TestDiskCacheOfLookups(t *testing.T) {
+	forEachCounted(t, func(t *testing.T, c *counted) {
+		c.putOrders(t)
+		states, _ := ltxfstest.OrdersStates(t)
+		dir := filepath.Join(t.TempDir(), "cache")
+		for round := range 2 {
+			m := c.mount(t, "--disk-cache", dir)
+			c.proxy.Reset()
+			for _, s := range states {
+				ltxfstest.MustRun(t, "sqlite3", m.Path("db/at/"+s.TXID+".db"), "SELECT count(*) FROM sqlite_schema")
+			}
+			ltxfstest.MustRun(t, "ls", "-lL", m.Path("db/at"), m.Path("db/time"))
+			require.Equal(t, round == 0, c.proxy.Counts()[s3test.GetObject] > 0, describe(c.proxy.Requests()))
+			require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+		}
+	})
+}
+
+// Without passthrough, what is kept is read by the daemon, block by block: by users, and with
+// --disk-cache-check=always.
+func TestDiskCacheChecked(t *testing.T) {
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		r := newDiskRig(t, kind)
+		for round := range 3 {
+			m := r.mountCached("--disk-cache-check=always")
+			r.proxy.Reset()
+			r.requireRead(m.Process(t), 300_000)
+			if round == 0 {
+				completed(t, m, len(r.files))
+			} else {
+				require.Zero(t, r.proxy.Counts()[s3test.GetObject], describe(r.proxy.Requests()))
+				require.GreaterOrEqual(t, metric(t, m, "disk_cache_hit_bytes_total"), total(r.files))
+				require.Zero(t, metric(t, m, "disk_cache_miss_bytes_total"))
+			}
+			require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+		}
+	})
+}
+
+func total(files []ltxFile) (n int) {
+	for _, f := range files {
+		n += len(f.data)
+	}
+	return n
+}
+
+// A byte that is another one, in whatever file of the cache and wherever there, is noticed, and
+// costs a request at most.
+func TestDiskCacheDamage(t *testing.T) {
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		r := newDiskRig(t, kind)
+		m := r.mountCached("--disk-cache-check=always")
+		p := m.Process(t)
+		for i, f := range r.files {
+			if i%2 == 0 {
+				requireReadOf(t, p, f, 1<<20)
+			} else { // so that it isn't whole
+				file, err := p.Open(f.path(), os.O_RDONLY|syscall.O_DIRECT, 0)
+				require.NoError(t, err)
+				_, err = file.ReadAt(1, maxBlock)
+				require.NoError(t, err)
+				require.NoError(t, file.Close())
+			}
+		}
+		completed(t, m, len(r.files)/2)
+		require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+		all := r.entries()
+		require.Len(t, all[""], len(r.files)/2)
+		require.Len(t, all[".sums"], len(r.files)/2)
+		require.Len(t, all[".part"], len(r.files)/2)
+		good := r.dir + ".good"
+		require.NoError(t, os.Rename(r.dir, good))
+		for suffix, paths := range all {
+			for i, path := range paths {
+				ltxfstest.MustRun(t, "cp", "-a", good, r.dir)
+				at, damaged := damageTo(t, path, suffix, i)
+				flipByte(t, path, at)
+				m := r.mountCached("--disk-cache-check=always")
+				r.requireRead(m.Process(t), 1<<20)
+				require.Equal(t, damaged, metric(t, m, "disk_cache_damaged_total") > 0, "%s at %d", path, at)
+				require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+				require.NoError(t, os.RemoveAll(r.dir))
+			}
+		}
+	})
+}
+
+// damageTo is a place in an entry, another one for each i, and whether damage there is noticed,
+// or makes what is there unknown.
+func damageTo(t *testing.T, path, suffix string, i int) (at int64, noticed bool) {
+	t.Helper()
+	st, err := os.Stat(path)
+	require.NoError(t, err)
+	const record, toSum = 16, 8
+	switch suffix {
+	case "":
+		return []int64{0, st.Size() / 2, st.Size() - 1}[i%3], true
+	case ".sums":
+		return []int64{0, 4, toSum}[i%3], true
+	}
+	blocks := int64(1) // of which the second is there
+	for (st.Size()-record*blocks+maxBlock-1)/maxBlock > blocks {
+		blocks++
+	}
+	second := st.Size() - record*blocks + record
+	return []int64{maxBlock + 7, second, second + toSum}[i%3], i%3 != 1
+}
+
+func flipByte(t *testing.T, path string, at int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, at)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte{b[0] ^ 1}, at)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+}
+
+// Mounts that share a directory with room for a part of what they read take entries away from
+// each other, from readers who have them open, and the other way round. Beside them is another
+// version of ltxfs.
+func TestDiskCacheShared(t *testing.T) {
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		r := newDiskRig(t, kind)
+		size := fmt.Sprintf("--disk-cache-size=%d", total(r.files)/3)
+		other := ltxfstest.BuildWith(t, "cache/disk/disk.go", `format = "v1"`, `format = "v0"`)
+		var mounts []*ltxfstest.Mounted
+		for _, binary := range []string{"", "", other} {
+			mounts = append(mounts, ltxfstest.MountWith(t, r.proxy.URL(r.bucket, countedPath), ltxfstest.MountOptions{
+				Flags:  []string{"--cache-size=4MiB", "--http=127.0.0.1:0", "--disk-cache", r.dir, size},
+				Env:    r.server.Env(),
+				Binary: binary,
+			}))
+		}
+		t.Run("readers", func(t *testing.T) {
+			for i, m := range mounts {
+				for reader := range 2 {
+					t.Run(fmt.Sprint(i, reader), func(t *testing.T) {
+						t.Parallel()
+						p := m.Process(t)
+						for round := range 6 {
+							for j := range r.files {
+								requireReadOf(t, p, r.files[(j*(2*reader+1)+i+round)%len(r.files)], 100_000<<(round%4))
+							}
+						}
+					})
+				}
+			}
+		})
+		evictions := 0
+		for _, m := range mounts {
+			evictions += metric(t, m, "disk_cache_evictions_total")
+			require.Zero(t, metric(t, m, "disk_cache_damaged_total"))
+			require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+			require.NotContains(t, m.Log(), "level=WARN")
+		}
+		require.Positive(t, evictions)
+	})
+}
+
+// A disk that is full costs a warning, and no read.
+func TestDiskCacheFull(t *testing.T) {
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		r := newDiskRig(t, kind)
+		disk := ltxfstest.SmallDisk(t, 1<<20)
+		r.dir = filepath.Join(disk, "cache")
+		require.NoError(t, os.WriteFile(filepath.Join(disk, "others"), make([]byte, 700<<10), 0o600))
+		m := r.mountCached()
+		for range 3 {
+			r.requireRead(m.Process(t), 500_000)
+		}
+		require.Contains(t, m.Log(), "the disk cache keeps nothing for now")
+		require.Contains(t, m.Log(), "no space left on device")
+		require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+	})
+}
+
+// After a kill at any moment, what is left in the directory is right.
+func TestDiskCacheKilled(t *testing.T) {
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		r := newDiskRig(t, kind)
+		for round := range 12 {
+			m := r.mountCached()
+			p := m.Process(t)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for _, f := range r.files {
+					if _, err := p.ReadFile(f.path()); err != nil {
+						return // the mount has gone
+					}
+				}
+			}()
+			// Every other time while files become complete.
+			ltxfstest.Eventually(t, ltxfstest.Timeout, "much was read", func() bool {
+				return r.proxy.Counts()[s3test.GetObject] > round || len(r.entries()[""]) > round/2 || isClosed(done)
+			})
+			m.Kill(t)
+			<-done
+			p.Close()
+			r.proxy.Reset()
+		}
+		m := r.mountCached("--disk-cache-check=always")
+		r.requireRead(m.Process(t), 1<<20)
+		require.Zero(t, metric(t, m, "disk_cache_damaged_total"))
+		require.Positive(t, metric(t, m, "disk_cache_hit_bytes_total"))
+		require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+	})
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// All opens of a file go one way until the last of them has ended, though it has become whole
+// meanwhile.
+func TestDiskCacheBecomesWhole(t *testing.T) {
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		r := newDiskRig(t, kind)
+		m := r.mountCached()
+		p := m.Process(t)
+		f := r.files[5]
+		first, err := p.Open(f.path(), os.O_RDONLY, 0)
+		require.NoError(t, err)
+		requireReadOf(t, p, f, 1<<20)
+		completed(t, m, 1)
+		second, err := p.Open(f.path(), os.O_RDONLY, 0)
+		require.NoError(t, err)
+		requireReadOf(t, p, f, 1<<20)
+		for _, open := range []*ltxfstest.File{first, second} {
+			got, err := open.ReadAt(5000, 70_000)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(f.data[70_000:75_000], got))
+			require.NoError(t, open.Close())
+		}
+		// The kernel tells of a close when it has returned.
+		ltxfstest.Eventually(t, ltxfstest.Timeout, "the kernel reads it by itself", func() bool {
+			before := metric(t, m, "fuse_request_seconds", "operation=READ")
+			file, err := p.Open(f.path(), os.O_RDONLY|syscall.O_DIRECT, 0) // past what the kernel has
+			require.NoError(t, err)
+			_, err = file.ReadAt(4096, 0)
+			require.NoError(t, err)
+			require.NoError(t, file.Close())
+			return metric(t, m, "fuse_request_seconds", "operation=READ") == before
+		})
+		requireReadOf(t, p, f, 1<<20)
+		require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+	})
+}
+
+// A directory that can't be one is refused, with what to do.
+func TestDiskCacheRefused(t *testing.T) {
+	mountpoint, open := ltxfstest.MountPoint(t), t.TempDir()
+	require.NoError(t, os.Chmod(open, 0o755))
+	for dir, want := range map[string]string{
+		filepath.Join(mountpoint, "c"): "is in the mountpoint: choose another directory",
+		open:                           "chmod 700",
+		"/proc/c":                      "make the disk cache",
+	} {
+		got := ltxfstest.Ltxfs(t, "mount", "--disk-cache", dir, ltxfstest.Orders(t), mountpoint)
+		require.NotEqual(t, ltxfstest.ExitOK, got.Code)
+		require.True(t, strings.Contains(got.Stderr, want), got.Stderr)
+	}
+}
+
+// A hundred thousand opens of what is whole, and of what isn't, leave nothing behind.
+func TestDiskCacheLeaks(t *testing.T) {
+	r := newDiskRig(t, s3test.MinIO)
+	m := r.mountCached()
+	p := m.Process(t)
+	whole, part := r.files[0], r.files[5]
+	requireReadOf(t, p, whole, 1<<20)
+	completed(t, m, 1)
+	opens := func() (descriptors []string, resident, goroutines int) {
+		for i := range 50_000 {
+			f := whole
+			if i%2 == 0 {
+				f = part
+			}
+			file, err := p.Open(f.path(), os.O_RDONLY, 0)
+			require.NoError(t, err)
+			if i%100 < 2 {
+				_, err := file.ReadAt(1, 0)
+				require.NoError(t, err)
+			}
+			require.NoError(t, file.Close())
+		}
+		ltxfstest.Eventually(t, ltxfstest.Timeout, "the last open is released", func() bool {
+			descriptors = m.Descriptors(t)
+			return !slices.ContainsFunc(descriptors, func(path string) bool { return strings.HasPrefix(path, r.dir) })
+		})
+		for i, path := range descriptors {
+			descriptors[i], _, _ = strings.Cut(path, ":[")
+		}
+		descriptors = slices.DeleteFunc(descriptors, func(name string) bool { return name == "socket" })
+		all, _ := m.Metrics(t)
+		return descriptors, int(m.Resident(t)), int(all.Sum("go_goroutines"))
+	}
+	descriptors, resident, goroutines := opens()
+	descriptorsNow, residentNow, goroutinesNow := opens()
+	require.Equal(t, descriptors, descriptorsNow)
+	require.LessOrEqual(t, residentNow, resident+3<<20)
+	_, profile := m.HTTP(t, "/debug/pprof/goroutine?debug=1")
+	require.LessOrEqual(t, goroutinesNow, goroutines+goroutinesMore, profile)
+	t.Logf("descriptors %d, resident %d → %d, goroutines %d → %d", len(descriptors), resident, residentNow, goroutines, goroutinesNow)
+}
