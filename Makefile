@@ -69,6 +69,10 @@ integration: ## Run the tests that mount the built binary, S3 servers among what
 	mkdir -p $(COVER)/integration
 	LTXFS_TOOLS=$(CURDIR)/.tools/bin LTXFS_COVERDIR=$(CURDIR)/$(COVER)/integration \
 		$(GO) test ./integration/... -p 1 -parallel $(AT_ONCE) -timeout 40m -count=1
+	# Once more with every cache on, and small, what has bytes compared while things change and fail.
+	LTXFS_TOOLS=$(CURDIR)/.tools/bin LTXFS_COVERDIR=$(CURDIR)/$(COVER)/integration \
+		$(GO) test ./integration ./integration/remote -p 1 -parallel $(AT_ONCE) -timeout 40m -count=1 \
+		-run 'TestProperty|TestStates|TestReplacedUnderReader|TestNeverMixed|TestFaults|TestVersions|TestStreams' -skip Budget -args -caches
 	cd integration/contrib && $(GO) test ./... -count=1
 
 compat: tools ## Run Litestream's own code on the clients
