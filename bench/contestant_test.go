@@ -48,6 +48,7 @@ type session struct {
 	daemon  *daemon             // nil if there is no mount
 	cred    *syscall.Credential // whom the children run as
 	source  string              // the replica's directory, if the content is on disk
+	kept    string              // the file that has it, if that is in a disk cache
 	opening s3test.Traffic      // what the store was asked until it was ready
 	// target has a job work on a file of a level, or on the level itself if name is "".
 	target func(j job, level int, name string) job
@@ -89,9 +90,9 @@ func ltxfsOf(name string, kind kind, path func(w *world) string) *contestant {
 	}}
 }
 
-func (w *world) mountLtxfs(path string, r replicaAt, cred *syscall.Credential) (*session, error) {
+func (w *world) mountLtxfs(path string, r replicaAt, cred *syscall.Credential, flags ...string) (*session, error) {
 	source := filepath.Join(w.dir, r.name)
-	cmd := exec.Command(path, "mount")
+	cmd := exec.Command(path, append([]string{"mount"}, flags...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
 	if r.write {
 		staging, err := os.MkdirTemp(w.dir, "staging-")
@@ -165,7 +166,7 @@ func with(near, far, disk []*contestant) func(w *world, p place) []*contestant {
 // chosen reports whether a contestant was asked for.
 func (c *contestant) chosen() bool {
 	switch c {
-	case ltxfs, cached, offline:
+	case ltxfs, cached, offline, passedThrough, checked:
 		return true
 	case previous:
 		return *baselineFlag != ""

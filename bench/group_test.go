@@ -80,6 +80,7 @@ func allGroups(w *world) []*group {
 		listGroup(w, "list", pick(w, 20_000, 1_000), stores(w)...),
 		listGroup(w, "list-disk", pick(w, 200_000, 20_000), w.disk), databaseGroup(w),
 	}
+	groups = append(groups, keptGroup(w, "kept", "by the kernel", passedThrough), keptGroup(w, "kept-checked", "by the daemon", checked))
 	groups = append(groups, offlineGroups(w)...)
 	if !w.quick {
 		groups = append(groups, writeGroup(w, "write-far", 100, w.far), listGroup(w, "list-million", 1_000_000, w.disk))

@@ -170,6 +170,9 @@ func (w *world) measure(s *session, row row, round int) (m sample, err error) {
 	if s.source != "" && row.evict {
 		j.Evict = inTree(s.source, onDisk)(job{}, row.level, row.file).Path
 	}
+	if row.evict && s.kept != "" {
+		j.Evict = s.kept
+	}
 	var before usage
 	if s.daemon != nil {
 		if err := s.daemon.resetMemory(); err != nil {

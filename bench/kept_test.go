@@ -1,0 +1,81 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// keptBy is ltxfs with a disk cache that has the file whole, from an earlier mount.
+func keptBy(name string, flags ...string) *contestant {
+	return &contestant{name: name, kind: subject, open: func(w *world, r replicaAt) (*session, error) {
+		s, err := w.mountLtxfs(w.ltxfs, r, nil, append(flags, "--disk-cache", w.diskCache())...)
+		if err != nil {
+			return nil, err
+		}
+		if s.kept, err = w.whole(); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		return s, nil
+	}}
+}
+
+var (
+	passedThrough = keptBy("ltxfs, passthrough")
+	checked       = keptBy("ltxfs, checked", "--disk-cache-check=always")
+)
+
+func (w *world) diskCache() string { return filepath.Join(w.dir, "disk-cache") }
+
+// whole is the one entry of the disk cache that is whole.
+func (w *world) whole() (string, error) {
+	paths, err := filepath.Glob(filepath.Join(w.diskCache(), "v1", "*"))
+	paths = slices.DeleteFunc(paths, func(path string) bool { return filepath.Ext(path) != "" })
+	if err == nil && len(paths) != 1 {
+		err = fmt.Errorf("the disk cache has %d whole entries, not 1", len(paths))
+	}
+	if err != nil {
+		return "", err
+	}
+	return paths[0], nil
+}
+
+// fillDiskCache has a mount read the large file, and waits until that is kept.
+func (w *world) fillDiskCache() error {
+	s, err := w.mountLtxfs(w.ltxfs, replicaAt{place: w.far, name: largeReplica}, nil, "--disk-cache", w.diskCache())
+	if err != nil {
+		return err
+	}
+	_, err = w.do(s.target(job{Kind: "read", Block: 1 << 20, Readers: 1}, 9, largeName), s.daemon, nil)
+	for began := time.Now(); err == nil; time.Sleep(10 * time.Millisecond) {
+		if _, missing := w.whole(); missing == nil {
+			break
+		} else if time.Since(began) > w.deadline() {
+			err = missing
+		}
+	}
+	return errors.Join(err, s.close())
+}
+
+// keptGroup reads the large file, 20 ms away, on a mount that finds it in its disk cache.
+func keptGroup(w *world, name, title string, c *contestant) *group {
+	return &group{
+		name: name, title: "Reading a file of " + w.large() + " that an earlier mount has kept on disk, " + title, replica: largeReplica,
+		places: []place{w.far}, contestants: func(*world, place) []*contestant { return []*contestant{c, plain} },
+		prepare: func(w *world) error {
+			if err := prepareLarge(w); err != nil {
+				return err
+			}
+			if _, err := w.whole(); err == nil {
+				return nil // another group has filled it
+			}
+			return w.fillDiskCache()
+		},
+		rows: []row{
+			readBy("one reader, cold", true, 1),
+			readBy("four readers, cold", true, 4),
+		},
+	}
+}
