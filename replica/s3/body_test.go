@@ -61,7 +61,7 @@ func TestBodyResumes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, answers{"GET": tt.get})
-			c := s.store(t, func(c *config.Config) { c.Timeouts.Stall = 300 * time.Millisecond })
+			c := s.store(t, func(c *config.Config) { c.Timeouts.Stall, c.Hedge = 300*time.Millisecond, new(false) })
 			got, err := readRange(t, c, tt.version, tt.offset, tt.size)
 			require.NoError(t, err)
 			require.True(t, string(tt.want) == string(got), "other bytes: %d of %d", len(got), len(tt.want))

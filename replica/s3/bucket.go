@@ -18,6 +18,7 @@ type bucket struct {
 	life   context.Context // ends with the store
 	*connections
 	tally *tally
+	pace  *pace
 
 	// alive is when the bucket was last seen, in Unix nanoseconds, and ahead by how
 	// much the store's clock is ahead, by its last answer.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -33,6 +34,7 @@ const maxResumes = 5
 type reader struct {
 	at   *session
 	ctx  context.Context
+	end  context.CancelFunc // of ctx, and so of all that was asked
 	key  string
 	name replica.Name
 	want replica.Version // that is read; without one, what the first answer shows
@@ -44,6 +46,7 @@ type reader struct {
 	toEnd   bool          // before the first answer: all that the object has
 	resumes int           // since the last byte
 	err     error
+	lag
 }
 
 // open asks for a range of a file.
@@ -53,11 +56,17 @@ func (at *session) open(ctx context.Context, f replica.File, offset, size int64)
 	}
 	// A range that no number can name the end of has none.
 	toEnd := size == 0 || size > math.MaxInt64-offset
-	r := &reader{at: at, ctx: ctx, name: f.Name, want: f.Version, off: offset, left: size, toEnd: toEnd}
-	return r, at.find(ctx, f.Name, func(key string) error {
+	r := &reader{at: at, name: f.Name, want: f.Version, off: offset, left: size, toEnd: toEnd}
+	r.ctx, r.end = context.WithCancel(ctx)
+	err := at.find(r.ctx, f.Name, func(key string) error {
 		r.key = key
 		return r.get()
 	})
+	if err != nil {
+		r.end()
+		return nil, err
+	}
+	return r, nil
 }
 
 // get asks for what is left of the range. An answer that shows another version may be
@@ -125,7 +134,7 @@ func (r *reader) ask(in *awss3.GetObjectInput) (replica.Version, error) {
 	if ranged {
 		in.Range = aws.String(r.rangeHeader())
 	}
-	out, err := r.at.s3.GetObject(r.ctx, in)
+	out, err := r.at.s3.GetObject(r.ctx, in, r.at.hedge)
 	if err != nil {
 		err = storeError(r.ctx, "GetObject", err)
 		if errors.Is(err, errRange) {
@@ -219,6 +228,7 @@ func (r *reader) take(got replica.Version, body io.ReadCloser, length int64) err
 		return otherwise(got) // than one that came meanwhile
 	}
 	r.body, r.left, r.toEnd = body, length, false
+	r.lag = lag{began: time.Now(), from: r.off}
 	return nil
 }
 
@@ -270,7 +280,7 @@ func (r *reader) read(p []byte) (int, error) {
 		if r.left == 0 {
 			return 0, io.EOF
 		}
-		n, err := r.body.Read(p[:min(int64(len(p)), r.left)])
+		n, err := r.next(p[:min(int64(len(p)), r.left)])
 		if !r.own && r.at.seen.noteEnds(r.name, r.want, r.off, p[:n]) {
 			r.at.learn(goodETags, twoVersions(r.name, r.want))
 		}
@@ -278,9 +288,10 @@ func (r *reader) read(p []byte) (int, error) {
 		r.left -= int64(n)
 		if n > 0 {
 			r.resumes = 0
+			r.notePace()
 			return n, nil // what went wrong besides comes again
 		}
-		if err == nil {
+		if err == nil || r.rest != nil && r.goOn(<-r.rest) {
 			continue
 		}
 		if err := r.resume(err); err != nil {
@@ -323,6 +334,7 @@ func (r *reader) Close() error {
 		return nil
 	}
 	_ = r.body.Close() // of what was read, all is known
+	r.end()
 	r.body = nil
 	if r.err == nil {
 		r.err = errClosed

@@ -194,7 +194,9 @@ func twoVersions(name replica.Name, v replica.Version) error {
 
 // section reads some bytes of the object as it is shown now.
 func (at *session) section(ctx context.Context, key string, name replica.Name, v replica.Version, off, size int64) (string, error) {
-	r := &reader{at: at, ctx: ctx, key: key, name: name, want: v, off: off, left: size}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	r := &reader{at: at, ctx: ctx, end: end, key: key, name: name, want: v, off: off, left: size}
 	if err := r.get(); err != nil {
 		return "", err
 	}

@@ -149,7 +149,8 @@ func (s *Store) StatLTXFile(ctx context.Context, name replica.Name, opts replica
 
 // OpenLTXFile reads a range with one GET, and one version by If-Match on its ETag.
 // Without a version it reads the file as it is when it is opened. What breaks on
-// the way is asked for again, of the same version.
+// the way is asked for again, of the same version, and so is what is late, see
+// Config.Hedge.
 //
 // A version without an ETag is one of a store that gives none, or none that tells
 // versions apart. Its size and its time of modification must be those that it had;

@@ -18,6 +18,8 @@ type tally struct {
 	retried   *prometheus.CounterVec
 	resumed   prometheus.Counter
 	stalled   prometheus.Counter
+	hedged    prometheus.Counter
+	hedgesWon prometheus.Counter
 }
 
 func newTally() *tally {
@@ -32,9 +34,11 @@ func newTally() *tally {
 			Help:    "Time from a request to the header of its answer, by which a body was sent.",
 			Buckets: metrics.Seconds,
 		}, []string{"request"}),
-		retried: prometheus.NewCounterVec(counter("retries_total", "Requests that were made again after one that failed."), []string{"request"}),
-		resumed: prometheus.NewCounter(counter("resumes_total", "Answers that broke off, and whose rest was asked for.")),
-		stalled: prometheus.NewCounter(counter("stalls_total", "Requests that the store left without a byte for too long.")),
+		retried:   prometheus.NewCounterVec(counter("retries_total", "Requests that were made again after one that failed."), []string{"request"}),
+		resumed:   prometheus.NewCounter(counter("resumes_total", "Answers that broke off, and whose rest was asked for.")),
+		stalled:   prometheus.NewCounter(counter("stalls_total", "Requests that the store left without a byte for too long.")),
+		hedged:    prometheus.NewCounter(counter("hedges_total", "GETs that were made again since they were late.")),
+		hedgesWon: prometheus.NewCounter(counter("hedges_won_total", "Of these, how many brought the first answer.")),
 	}
 }
 
@@ -59,5 +63,5 @@ func (r *tally) failed(ctx context.Context, err error) {
 
 // Collectors are what is counted of the requests of all stores.
 func (p *Pool) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{p.tally.sent, p.tally.firstByte, p.tally.retried, p.tally.resumed, p.tally.stalled}
+	return []prometheus.Collector{p.tally.sent, p.tally.firstByte, p.tally.retried, p.tally.resumed, p.tally.stalled, p.tally.hedged, p.tally.hedgesWon}
 }

@@ -58,6 +58,9 @@ type Config struct {
 	SignAcceptEncoding  *bool // some gateways change the header
 	PutObjectContentMD5 bool
 
+	// Hedge has a GET made again that is late beside others, one in 20 at most. The default is true.
+	Hedge *bool
+
 	StorageClass string
 
 	// PartSize is in bytes. A file that is smaller goes in one request.

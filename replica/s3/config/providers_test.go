@@ -80,7 +80,7 @@ func TestResolveProviderDefaults(t *testing.T) {
 func TestResolveKeepsSettings(t *testing.T) {
 	given := Config{
 		Bucket: "b", Path: "db", Region: "r", Endpoint: "https://fly.storage.tigris.dev", ForcePathStyle: new(false),
-		SignPayload: new(false), SignAcceptEncoding: new(false), PartSize: 6 << 20, Concurrency: 9,
+		SignPayload: new(false), SignAcceptEncoding: new(false), Hedge: new(false), PartSize: 6 << 20, Concurrency: 9,
 		MetadataConcurrency: 3, MaxConnections: 4, AccessKeyID: "k", SecretAccessKey: "s", SessionToken: "t",
 		Retry:          Retry{Attempts: 2, MinBackoff: time.Second, MaxBackoff: time.Minute},
 		Timeouts:       Timeouts{time.Second, 2 * time.Second, 3 * time.Second, 4 * time.Second, 5 * time.Second},
@@ -106,7 +106,7 @@ func TestResolveDefaults(t *testing.T) {
 	c, err := Config{Bucket: "b"}.Resolve()
 	require.NoError(t, err)
 	require.Equal(t, Config{
-		Bucket: "b", ForcePathStyle: new(false), SignPayload: new(true), SignAcceptEncoding: new(true),
+		Bucket: "b", ForcePathStyle: new(false), SignPayload: new(true), SignAcceptEncoding: new(true), Hedge: new(true),
 		PartSize: 5 << 20, Concurrency: 5, MetadataConcurrency: 50, MaxConnections: 64, VerifyWrites: VerifyAuto,
 		Retry:    Retry{Attempts: 25, MinBackoff: 100 * time.Millisecond, MaxBackoff: 5 * time.Second},
 		Timeouts: Timeouts{10 * time.Second, 20 * time.Second, 10 * time.Second, 30 * time.Second, 15 * time.Second},

@@ -125,7 +125,7 @@ func (c *Config) resolveEncryption() error {
 
 // defaults hold whatever the provider.
 var defaults = Config{
-	SignPayload: new(true), SignAcceptEncoding: new(true),
+	SignPayload: new(true), SignAcceptEncoding: new(true), Hedge: new(true),
 	PartSize: MinPartSize, Concurrency: 5, MetadataConcurrency: 50, MaxConnections: 64,
 }
 

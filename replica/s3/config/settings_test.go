@@ -24,6 +24,7 @@ var settingValues = map[string]string{
 	"signPayload":          "no",
 	"signAcceptEncoding":   "0",
 	"putObjectContentMD5":  "Yes",
+	"hedge":                "no",
 	"concurrency":          "7",
 	"partSize":             "6MiB",
 	"metadataConcurrency":  "11",
