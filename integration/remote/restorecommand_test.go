@@ -42,7 +42,7 @@ func TestRestoreCommandBudget(t *testing.T) {
 		out := filepath.Join(t.TempDir(), "out.db")
 		command := func(flags ...string) *exec.Cmd {
 			cmd := exec.Command(ltxfstest.Binary(), append([]string{"restore", c.proxy.URL(c.bucket, countedPath), "-o", out}, flags...)...)
-			cmd.Env = append(ltxfstest.Env(), c.server.Env()...)
+			cmd.Env = append(ltxfstest.Env(), c.env()...)
 			return cmd
 		}
 		down := func() (n int64) {

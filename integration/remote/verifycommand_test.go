@@ -69,7 +69,7 @@ func TestVerifyCommandBudget(t *testing.T) {
 		costs := func(args ...string) (gets int, bytes int64) {
 			t.Helper()
 			before := len(c.proxy.Requests())
-			v := verifyOf(t, ltxfstest.ExitOK, c.server.Env(), append(args, url)...)
+			v := verifyOf(t, ltxfstest.ExitOK, c.env(), append(args, url)...)
 			require.Equal(t, "sound", v.Result)
 			lists := 0
 			for _, r := range c.proxy.Requests()[before:] {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -90,6 +91,24 @@ func (p *Proxy) Hang() Interceptor {
 		// Only behind the body does the server notice that a client has gone.
 		_, _ = io.Copy(io.Discard, r.Body)
 		select {
+		case <-r.Context().Done():
+		case <-p.done:
+		}
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// Stall leaves every n-th request that it sees without an answer for a time, and then passes
+// it on, unless the client has given it up.
+func (p *Proxy) Stall(n int64, d time.Duration) Interceptor {
+	var seen atomic.Int64
+	return func(_ http.ResponseWriter, r *http.Request) bool {
+		if seen.Add(1)%n != 0 {
+			return false
+		}
+		select {
+		case <-time.After(d):
+			return false
 		case <-r.Context().Done():
 		case <-p.done:
 		}

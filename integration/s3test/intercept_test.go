@@ -158,6 +158,29 @@ func TestBreakAndHang(t *testing.T) {
 	require.ErrorIs(t, b.put(ctx, "key", make([]byte, 100)), context.DeadlineExceeded)
 }
 
+// Only every n-th request stalls, and is passed on or given up.
+func TestStall(t *testing.T) {
+	t.Parallel()
+	b := newBehindProxy(t, s3test.VersityGW, 10)
+	const pause = 300 * time.Millisecond
+	b.Intercept(b.Stall(3, pause))
+	for i := range 6 {
+		began := time.Now()
+		require.NoError(t, b.head(t.Context()))
+		require.Equal(t, i%3 == 2, time.Since(began) >= pause, i)
+	}
+	for i := range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), pause/2)
+		defer cancel()
+		if err := b.head(ctx); i == 2 {
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		}
+	}
+	requests := b.Requests()
+	require.Zero(t, requests[len(requests)-1].Status)
+	require.True(t, requests[len(requests)-1].Intercepted)
+}
+
 func TestCutBodies(t *testing.T) {
 	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
 		const size, cut = 1 << 20, 64 << 10
