@@ -90,9 +90,9 @@ func ltxfsOf(name string, kind kind, path func(w *world) string) *contestant {
 	}}
 }
 
-func (w *world) mountLtxfs(path string, r replicaAt, cred *syscall.Credential, flags ...string) (*session, error) {
+func (w *world) mountLtxfs(path string, r replicaAt, cred *syscall.Credential, env ...string) (*session, error) {
 	source := filepath.Join(w.dir, r.name)
-	cmd := exec.Command(path, append([]string{"mount"}, flags...)...)
+	cmd := exec.Command(path, "mount")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
 	if r.write {
 		staging, err := os.MkdirTemp(w.dir, "staging-")
@@ -102,7 +102,7 @@ func (w *world) mountLtxfs(path string, r replicaAt, cred *syscall.Credential, f
 		cmd.Args = append(cmd.Args, "--rw", "--staging-dir", staging)
 	}
 	if r.endpoint != "" {
-		cmd.Env = w.server.Env()
+		cmd.Env = append(w.server.Env(), env...)
 		source = s3test.URL(r.endpoint, w.bucket, r.name)
 	}
 	cmd.Args = append(cmd.Args, source, "MOUNTPOINT")

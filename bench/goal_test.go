@@ -53,12 +53,17 @@ var goals = []goal{
 	{"a database", "offline-restore", []string{"restore to memory"}, near, seconds, "Litestream", 1. / 4},
 	{"a replica", "offline-verify", []string{"verify"}, near, speed, "SDK", 0.8},
 	{"a replica", "offline-verify", []string{"verify"}, near, speed, "unpacking", 0.8},
+	{"sequential, while GETs stall", "stalled", []string{"one reader, cold", "four readers, cold"}, nearStalling, speed, "none stalled", 0.8},
+	{"sequential, while GETs stall", "stalled", []string{"one reader, cold", "four readers, cold"}, farStalling, speed, "none stalled", 0.8},
 	{"litestream restore through the mount", "restore", []string{"restore, cold"}, near, seconds, "Litestream", 1.1},
 }
 
 func near(w *world) place { return w.near }
 func far(w *world) place  { return w.far }
 func disk(w *world) place { return w.disk }
+
+func nearStalling(w *world) place { return w.nearStalling }
+func farStalling(w *world) place  { return w.farStalling }
 
 // goals tells which goals were met, in Markdown.
 func (r *results) goals() string {

@@ -83,7 +83,7 @@ func allGroups(w *world) []*group {
 	groups = append(groups, keptGroup(w, "kept", "by the kernel", passedThrough), keptGroup(w, "kept-checked", "by the daemon", checked))
 	groups = append(groups, offlineGroups(w)...)
 	if !w.quick {
-		groups = append(groups, writeGroup(w, "write-far", 100, w.far), listGroup(w, "list-million", 1_000_000, w.disk))
+		groups = append(groups, stalledGroup(w), writeGroup(w, "write-far", 100, w.far), listGroup(w, "list-million", 1_000_000, w.disk))
 	}
 	return groups
 }

@@ -9,9 +9,9 @@ import (
 )
 
 // keptBy is ltxfs with a disk cache that has the file whole, from an earlier mount.
-func keptBy(name string, flags ...string) *contestant {
+func keptBy(name string, env ...string) *contestant {
 	return &contestant{name: name, kind: subject, open: func(w *world, r replicaAt) (*session, error) {
-		s, err := w.mountLtxfs(w.ltxfs, r, nil, append(flags, "--disk-cache", w.diskCache())...)
+		s, err := w.mountLtxfs(w.ltxfs, r, nil, append(env, w.keeping())...)
 		if err != nil {
 			return nil, err
 		}
@@ -24,8 +24,10 @@ func keptBy(name string, flags ...string) *contestant {
 
 var (
 	passedThrough = keptBy("ltxfs, passthrough")
-	checked       = keptBy("ltxfs, checked", "--disk-cache-check=always")
+	checked       = keptBy("ltxfs, checked", "LTXFS_DISK_CACHE_CHECK=always")
 )
+
+func (w *world) keeping() string { return "LTXFS_DISK_CACHE=" + w.diskCache() }
 
 func (w *world) diskCache() string { return filepath.Join(w.dir, "disk-cache") }
 
@@ -44,7 +46,7 @@ func (w *world) whole() (string, error) {
 
 // fillDiskCache has a mount read the large file, and waits until that is kept.
 func (w *world) fillDiskCache() error {
-	s, err := w.mountLtxfs(w.ltxfs, replicaAt{place: w.far, name: largeReplica}, nil, "--disk-cache", w.diskCache())
+	s, err := w.mountLtxfs(w.ltxfs, replicaAt{place: w.far, name: largeReplica}, nil, w.keeping())
 	if err != nil {
 		return err
 	}

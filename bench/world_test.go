@@ -40,6 +40,9 @@ type world struct {
 	near, far, disk place
 	toxi            *s3test.ToxicProxy // before far
 
+	nearStalling, farStalling place
+	steady                    map[string]string // endpoints where nothing stalls, by those where something does
+
 	tuned map[string]transfer // how the SDK alone is fastest, by place
 }
 
@@ -51,7 +54,7 @@ type place struct {
 
 func newWorld(ctx context.Context, b *testing.B) *world {
 	b.Helper()
-	w := &world{b: b, began: time.Now(), ctx: ctx, quick: *quickFlag, rounds: *roundsFlag, dir: b.TempDir(), tuned: map[string]transfer{}}
+	w := &world{b: b, began: time.Now(), ctx: ctx, quick: *quickFlag, rounds: *roundsFlag, dir: b.TempDir(), tuned: map[string]transfer{}, steady: map[string]string{}}
 	if w.rounds == 0 {
 		w.rounds = 7
 		if w.quick {
@@ -79,6 +82,7 @@ func newWorld(ctx context.Context, b *testing.B) *world {
 	w.near = place{name: "MinIO", endpoint: w.server.Endpoint}
 	w.far = place{name: fmt.Sprintf("MinIO, %v away", delay), endpoint: w.toxi.Endpoint}
 	w.disk = place{name: "disk"}
+	w.nearStalling, w.farStalling = w.stalling(w.near), w.stalling(w.far)
 	return w
 }
 
