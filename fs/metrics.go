@@ -107,6 +107,8 @@ func (m *Mounted) Collect(ch chan<- prometheus.Metric) {
 		{"cache_fetched_bytes_total", "Bytes of blocks that were fetched.", prometheus.CounterValue, float64(stats.FetchedBytes)},
 		{"cache_ahead_bytes_total", "Bytes that were fetched before anybody had asked for them.", prometheus.CounterValue, float64(stats.AheadBytes)},
 		{"cache_ahead_used_bytes_total", "Bytes of these that somebody has asked for since.", prometheus.CounterValue, float64(stats.AheadUsed)},
+		{"cache_guessed_bytes_total", "Bytes that were fetched ahead since a B-tree named them as next.", prometheus.CounterValue, float64(stats.GuessedBytes)},
+		{"cache_guessed_used_bytes_total", "Bytes of these that somebody has asked for since.", prometheus.CounterValue, float64(stats.GuessedUsed)},
 		{"cache_bytes", "Memory of the blocks that are cached.", prometheus.GaugeValue, float64(stats.CachedBytes)},
 		{"budget_bytes", "Memory that everything may use together: --cache-size.", prometheus.GaugeValue, float64(usage.Budget)},
 		{"budget_used_bytes", "Memory of the budget that is in use. That of cached blocks is given back to whoever needs it.",

@@ -53,6 +53,8 @@ type Stats struct {
 	CachedBytes  int64 // memory of the blocks that are cached now
 	AheadBytes   int64 // bytes that have arrived before anybody had asked for them
 	AheadUsed    int64 // bytes of those that somebody has asked for since
+	GuessedBytes int64 // bytes of AheadBytes that Guess had fetched
+	GuessedUsed  int64 // bytes of AheadUsed that Guess had fetched
 }
 
 // Cache is the blocks of all files.
@@ -89,6 +91,9 @@ type Cache struct {
 	ahead    int64   // bytes on their way that nobody had asked for
 	came     float64 // bytes that had come by lastCame, those of long ago counting less
 	lastCame time.Time
+
+	guessing int // requests for guesses on their way
+	guessed  int // blocks that were guessed and that nobody has asked for
 }
 
 // key is a file's identity: blocks of one version never answer for another.

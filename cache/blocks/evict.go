@@ -67,6 +67,7 @@ func (c *Cache) lose(blk *block) {
 		return
 	}
 	blk.found = false
+	c.settleGuess(blk)
 	if blk.elem != nil {
 		c.recent.Remove(blk.elem)
 		blk.elem = nil
@@ -104,8 +105,20 @@ func (c *Cache) freeUnused(blk *block) {
 	}
 }
 
-// hold pins a block.
+// hold pins a block that somebody asks for.
 func (c *Cache) hold(blk *block) {
+	c.pinOne(blk)
+	c.settleGuess(blk)
+	if blk.unread {
+		c.stats.AheadUsed += int64(len(blk.mem))
+		if blk.fetch.guess {
+			c.stats.GuessedUsed += int64(len(blk.mem))
+		}
+	}
+	blk.unread = false
+}
+
+func (c *Cache) pinOne(blk *block) {
 	if blk.elem != nil {
 		c.recent.MoveToBack(blk.elem)
 		if blk.pins == 0 {
@@ -113,10 +126,6 @@ func (c *Cache) hold(blk *block) {
 		}
 	}
 	blk.pins++
-	if blk.unread {
-		c.stats.AheadUsed += int64(len(blk.mem))
-	}
-	blk.unread = false
 }
 
 // unpin takes a pin off each of the blocks but the nil ones. Where memory may have become

@@ -18,6 +18,7 @@ type fetch struct {
 	blocks []*block
 	cancel func(cause error)
 	ended  bool
+	guess  bool  // Guess has begun it
 	err    error // why those that aren't there by then won't come
 }
 
@@ -100,9 +101,9 @@ func (h *Handle) pin(ctx context.Context, off, end int64, granted int) (s *Slice
 
 // start begins to fetch adjacent blocks from number first on, for which memory is
 // reserved: those of a read, which it fills in, pinned, and some more ahead of it.
-func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int64, ahead int) {
+func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int64, ahead int) *fetch {
 	if len(blocks)+ahead == 0 {
-		return
+		return nil
 	}
 	file := c.files[h.key]
 	if file == nil {
@@ -126,6 +127,7 @@ func (c *Cache) start(ctx context.Context, h *Handle, blocks []*block, first int
 		Land: func(_ struct{}, err error) { c.land(f, err) },
 		Over: func() { c.over(f) },
 	})
+	return f
 }
 
 // mayComeAlone reports, of a fetch that has failed, whether what was asked for may come
@@ -186,6 +188,9 @@ func (c *Cache) arrive(blk *block) {
 	c.stats.FetchedBytes += int64(len(blk.mem))
 	if blk.unasked {
 		c.stats.AheadBytes += int64(len(blk.mem))
+		if blk.fetch.guess {
+			c.stats.GuessedBytes += int64(len(blk.mem))
+		}
 	}
 	if blk.found {
 		blk.elem = c.recent.PushBack(blk)
@@ -202,6 +207,9 @@ func (c *Cache) arrive(blk *block) {
 func (c *Cache) land(f *fetch, err error) {
 	c.mu.Lock()
 	f.ended = true
+	if f.guess {
+		c.endGuess(f, err)
+	}
 	for _, blk := range f.blocks {
 		switch {
 		case blk.landed:

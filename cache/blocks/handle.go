@@ -28,7 +28,9 @@ type Handle struct {
 	file  replica.File
 	key   key
 
-	streams []stream // guarded by Cache.mu; none before the first begins
+	// Guarded by Cache.mu.
+	streams     []stream  // none before the first begins
+	guessFailed time.Time // when a guess did last
 }
 
 // Open returns a handle on a version of a file of a replica. All handles on it share
@@ -93,7 +95,7 @@ func (h *Handle) read(ctx context.Context, off, n int64, wait func(ctx context.C
 }
 
 // Cached returns n bytes from off on if all of them are in memory, or nil. They are to
-// be released.
+// be released. It doesn't count as a read.
 func (h *Handle) Cached(off, n int64) *Slice {
 	c := h.cache
 	c.mu.Lock()
@@ -105,7 +107,7 @@ func (h *Handle) Cached(off, n int64) *Slice {
 			c.unpin(s.blocks)
 			return nil
 		}
-		c.hold(blk)
+		c.pinOne(blk)
 		s.blocks = append(s.blocks, blk)
 	}
 	s.cut(off, off+n)

@@ -184,6 +184,8 @@ func newCache(t *testing.T, blocks, blockSize int) (*Cache, *Budget) {
 		require.Zero(t, c.recent.Len())
 		require.Zero(t, c.idle)
 		require.Zero(t, c.ahead)
+		require.Zero(t, c.guessing)
+		require.Zero(t, c.guessed)
 	})
 	return c, budget
 }
