@@ -48,14 +48,15 @@ var (
 	_ gofs.NodeOpendirHandler = (*atDir)(nil)
 	_ gofs.FileLookuper       = (*namesHandle)(nil)
 
-	_ gofs.NodeReadlinker = (*latestLink)(nil)
-	_ gofs.NodeOpener     = (*stateNode)(nil)
-	_ gofs.NodeGetattrer  = (*stateNode)(nil)
-	_ gofs.NodeSetattrer  = (*stateNode)(nil)
-	_ gofs.NodeStatfser   = (*stateNode)(nil)
-	_ gofs.FileReader     = (*stateHandle)(nil)
-	_ gofs.FileFsyncer    = (*stateHandle)(nil)
-	_ gofs.FileReleaser   = (*stateHandle)(nil)
+	_ gofs.NodeReadlinker  = (*latestLink)(nil)
+	_ gofs.NodeOpener      = (*stateNode)(nil)
+	_ gofs.NodeGetattrer   = (*stateNode)(nil)
+	_ gofs.NodeSetattrer   = (*stateNode)(nil)
+	_ gofs.NodeStatfser    = (*stateNode)(nil)
+	_ gofs.NodeOnForgetter = (*stateNode)(nil)
+	_ gofs.FileReader      = (*stateHandle)(nil)
+	_ gofs.FileFsyncer     = (*stateHandle)(nil)
+	_ gofs.FileReleaser    = (*stateHandle)(nil)
 )
 
 // current calls use with the states that there are, for a path below db. It returns how
@@ -259,6 +260,9 @@ func (n *stateNode) Open(ctx context.Context, flags uint32) (gofs.FileHandle, ui
 func (n *stateNode) key(files [sha256.Size]byte) string {
 	return fmt.Sprintf("%q %s %x exact=%t", n.tree.ID, n.state.TXID, files, n.tree.opts.ExactDB)
 }
+
+// OnForget is called when the kernel has no pages of it any more.
+func (n *stateNode) OnForget() { n.state.Forget() }
 
 // stateHandle reads a state.
 type stateHandle struct {

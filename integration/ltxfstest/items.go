@@ -34,3 +34,19 @@ func ChangeDatabase(t testing.TB, path string, ids ...int) {
 		MustRun(t, "sqlite3", path, fmt.Sprintf("UPDATE item SET body = hex(randomblob(600)) WHERE id = %d; PRAGMA wal_checkpoint(TRUNCATE)", id))
 	}
 }
+
+// ScatterDatabase adds the rows up to last to such a database, or makes it. The pages of its
+// index lie scattered among the others, since each row's name comes where there is room for it.
+func ScatterDatabase(t testing.TB, path string, first, last int) {
+	t.Helper()
+	r := Run(t, 10*time.Minute, "sqlite3", path, fmt.Sprintf(`
+		PRAGMA journal_mode = WAL;
+		CREATE TABLE IF NOT EXISTS item (id INTEGER PRIMARY KEY, name TEXT, body TEXT);
+		CREATE INDEX IF NOT EXISTS item_name ON item (name);
+		WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+		INSERT INTO item SELECT i, %s, printf('%%.*c', 620, 'x') || hex(randomblob(320)) FROM n;
+		PRAGMA wal_checkpoint(TRUNCATE);`, first, last, itemName("i")))
+	if r.Code != 0 {
+		t.Fatal(r)
+	}
+}

@@ -1,10 +1,12 @@
 package remote
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/superfly/ltx"
@@ -134,6 +136,63 @@ func TestStateReadBudget(t *testing.T) {
 		require.LessOrEqual(t, down(requests), db.size+int64(db.files)*192<<10, describe(requests))
 		require.LessOrEqual(t, len(requests), int(db.size>>20)+4*db.files, describe(requests))
 		c.requireEndForFree(t, m)
+	})
+}
+
+// Who scans an index whose pages lie scattered waits for a quarter of its blocks at the most: the
+// others come ahead of him, each once. Who looks for keys here and there has nothing guessed.
+func TestScanBudget(t *testing.T) {
+	forEachCounted(t, func(t *testing.T, c *counted) {
+		far := s3test.Toxi(t, c.server.Endpoint)
+		far.Latency(t, 20*time.Millisecond, 0)
+		c.proxy = s3test.NewProxy(t, far.Endpoint)
+		dir := t.TempDir()
+		source := filepath.Join(dir, "source.db")
+		r := ltxfstest.NewReplicator(dir, source, storetest.DefaultTime)
+		const files, rows = 3, 12_000
+		size := int64(0)
+		for i := range files {
+			ltxfstest.ScatterDatabase(t, source, 1+i*rows, (i+1)*rows)
+			data, err := os.ReadFile(r.Sync(t))
+			require.NoError(t, err)
+			level := 0
+			if i == 0 {
+				level = replica.SnapshotLevel
+			}
+			c.put(t, level, ltx.TXID(i+1), ltx.TXID(i+1), data)
+			size += int64(len(data))
+		}
+		const scan = "SELECT id, name FROM item INDEXED BY item_name ORDER BY name"
+		for i, query := range []string{scan, scan + " DESC"} {
+			m := c.mount(t, "--http=127.0.0.1:0")
+			if i == 0 {
+				for id := 1; id < files*rows; id += files * rows / 40 {
+					got := ltxfstest.MustRun(t, "sqlite3", m.Path("db/latest.db"), fmt.Sprintf("SELECT count(*), min(id) FROM item WHERE name = %s", ltxfstest.ItemName(id)))
+					require.Equal(t, fmt.Sprintf("1|%d\n", id), got)
+				}
+				before, _ := m.Metrics(t)
+				require.Zero(t, before.Sum("ltxfs_cache_guessed_bytes_total"))
+				require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+				m = c.mount(t, "--http=127.0.0.1:0")
+			}
+			ltxfstest.MustRun(t, "sqlite3", m.Path("db/latest.db"), "PRAGMA schema_version")
+			before, _ := m.Metrics(t)
+			c.proxy.Reset()
+			want := ltxfstest.MustRun(t, "sqlite3", source, query)
+			require.Equal(t, ltxfstest.SHA256([]byte(want)), ltxfstest.SHA256([]byte(ltxfstest.MustRun(t, "sqlite3", m.Path("db/latest.db"), query))))
+			requests := c.proxy.Requests()
+			_, down := c.proxy.Bytes()
+			after, _ := m.Metrics(t)
+			count := func(name string) float64 { return after.Sum(name) - before.Sum(name) }
+			blocks, waited := count("ltxfs_cache_fetched_bytes_total")/maxBlock, count("ltxfs_cache_misses_total")
+			guessed, used := count("ltxfs_cache_guessed_bytes_total"), count("ltxfs_cache_guessed_used_bytes_total")
+			t.Logf("%d requests for %.0f blocks of %.0f, of which %.0f were waited for, %.0f guessed, %.0f used", len(requests), blocks, float64(size)/maxBlock, waited, guessed/maxBlock, used/maxBlock)
+			require.LessOrEqual(t, down, size+int64(files*maxBlock), "nothing twice")
+			require.LessOrEqual(t, float64(len(requests)), blocks+1)
+			require.LessOrEqual(t, 4*waited, blocks)
+			require.LessOrEqual(t, used, guessed)
+			require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+		}
 	})
 }
 

@@ -193,6 +193,7 @@ func (d *Database) Close() {
 	d.times.Purge()
 	d.mu.Unlock()
 	d.forget()
+	d.opts.Maps.trees.forget(d)
 }
 
 // forgetFile is called when something was read of a file that can't be right.

@@ -17,6 +17,7 @@ type Maps struct {
 	dir    string
 	most   int
 	memory index.Memory
+	trees  trees
 
 	mu   sync.Mutex
 	used int
@@ -29,7 +30,9 @@ const largeTemp = "/var/tmp"
 
 // NewMaps returns the memory of page maps for a budget of that many bytes.
 func NewMaps(budget int64, memory index.Memory) *Maps {
-	return &Maps{dir: cmp.Or(os.Getenv("TMPDIR"), largeTemp), most: int(budget / 4), memory: memory}
+	m := &Maps{dir: cmp.Or(os.Getenv("TMPDIR"), largeTemp), most: int(budget / 4), memory: memory}
+	m.trees = trees{most: int64(m.mostKept()), memory: memory}
+	return m
 }
 
 func (m *Maps) add(n int) {

@@ -21,6 +21,8 @@ type Reader struct {
 
 	mu    sync.Mutex
 	files *files
+
+	ahead lookAhead
 }
 
 // Close ends what is read ahead, and lets go of the state.
@@ -130,7 +132,11 @@ func (r *Reader) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	}
 	for range maxTries {
 		c, lost := s.content()
-		err := s.readPages(ctx, r.filesOf(c), p[:n], off)
+		f := r.filesOf(c)
+		err := s.readPages(ctx, f, p[:n], off)
+		if err == nil {
+			r.looks(ctx, f, off, n)
+		}
 		if IsGone(err) {
 			if lost != nil {
 				err = lost

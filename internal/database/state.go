@@ -22,6 +22,7 @@ type State struct {
 
 	d     *Database
 	stamp header
+	tree  *tree
 
 	turn chan struct{} // is held by who changes content, or makes one
 	mu   sync.Mutex
@@ -41,8 +42,12 @@ func (d *Database) State(ctx context.Context, t *Timeline, i int) (*State, error
 	if err != nil {
 		return nil, err
 	}
-	return &State{TXID: t.TXID(i), time: d.timeOf(t, i, stamp), d: d, stamp: stamp, turn: make(chan struct{}, 1)}, nil
+	return &State{TXID: t.TXID(i), time: d.timeOf(t, i, stamp), d: d, stamp: stamp, tree: d.opts.Maps.trees.newTree(d), turn: make(chan struct{}, 1)}, nil
 }
+
+// Forget gives back what is kept of the state's pages for as long as programs may have them
+// of it. No reader is open.
+func (s *State) Forget() { s.tree.forget() }
 
 // Size is the size of the database file in bytes.
 func (s *State) Size() int64 { return int64(s.stamp.pageSize) * int64(s.stamp.commit) }
@@ -157,7 +162,7 @@ func (s *State) Open(ctx context.Context) (*Reader, error) {
 		s.d.release(c) // the first reader's is enough
 	}
 	s.open++
-	return &Reader{state: s}, nil
+	return &Reader{state: s, ahead: lookAhead{most: min(mostGuesses, s.d.opts.Blocks.MostGuesses())}}, nil
 }
 
 func (s *State) takeTurn(ctx context.Context) error {

@@ -32,6 +32,7 @@ func (s *State) unpackSome(file [][]byte, off int64, pages []page) error {
 		if err := ltxfile.UnpackPage(cut(file, p.Offset-off, p.Size, &buf), p.Pgno, dest); err != nil {
 			return err
 		}
+		s.tree.see(p.Pgno, dest, s.stamp.commit)
 		if p.Pgno == 1 && !s.d.opts.Exact {
 			noWAL(dest)
 		}
@@ -62,10 +63,13 @@ func cut(pieces [][]byte, off, n int64, buf *[]byte) []byte {
 	return *buf
 }
 
+// magic is what a database begins with.
+const magic = "SQLite format 3\x00"
+
 // noWAL makes page 1 say that the database has a rollback journal, where it says that
 // it has a WAL: SQLite can't open that without writing to it.
 func noWAL(page []byte) {
-	const magic, writeVersion, readVersion = "SQLite format 3\x00", 18, 19
+	const writeVersion, readVersion = 18, 19
 	if !bytes.HasPrefix(page, []byte(magic)) {
 		return
 	}
