@@ -19,6 +19,7 @@ import (
 // after it.
 const (
 	databaseReplica = "database"
+	scanReplica     = "database-scan"
 	databaseName    = "source.db"
 	databaseFiles   = 15
 	lookedFor       = 123 // the number of the row that is looked for
@@ -45,9 +46,31 @@ func databaseGroup(w *world) *group {
 	return g
 }
 
+// scanGroup scans an index whose pages lie scattered, since the rows came in no order of it.
+func scanGroup(w *world) *group {
+	rows := pick(w, 200_000, 20_000)
+	g := &group{
+		name: "database-scan", title: fmt.Sprintf("An index of %d rows, whose pages lie scattered", rows), replica: scanReplica, places: []place{w.far},
+		contestants: func(*world, place) []*contestant { return []*contestant{ltxfs, previous, localDatabase} },
+		prepare: func(w *world) error {
+			return w.makeReplica(scanReplica, rows, func(db string) { ltxfstest.ScatterDatabase(w.b, db, 1, rows) })
+		},
+	}
+	for _, direction := range []string{"ASC", "DESC"} {
+		sql := "SELECT sum(length(name)) > 0 FROM (SELECT name FROM item INDEXED BY item_name ORDER BY name " + direction + " LIMIT 1000000)"
+		g.rows = append(g.rows, row{name: "covering scan, " + direction, fresh: true, job: job{Kind: "state", Query: sql}, metrics: []*metric{seconds, requests}})
+	}
+	return g
+}
+
 // makeDatabase makes the database, and its replica in the store.
 func (w *world) makeDatabase(rows int) error {
-	dir := filepath.Join(w.dir, databaseReplica)
+	return w.makeReplica(databaseReplica, rows, func(db string) { ltxfstest.FillDatabase(w.b, db, rows) })
+}
+
+// makeReplica makes a database of that many rows, and a replica of it in the store.
+func (w *world) makeReplica(name string, rows int, fill func(db string)) error {
+	dir := filepath.Join(w.dir, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -55,7 +78,7 @@ func (w *world) makeDatabase(rows int) error {
 	if _, err := os.Stat(db); err == nil {
 		return nil // another group has made it
 	}
-	ltxfstest.FillDatabase(w.b, db, rows)
+	fill(db)
 	r := ltxfstest.NewReplicator(dir, db, storetest.DefaultTime)
 	for i := range databaseFiles {
 		level := 0
@@ -65,7 +88,7 @@ func (w *world) makeDatabase(rows int) error {
 			ltxfstest.ChangeDatabase(w.b, db, i*rows/20, i*rows/30)
 		}
 		path := r.Sync(w.b)
-		if err := w.put(replicaAt{name: databaseReplica}.key(level, filepath.Base(path)), path); err != nil {
+		if err := w.put(replicaAt{name: name}.key(level, filepath.Base(path)), path); err != nil {
 			return err
 		}
 	}

@@ -50,6 +50,7 @@ var goals = []goal{
 	{"a database", "database", []string{"full scan, cold", "cp to /dev/null"}, far, seconds, "Litestream", 1. / 4},
 	{"a database", "database", []string{"cp to a file"}, far, seconds, "Litestream", 1. / 3},
 	{"a database", "database", []string{"full scan, again"}, near, seconds, "file", 1.25},
+	{"a scattered index", "database-scan", []string{"covering scan, ASC", "covering scan, DESC"}, far, seconds, "baseline", 1. / 8},
 	{"a database", "offline-restore", []string{"restore to memory"}, near, seconds, "Litestream", 1. / 4},
 	{"a replica", "offline-verify", []string{"verify"}, near, speed, "SDK", 0.8},
 	{"a replica", "offline-verify", []string{"verify"}, near, speed, "unpacking", 0.8},

@@ -78,7 +78,7 @@ func allGroups(w *world) []*group {
 		sequentialGroup(w), readersGroup(w), randomGroup(w), startGroup(w),
 		writeGroup(w, "write", pick(w, 1000, 100), w.near, w.disk), restoreGroup(w),
 		listGroup(w, "list", pick(w, 20_000, 1_000), stores(w)...),
-		listGroup(w, "list-disk", pick(w, 200_000, 20_000), w.disk), databaseGroup(w),
+		listGroup(w, "list-disk", pick(w, 200_000, 20_000), w.disk), databaseGroup(w), scanGroup(w),
 	}
 	groups = append(groups, keptGroup(w, "kept", "by the kernel", passedThrough), keptGroup(w, "kept-checked", "by the daemon", checked))
 	groups = append(groups, offlineGroups(w)...)
