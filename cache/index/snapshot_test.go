@@ -214,20 +214,49 @@ func manyFiles(kind func(*rand.Rand, *replica.File)) []replica.File {
 	r := rand.New(rand.NewPCG(1, 2))
 	files := make([]replica.File, many)
 	for i := range files {
-		n := ltx.TXID(i + 1)
-		files[i] = replica.File{Name: replica.Name{Level: 1, MinTXID: n, MaxTXID: n}, Size: 100 + r.Int64N(1<<20),
-			ModTime: time.Unix(1_760_000_000+int64(i), r.Int64N(1e9)/1e6*1e6).UTC()}
-		kind(r, &files[i])
+		files[i] = oneOfMany(r, kind, i)
 	}
 	return files
 }
 
-func heap() int64 {
+func oneOfMany(r *rand.Rand, kind func(*rand.Rand, *replica.File), i int) replica.File {
+	n := ltx.TXID(i + 1)
+	f := replica.File{Name: replica.Name{Level: 1, MinTXID: n, MaxTXID: n}, Size: 100 + r.Int64N(1<<20),
+		ModTime: time.Unix(1_760_000_000+int64(i), r.Int64N(1e9)/1e6*1e6).UTC()}
+	kind(r, &f)
+	return f
+}
+
+func heap() int64 { return int64(memStats().HeapAlloc) }
+
+func memStats() (m runtime.MemStats) {
 	runtime.GC()
 	runtime.GC()
-	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
+	return m
+}
+
+// A million files take up some bytes each, all of which are accounted for, in a few pieces for each block: the
+// collector sees to no file.
+func TestAMillionFiles(t *testing.T) {
+	const n = 1_000_000
+	m := &memory{}
+	r := rand.New(rand.NewPCG(1, 2))
+	before := memStats()
+	b := newBuilder(&Snapshot{}, m)
+	for i := range n {
+		if err := b.add(oneOfMany(r, kinds["s3, exact"], i)); err != nil {
+			require.NoError(t, err)
+		}
+	}
+	s := &Snapshot{level: 1, files: b.finish()}
+	b = nil
+	after := memStats()
+	grown := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+	require.LessOrEqual(t, grown, int64(64*n))
+	require.InEpsilon(t, grown, m.Load(), 0.02)
+	require.LessOrEqual(t, after.HeapObjects-before.HeapObjects, uint64(8*len(s.blocks)))
+	require.Equal(t, n, s.Len())
 }
 
 func TestSnapshotIsSmall(t *testing.T) {
