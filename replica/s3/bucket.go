@@ -27,6 +27,8 @@ type bucket struct {
 	lacking [len(lacks)]atomic.Bool
 	refused [len(lacks)]atomic.Bool // whether the store refused a condition when it was sent last
 	seen    *witnesses
+
+	slowPage time.Duration // see slowPage
 }
 
 // sendBody has a request with a body to store sent, once it has its connection.
@@ -81,6 +83,7 @@ const (
 	steadyTimes
 	keyOrder
 	listV2
+	startAfter
 	listTimes
 	exactTimes
 )
@@ -107,6 +110,7 @@ var lacks = [...]struct {
 	steadyTimes:       {"steady times of modification", slog.LevelInfo, "the store shows one version of a file with ever other times of modification: only its ETag tells"},
 	keyOrder:          {"listings in order", slog.LevelInfo, "the store doesn't list in the order of keys; its listings are sorted"},
 	listV2:            {"ListObjectsV2", slog.LevelInfo, "the store knows neither continuation tokens nor start-after; going on with ListObjects, and markers"},
+	startAfter:        {"start-after", slog.LevelInfo, "the store can't be asked for what comes after a key; its listings are made one page after the other"},
 	listTimes:         {"sizes and times in listings", slog.LevelWarn, "the store lists files without a size or a time that can be understood; such files are asked for one by one"},
 	exactTimes:        {"exact times of all files", slog.LevelWarn, "the store refuses to show some files: those have the time that is listed in the place of the exact one"},
 }

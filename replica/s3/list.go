@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -26,16 +27,26 @@ const (
 // which the store lists them. Each page is in order.
 // stray, if not nil, is called with each other name.
 func (at *session) list(ctx context.Context, level int, from ltx.TXID, stray func(string), yield func(replica.File) bool) error {
-	l := &listing{at: at, ctx: ctx, level: level, from: from, stray: stray}
+	l := &listing{at: at, ctx: ctx, level: level, from: from, stray: stray, heads: at.cfg.MetadataConcurrency}
 	l.begin()
+	return l.list(yield)
+}
+
+func (l *listing) list(yield func(replica.File) bool) error {
 	for !l.last {
+		if l.splits() {
+			return l.listSpans(yield)
+		}
 		page, err := l.next()
 		if err != nil {
 			return err
 		}
 		for _, f := range page {
-			if err := ctx.Err(); err != nil {
+			if err := l.ctx.Err(); err != nil {
 				return err
+			}
+			if l.given != nil && f.Compare(*l.given) <= 0 {
+				continue
 			}
 			if !yield(f) {
 				return nil
@@ -78,14 +89,19 @@ func (at *session) listInOrder(ctx context.Context, level int, from ltx.TXID, st
 	return nil
 }
 
-// listing lists a level.
+// listing lists a level, or a part of it.
 type listing struct {
-	at     *session
-	ctx    context.Context
-	level  int
-	from   ltx.TXID
-	stray  func(base string)
-	prefix string
+	at      *session
+	ctx     context.Context
+	level   int
+	from    ltx.TXID
+	until   string // it ends after this base name, or with the level
+	stray   func(base string)
+	prefix  string
+	heads   int           // at a time, of files that are listed incompletely
+	follows bool          // it is a span after another
+	whole   bool          // it isn't to be split
+	given   *replica.Name // the last file that was given before it began anew
 
 	after   string  // the next page begins after this key
 	token   *string // or where the store says
@@ -93,15 +109,27 @@ type listing struct {
 	going   bool    // there was a page
 	reached string  // its greatest key
 	last    bool    // there is no next page
+	over    bool    // the last page came to until
+	pages   int
+	fastest time.Duration // that one took
 
-	count int          // of files
-	prev  replica.Name // the greatest of them, to check the order
+	count  int           // of files
+	prev   replica.Name  // the greatest of them, to check the order
+	first  replica.Name  // of the last page
+	names  int           // of the last page
+	beyond *replica.Name // the first one after until
+	strays []string      // that are after until
 }
 
 // begin makes the next page the first.
 func (l *listing) begin() {
-	*l = listing{at: l.at, ctx: l.ctx, level: l.level, from: l.from, stray: l.stray, prefix: l.at.levelPrefix(l.level)}
-	if l.from > 0 && !l.at.lacks(keyOrder) {
+	*l = listing{
+		at: l.at, ctx: l.ctx, level: l.level, from: l.from, stray: l.stray, heads: l.heads, whole: l.whole, given: l.given,
+		prefix: l.at.levelPrefix(l.level),
+	}
+	if l.at.lacks(keyOrder) {
+		l.given = nil // any file may come after it
+	} else if l.from > 0 {
 		// Before every name that begins with this TXID, and after all others.
 		l.after, l.seeks = l.prefix+l.from.String(), true
 	}
@@ -109,10 +137,15 @@ func (l *listing) begin() {
 
 // next asks for a page, and returns its files.
 func (l *listing) next() ([]replica.File, error) {
+	began := time.Now()
 	page, err := l.ask()
 	if err != nil {
 		return nil, err
 	}
+	if took := time.Since(began); l.pages == 0 || took < l.fastest {
+		l.fastest = took
+	}
+	l.pages++
 	if moved, err := l.rootMoved(page); err != nil || moved {
 		l.begin()
 		return nil, err
@@ -121,7 +154,7 @@ func (l *listing) next() ([]replica.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.seeks && l.at.lacks(keyOrder) {
+	if (l.seeks || l.given != nil) && l.at.lacks(keyOrder) {
 		// In another order, anything may lie before the key that it began after.
 		if l.going {
 			return nil, errors.New("the store doesn't list in the order of keys: list again")
@@ -130,7 +163,9 @@ func (l *listing) next() ([]replica.File, error) {
 		return nil, nil
 	}
 	l.going = true
-	return files, l.turn(page)
+	greatest := page.Greatest(l.prefix)
+	l.over = l.until != "" && greatest > l.prefix+l.until
+	return files, l.turn(page, greatest)
 }
 
 // ask asks for a page. A store that gives its first one again may know how to go on by
@@ -150,6 +185,10 @@ func (l *listing) ask() (*document.Listing, error) {
 	page, err := at.listPage(l.ctx, in)
 	if err != nil || !l.goesRound(page) {
 		return page, err
+	}
+	if l.follows {
+		at.learn(startAfter, fmt.Errorf("it lists what comes before %q again", l.after))
+		return nil, errNoSpans
 	}
 	if page, err = at.askPage(l.ctx, in, true); err != nil {
 		return nil, err
@@ -211,14 +250,20 @@ func (at *session) listOne(ctx context.Context, key string) (*document.Object, e
 // replica's.
 func (l *listing) files(page *document.Listing) ([]replica.File, error) {
 	files := make([]replica.File, 0, len(page.Contents))
+	l.names = 0
 	for _, o := range page.Contents {
 		base, ok := strings.CutPrefix(o.Key, l.prefix)
 		if !ok {
 			return nil, fmt.Errorf("the store lists %q, which isn't below %q", clip(o.Key), l.prefix)
 		}
+		beyond := l.until != "" && base > l.until
 		name, ok := replica.ParseName(l.level, base)
 		if !ok || name.Check() != nil {
-			if l.stray != nil && base != "" { // "" is the directory itself
+			switch {
+			case l.stray == nil || base == "": // the directory itself
+			case beyond:
+				l.strays = append(l.strays, base)
+			default:
 				l.stray(base)
 			}
 			continue
@@ -232,9 +277,18 @@ func (l *listing) files(page *document.Listing) ([]replica.File, error) {
 			l.at.learn(keyOrder, fmt.Errorf("it lists %s after %s", base, l.prev.Base()))
 		}
 		if l.count++; l.count > maxListed {
-			return nil, strange("ListObjectsV2", http.StatusOK, "the store lists more than %d files in level %d", maxListed, l.level)
+			return nil, tooMany(l.level)
 		}
-		if name.MinTXID < l.from { // some stores don't know StartAfter
+		if l.names++; l.names == 1 {
+			l.first = name
+		}
+		switch {
+		case name.MinTXID < l.from: // some stores don't know StartAfter
+			continue
+		case beyond:
+			if l.beyond == nil {
+				l.beyond = &name
+			}
 			continue
 		}
 		if o.Size == nil || o.LastModified == nil {
@@ -252,11 +306,15 @@ func (l *listing) files(page *document.Listing) ([]replica.File, error) {
 	return l.statIncomplete(files)
 }
 
+func tooMany(level int) error {
+	return strange("ListObjectsV2", http.StatusOK, "the store lists more than %d files in level %d", maxListed, level)
+}
+
 // statIncomplete asks for the files that a page doesn't tell the versions of. One that has vanished
 // meanwhile is left out.
 func (l *listing) statIncomplete(files []replica.File) ([]replica.File, error) {
 	g, ctx := errgroup.WithContext(l.ctx)
-	g.SetLimit(l.at.cfg.MetadataConcurrency)
+	g.SetLimit(l.heads)
 	for i, f := range files {
 		if !f.Version.IsZero() {
 			continue
@@ -287,12 +345,12 @@ func (at *session) statListed(ctx context.Context, name replica.Name) (replica.F
 	return f, err
 }
 
-// turn sets where the page after this one begins.
-func (l *listing) turn(page *document.Listing) error {
+// turn sets where the page after this one begins. greatest is its greatest key.
+func (l *listing) turn(page *document.Listing, greatest string) error {
 	if l.last = !page.Truncated; l.last {
 		return nil
 	}
-	greatest, marker := page.Greatest(l.prefix), page.NextMarker
+	marker := page.NextMarker
 	onwards := marker != l.after && document.IsExact(l.prefix, marker)
 	if !onwards && greatest > l.reached && !l.at.lacks(keyOrder) {
 		marker, onwards = greatest, true

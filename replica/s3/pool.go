@@ -44,7 +44,7 @@ func (p *Pool) New(cfg config.Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		bucket:   &bucket{cfg: cfg, connections: p.connections(cfg), tally: p.tally, pace: newPace(), seen: newWitnesses()},
+		bucket:   &bucket{cfg: cfg, connections: p.connections(cfg), tally: p.tally, pace: newPace(), seen: newWitnesses(), slowPage: slowPage},
 		starting: make(chan struct{}, 1), changing: semaphore.NewWeighted(everyone),
 	}
 	s.life, s.end = context.WithCancel(context.Background())

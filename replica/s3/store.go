@@ -98,8 +98,9 @@ func (s *Store) SetLogger(logger *slog.Logger) {
 	s.logger.Store(logger)
 }
 
-// LTXFiles lists a level, a page of 1,000 at a time, as the loop gets there. The
-// keys are in the order of TXIDs, and names cost as much as files.
+// LTXFiles lists a level, a page of 1,000 at a time, as the loop gets there, and many
+// pages ahead of it where they come slowly. The keys are in the order of TXIDs, and
+// names cost as much as files.
 //
 // ModTime is the time of the last modification, in whole seconds, since a HEAD
 // knows no more of it. With ExactTimes, it is the LTX timestamp, at the cost of a
