@@ -33,6 +33,7 @@ type entries func(i int) (e fuse.DirEntry, ok bool)
 type dirHandle struct {
 	list func(context.Context) (entries, syscall.Errno)
 	cur  entries
+	more func(context.Context, int) syscall.Errno // if set, waits for the i-th entry, or the end
 	pos  int
 	out  fuse.DirEntry // which go-fuse copies
 }
@@ -52,8 +53,14 @@ func (h *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Err
 		if h.pos < len(dots) {
 			h.out = fuse.DirEntry{Name: dots[h.pos], Mode: syscall.S_IFDIR}
 		} else {
+			i := h.pos - len(dots)
+			if h.more != nil {
+				if e := h.more(ctx, i); e != 0 {
+					return nil, e
+				}
+			}
 			var ok bool
-			if h.out, ok = h.cur(h.pos - len(dots)); !ok {
+			if h.out, ok = h.cur(i); !ok {
 				return nil, 0
 			}
 		}
@@ -87,7 +94,8 @@ type levelHandle struct {
 	dir      *levelDir
 	taken    time.Time
 	until    time.Time        // it answers for names
-	snapshot *index.Snapshot  // nil before somebody reads the directory
+	snapshot *index.Snapshot  // once somebody reads the directory, or
+	growing  *index.Growing   // if it isn't listed to its end by then
 	staged   []staging.Listed // by name
 
 	// The entry given out last is the one asked for next.
@@ -109,31 +117,65 @@ func (h *levelHandle) listLevel(ctx context.Context) (entries, syscall.Errno) {
 	ctx, cancel := flight.Within(ctx, t.within.list)
 	defer cancel()
 	taken := time.Now()
-	snapshot, err := t.index.Level(ctx, h.dir.level)
+	snapshot, growing, err := t.index.Begin(ctx, h.dir.level)
 	if err != nil {
 		return nil, h.dir.failed("list", h.dir.at(""), err)
 	}
-	now := time.Now()
-	h.until = now.Add(max(t.Freshness-snapshot.Age(now), 0) + listedFor + time.Duration(snapshot.Len())*listedForEach)
-	h.taken, h.snapshot, h.staged, h.lastName = taken, snapshot, t.staged.Level(h.dir.level), ""
+	h.taken, h.snapshot, h.growing, h.staged, h.lastName = taken, snapshot, growing, t.staged.Level(h.dir.level), ""
+	if h.more = nil; growing != nil {
+		h.more = h.grow
+	} else {
+		now := time.Now()
+		h.until = now.Add(max(t.Freshness-snapshot.Age(now), 0) + listedFor + time.Duration(snapshot.Len())*listedForEach)
+	}
 	return h.entry, 0
 }
 
+// grow waits for the i-th entry of a level that is being listed.
+func (h *levelHandle) grow(ctx context.Context, i int) syscall.Errno {
+	t := h.dir.tree
+	if i < h.growing.Len() {
+		return 0
+	}
+	ctx, cancel := flight.Within(ctx, t.within.list)
+	defer cancel()
+	if err := h.growing.Reach(ctx, i); err != nil {
+		return h.dir.failed("list", h.dir.at(""), err)
+	}
+	return 0
+}
+
 func (h *levelHandle) entry(i int) (fuse.DirEntry, bool) {
-	n := h.snapshot.Len()
+	f, exists, n := h.file(i)
 	if i >= n {
 		if i -= n; i >= len(h.staged) {
 			return fuse.DirEntry{}, false
 		}
 		return fuse.DirEntry{Name: h.staged[i].Name, Mode: syscall.S_IFREG, Ino: h.dir.tree.stages + h.staged[i].ID}, true
 	}
-	f := h.snapshot.At(i)
 	name := f.Base()
-	if h.hides(name) {
+	if !exists || h.hides(name) {
 		return fuse.DirEntry{}, true
 	}
 	h.last, h.lastName = h.dir.identify(f), name
+	if h.growing != nil {
+		h.until = time.Now().Add(listedFor)
+	}
 	return fuse.DirEntry{Name: name, Mode: syscall.S_IFREG, Ino: h.last.id.Ino}, true
+}
+
+// file is the i-th published file, if it is one of the n that there are.
+func (h *levelHandle) file(i int) (f replica.File, exists bool, n int) {
+	if h.growing != nil {
+		if n = h.growing.Len(); i < n {
+			f, exists = h.growing.At(i)
+		}
+		return f, exists, n
+	}
+	if n = h.snapshot.Len(); i < n {
+		f, exists = h.snapshot.At(i), true
+	}
+	return f, exists, n
 }
 
 func (h *levelHandle) hides(name string) bool {
@@ -158,28 +200,35 @@ const (
 func (h *levelHandle) Lookup(ctx context.Context, base string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
 	t := h.dir.tree
 	// What this mount has changed since shows at once.
-	if h.snapshot != nil && t.staged.Changed(h.dir.level).Before(h.taken) && t.staged.At(h.dir.at(base)) == nil {
+	if h.cur != nil && t.staged.Changed(h.dir.level).Before(h.taken) && t.staged.At(h.dir.at(base)) == nil {
 		now := time.Now()
-		if f, ok := h.find(base); ok && now.Before(h.until) {
-			validFor := max(t.Freshness-h.snapshot.Age(now), min(listedTimeout, t.Freshness))
+		if f, age, ok := h.find(base, now); ok {
+			validFor := max(t.Freshness-age, min(listedTimeout, t.Freshness))
 			return h.dir.published(ctx, f, h.dir.known(base), validFor, out), 0
 		}
 	}
 	return h.dir.Lookup(ctx, base, out)
 }
 
-// find returns the published file that the listing has under a name.
-func (h *levelHandle) find(base string) (published, bool) {
+// find returns the published file that the listing has under a name, and how old that is.
+func (h *levelHandle) find(base string, now time.Time) (f published, age time.Duration, ok bool) {
+	if !now.Before(h.until) {
+		return published{}, 0, false
+	}
+	if h.growing != nil {
+		return h.last, h.growing.Age(now), base == h.lastName
+	}
+	age = h.snapshot.Age(now)
 	if base == h.lastName {
-		return h.last, true
+		return h.last, age, true
 	}
 	name, ok := h.dir.at(base).LTX()
 	if !ok || h.hides(base) {
-		return published{}, false
+		return published{}, 0, false
 	}
 	i, ok := h.snapshot.Search(name)
 	if !ok {
-		return published{}, false
+		return published{}, 0, false
 	}
-	return h.dir.identify(h.snapshot.At(i)), true
+	return h.dir.identify(h.snapshot.At(i)), age, true
 }

@@ -85,6 +85,7 @@ func newTree(m *mount, i int, opts Tree) *tree {
 		ListTimeout: m.within.list,
 		StatTimeout: m.within.stat,
 		ExactTimes:  opts.ExactTimes,
+		Sorted:      !opts.Store.Properties().Local,
 		Memory:      m.share,
 		Logger:      t.log,
 	})

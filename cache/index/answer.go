@@ -26,13 +26,14 @@ func (x *Index) answer(name replica.Name, asked *stat) (a answer, ok bool) {
 	lv := &x.levels[name.Level]
 	own := lv.own.changes[name]
 	landed, _ := x.stats.Get(name)
+	listed := x.listed(lv, name)
 	switch {
 	case asked != nil:
 		a = asked.answer // row 4
 	case own != nil && x.recent(lv, own.began, own.seq):
 		return *own, true // row 1
-	case x.recent(lv, lv.base.began, lv.base.seq):
-		a = lv.base.answer(name) // row 3
+	case listed != nil:
+		a = listed.answer(name) // row 3
 	case landed != nil && landed.landed && x.recent(lv, landed.began, landed.seq):
 		a = landed.answer // row 4
 	default:
@@ -45,6 +46,19 @@ func (x *Index) answer(name replica.Name, asked *stat) (a answer, ok bool) {
 		a.file, a.exists = own.file, own.exists
 	}
 	return a, true
+}
+
+// listed is the recent listing that tells of a name, or nil.
+func (x *Index) listed(lv *levelIndex, name replica.Name) *Snapshot {
+	if x.recent(lv, lv.base.began, lv.base.seq) {
+		return lv.base
+	}
+	if l := lv.listing; l != nil && l.found != nil && x.recent(lv, l.began, l.seq) {
+		if i, _ := l.found.Search(name); i < l.found.Len() {
+			return l.found
+		}
+	}
+	return nil
 }
 
 // recent tells whether what began at that time and event is still an answer.

@@ -3,7 +3,7 @@
 //
 //	1  own change   recent: younger than Freshness and than the last Invalidate
 //	2  own change   over rows 3 and 4 that were asked before it, or contradict it within Settle
-//	3  listing      recent
+//	3  listing      recent; one that is under way, as far as it has come
 //	4  stat         recent, or asked for now; if there is none, the store is asked
 //	5  known time   over the time in rows 3 and 4, of own writes and of exact times found before
 //
@@ -53,6 +53,9 @@ type Options struct {
 	// once for each version of a file.
 	ExactTimes bool
 
+	// Sorted says that the store lists in the order of names, as far as is known.
+	Sorted bool
+
 	// Stray is as in replica.ListOptions, for any level.
 	Stray func(level int, base string)
 
@@ -88,6 +91,8 @@ type Index struct {
 	levels  [replica.MaxLevel + 1]levelIndex
 	stats   *simplelru.LRU[replica.Name, *stat] // under way, and answers
 	flights map[uint64]struct{}                 // the events that requests in flight began with
+
+	disordered bool // the store was seen to list in another order
 }
 
 // levelIndex is what is known of one level.

@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"fmt"
-	"iter"
 	"time"
 
 	"github.com/ltxfs/ltxfs/internal/flight"
@@ -30,8 +29,15 @@ type listing struct {
 	began time.Time
 	seq   uint64
 
+	// What it has found so far, in order, unless a part had been shown before another order was
+	// seen. grown is closed, and replaced, when there is more. Index.mu guards these, and the result.
+	found      *Snapshot
+	grown      chan struct{}
+	disordered bool
+
 	done chan struct{} // closed when it lands; the result is set before
 	snap *Snapshot
+	all  *Snapshot // without own changes
 	err  error
 }
 
@@ -41,24 +47,39 @@ type listing struct {
 // running for the others. An error is given to those who waited, and what was
 // known before isn't given in its place.
 func (x *Index) Level(ctx context.Context, level int) (*Snapshot, error) {
+	s, _, err := x.level(ctx, level, false)
+	return s, err
+}
+
+// level is Level, or with growing Begin.
+func (x *Index) level(ctx context.Context, level int, growing bool) (*Snapshot, *Growing, error) {
 	if err := replica.CheckLevel(level); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for {
 		s, l, useful, err := x.levelOrListing(ctx, level)
 		if s != nil || err != nil {
-			return s, err
+			return s, nil, err
+		}
+		var grown <-chan struct{}
+		if growing && useful {
+			var g *Growing
+			if g, grown = x.watch(level, l); g != nil {
+				return nil, g, nil
+			}
 		}
 		select {
+		case <-grown:
+			continue
 		case <-l.done:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("list level %d: %w", level, context.Cause(ctx))
+			return nil, nil, fmt.Errorf("list level %d: %w", level, context.Cause(ctx))
 		}
 		if useful {
-			return l.snap, l.err
+			return l.snap, nil, l.err
 		}
 	}
 }
@@ -86,7 +107,7 @@ func (x *Index) levelOrListing(ctx context.Context, level int) (s *Snapshot, l *
 // list begins a listing. Index.mu is held.
 func (x *Index) list(ctx context.Context, level int) *listing {
 	lv := &x.levels[level]
-	l := &listing{began: x.opts.Now(), seq: x.launch(), done: make(chan struct{})}
+	l := &listing{began: x.opts.Now(), seq: x.launch(), grown: make(chan struct{}), done: make(chan struct{})}
 	lv.listing = l
 	lv.running++
 	before := lv.merge(x.opts.Memory)
@@ -118,28 +139,25 @@ func (x *Index) readLevel(ctx context.Context, level int, l *listing, before *Sn
 	if x.opts.Stray != nil {
 		opts.Stray = func(base string) { x.opts.Stray(level, base) }
 	}
-	files := x.store.LTXFiles(ctx, level, opts)
-	if err := b.addAll(files); err != nil {
-		return nil, err
+	for f, err := range x.store.LTXFiles(ctx, level, opts) {
+		blocks := len(b.blocks)
+		if err == nil {
+			err = b.add(f)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(b.blocks) > blocks {
+			x.grow(level, l, b)
+		}
 	}
+	x.grow(level, l, b)
 	if err := ctx.Err(); err != nil {
 		// A listing cut short without a word would be files lost to sight.
 		return nil, err
 	}
 	whole = true
 	return &Snapshot{level: level, began: l.began, seq: l.seq, files: b.finish()}, nil
-}
-
-func (b *builder) addAll(files iter.Seq2[replica.File, error]) error {
-	for f, err := range files {
-		if err == nil {
-			err = b.add(f)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // keep keeps the exact times that a listing found before it failed, so that the next
@@ -182,6 +200,6 @@ func (x *Index) landListing(level int, l *listing, s *Snapshot, err error) time.
 		lv.own.supersede(s, x.opts.Settle)
 		lv.base = s
 	}
-	l.snap = lv.merge(x.opts.Memory)
+	l.all, l.snap = s, lv.merge(x.opts.Memory)
 	return took
 }

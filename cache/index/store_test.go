@@ -65,6 +65,9 @@ type store struct {
 	onList func(ctx context.Context) error
 	onStat func(ctx context.Context) error
 
+	// onFile is called, if it isn't nil, before the i-th file of a listing.
+	onFile func(ctx context.Context, i int) error
+
 	// onExact is called, if it isn't nil, before the exact time of a file is
 	// looked for.
 	onExact func(ctx context.Context, min int) error
@@ -191,7 +194,12 @@ func (s *store) list(ctx context.Context, level int, opts replica.ListOptions, y
 			return err
 		}
 	}
-	for _, f := range files {
+	for i, f := range files {
+		if s.onFile != nil {
+			if err := s.onFile(ctx, i); err != nil {
+				return err
+			}
+		}
 		f, ok, err := s.listed(ctx, f, opts)
 		if err != nil {
 			return err

@@ -32,8 +32,8 @@ type Synthetic struct {
 	// Delay is what a page of the level takes.
 	Delay time.Duration
 
-	// Before, if set, is called before such a page is answered. It may wait.
-	Before func(p SyntheticPage)
+	// Before, if set, is called before such a page is answered. It may wait, and have it refused.
+	Before func(p SyntheticPage) (refuse bool)
 
 	mu        sync.Mutex
 	files     int
@@ -203,11 +203,13 @@ func (s *Synthetic) list(w http.ResponseWriter, r *http.Request) {
 	}
 	p.Last = i == files && len(strays) == 0
 	s.begin(p)
-	if s.Before != nil {
-		s.Before(p)
-	}
+	refuse := s.Before != nil && s.Before(p)
 	time.Sleep(s.Delay)
 	s.end()
+	if refuse {
+		Fail(http.StatusForbidden, "AccessDenied")(w, r)
+		return
+	}
 	answerListing(w, !p.Last, after, string(entries))
 }
 

@@ -375,7 +375,7 @@ func TestListSpansProperty(t *testing.T) {
 		changes := rapid.Bool().Draw(t, "changes")
 		gone := map[replica.Name]bool{}
 		var mu sync.Mutex
-		s.Before = func(s3test.SyntheticPage) {
+		s.Before = func(s3test.SyntheticPage) bool {
 			mu.Lock()
 			defer mu.Unlock()
 			if changes && random.IntN(4) == 0 {
@@ -384,6 +384,7 @@ func TestListSpansProperty(t *testing.T) {
 				s.Delete(i)
 				s.Add(random.IntN(2) * len(names) / 2 / (n + 1))
 			}
+			return false
 		}
 		level.Store(s)
 		files, err := list(context.Background(), c, replica.ListOptions{})

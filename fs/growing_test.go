@@ -1,0 +1,162 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/stretchr/testify/require"
+	"github.com/superfly/ltx"
+
+	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/mock"
+	"github.com/ltxfs/ltxfs/replica/storetest"
+)
+
+// halfListed is a store with many files in level 0, of which a listing gives all but the last until it may go on.
+type halfListed struct {
+	*mock.Store
+	goOn chan error
+}
+
+const halfListedFiles = 5000
+
+func (s *halfListed) LTXFiles(ctx context.Context, level int, opts replica.ListOptions) iter.Seq2[replica.File, error] {
+	return func(yield func(replica.File, error) bool) {
+		for i := 1; i <= halfListedFiles; i++ {
+			if i == halfListedFiles {
+				select {
+				case err := <-s.goOn:
+					if err != nil {
+						yield(replica.File{}, err)
+						return
+					}
+				case <-ctx.Done():
+					yield(replica.File{}, ctx.Err())
+					return
+				}
+			}
+			if !yield(replica.File{Name: nameOf(ltx.TXID(i), ltx.TXID(i)), Size: 1, Version: replica.Version{Size: int64(i)}}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// opened is a directory that is being read.
+type opened struct {
+	*driver
+	node, fh, off uint64
+	names         []string
+}
+
+func (tr *driver) opendir(node uint64) *opened {
+	tr.t.Helper()
+	var out fuse.OpenOut
+	require.Equal(tr.t, fuse.OK, tr.raw.OpenDir(nil, &fuse.OpenIn{InHeader: header(node)}, &out))
+	return &opened{driver: tr, node: node, fh: out.Fh}
+}
+
+// readdir reads some more names, of which there are none at the end.
+func (d *opened) readdir(plus bool) (n int, _ syscall.Errno) {
+	buf := make([]byte, 4096)
+	l := fuse.NewDirEntryList(buf, d.off)
+	in := &fuse.ReadIn{InHeader: header(d.node), Fh: d.fh, Offset: d.off, Size: uint32(len(buf))}
+	read := d.raw.ReadDir
+	if plus {
+		read = d.raw.ReadDirPlus
+	}
+	if st := read(nil, in, l); !st.Ok() {
+		return 0, errnoOf(st)
+	}
+	if l.Offset == d.off {
+		return 0, 0
+	}
+	names := dirNames(buf, plus)
+	d.names, d.off = append(d.names, names...), l.Offset
+	return len(names), 0
+}
+
+func (d *opened) close() {
+	d.raw.ReleaseDir(&fuse.ReleaseIn{InHeader: header(d.node), Fh: d.fh})
+}
+
+// TestFirstEntries: a directory is read while its level is still being listed, with own changes; if that
+// fails, reading fails in that place, and anew once the directory is read anew.
+func TestFirstEntries(t *testing.T) {
+	for _, plus := range []bool{false, true} {
+		for _, failure := range []error{nil, errors.New("broken")} {
+			s := &halfListed{mock.New(), make(chan error, 1)}
+			tr := newDriver(t, s, true)
+			level := tr.level(0)
+			var want []string
+			for i := 1; i <= halfListedFiles; i++ {
+				want = append(want, fileName(ltx.TXID(i), ltx.TXID(i)))
+			}
+			tr.stageFile(level, fileName(4, 4), storetest.LTX(t, 4, 4))
+			tr.stageFile(level, "other", nil)
+			first := tr.opendir(level)
+			_, e := first.readdir(plus)
+			require.Zero(t, e)
+			require.Zero(t, tr.unlink(level, fileName(3, 3)))
+			want = slices.DeleteFunc(want, func(name string) bool { return name == fileName(3, 3) || name == fileName(4, 4) })
+			want = append(want, fileName(4, 4), "other")
+
+			d := tr.opendir(level)
+			for len(d.names) < 4000 {
+				n, e := d.readdir(plus)
+				require.Zero(t, e)
+				require.Positive(t, n)
+			}
+			require.Equal(t, want[:len(d.names)], d.names)
+			if plus {
+				require.LessOrEqual(t, s.Calls(mock.OpStat), 2, "for what was deleted and staged")
+			}
+			s.goOn <- failure
+			for n := 1; n > 0; {
+				n, e = d.readdir(plus)
+			}
+			if failure == nil {
+				require.Zero(t, e)
+				require.Equal(t, want, d.names)
+			} else {
+				require.Equal(t, syscall.EIO, e)
+				require.Equal(t, want[:len(d.names)], d.names)
+				require.Greater(t, len(d.names), halfListedFiles-1024)
+			}
+
+			// rewinddir. What lists anew after a failure believes the store, which has not deleted anything.
+			d.off, d.names = 0, nil
+			if failure != nil {
+				want = slices.Insert(want, 2, fileName(3, 3))
+			}
+			s.goOn <- nil
+			for n := 1; n > 0; {
+				n, e = d.readdir(plus)
+				require.Zero(t, e)
+			}
+			require.Equal(t, want, d.names)
+			d.close()
+			first.close()
+		}
+	}
+}
+
+// TestFirstEntriesDeadline: who waits for the next entry gets an error by its deadline.
+func TestFirstEntriesDeadline(t *testing.T) {
+	s := &halfListed{mock.New(), make(chan error, 1)}
+	tr := newDriverOf(t, s, false, time.Minute, soon)
+	d := tr.opendir(tr.level(0))
+	defer d.close()
+	n, e := 1, syscall.Errno(0)
+	for n > 0 {
+		n, e = d.readdir(false)
+	}
+	require.Equal(t, syscall.ETIMEDOUT, e)
+	require.Greater(t, len(d.names), 4000)
+}
