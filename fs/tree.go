@@ -40,6 +40,10 @@ type Tree struct {
 	// Freshness is how old what the tree shows of other writers' work may be.
 	Freshness time.Duration
 
+	// RefreshAll, if set, is how old a listing of a whole level may be, where one that is older than
+	// Freshness asks only for what comes after the last file.
+	RefreshAll time.Duration
+
 	// ExactTimes makes the mtime of every file its LTX timestamp, at a request
 	// for each version of a file where the store's listings have another time.
 	ExactTimes bool
@@ -85,6 +89,7 @@ func newTree(m *mount, i int, opts Tree) *tree {
 		ListTimeout: m.within.list,
 		StatTimeout: m.within.stat,
 		ExactTimes:  opts.ExactTimes,
+		RefreshAll:  opts.RefreshAll,
 		Sorted:      !opts.Store.Properties().Local,
 		Memory:      m.share,
 		Logger:      t.log,

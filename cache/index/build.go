@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 
+	"github.com/superfly/ltx"
+
 	"github.com/ltxfs/ltxfs/replica"
 )
 
@@ -35,6 +37,18 @@ type builder struct {
 
 func newBuilder(before *Snapshot, memory Memory) *builder {
 	return &builder{before: before, maxVersions: maxVersions, memory: memory}
+}
+
+// begin has what is known of the files before a TXID at the beginning.
+func (b *builder) begin(from ltx.TXID) {
+	if from == 0 {
+		return
+	}
+	b.next, _ = b.before.Search(replica.Name{MinTXID: from})
+	b.appendRange(&b.before.files, 0, b.next)
+	if b.next > 0 {
+		b.last = b.before.name(b.next - 1)
+	}
 }
 
 // Len is the number of files so far.

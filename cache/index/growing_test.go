@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -174,6 +175,20 @@ func TestBeginOutOfOrder(t *testing.T) {
 		pending(t, began)
 		goOn(nil)
 		require.NoError(t, arrived(t, began))
+	})
+}
+
+// Each of many that come one after the other has a listing of its own, if none may be given twice.
+func TestBeginWithoutFreshness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, s, goOn := newGrowing(t, Options{Freshness: time.Nanosecond})
+		x.opts.Freshness = 0
+		for range 3 {
+			g := mustBegin(t, x)
+			goOn(nil)
+			require.Len(t, shown(t, g), growingFiles)
+			requireCounts(t, s, 1, 0)
+		}
 	})
 }
 

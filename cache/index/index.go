@@ -49,6 +49,10 @@ type Options struct {
 	ListTimeout time.Duration
 	StatTimeout time.Duration
 
+	// RefreshAll, if set, is how old a listing of a whole level may be. Until then, a new one asks only for
+	// what comes after the last file that was found, and takes the rest to be as it was.
+	RefreshAll time.Duration
+
 	// ExactTimes makes every ModTime the LTX timestamp, whatever that costs:
 	// once for each version of a file.
 	ExactTimes bool
@@ -101,6 +105,7 @@ type levelIndex struct {
 	// listing, or after one that failed, it is no answer, but knows times.
 	base    *Snapshot
 	own     ownChanges
+	whole   answer   // when the last listing of the whole level began, and the last file found since
 	invalid uint64   // the event of the last Invalidate
 	listing *listing // the last one begun, while it runs
 	running int      // listings

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/superfly/ltx"
+
 	"github.com/ltxfs/ltxfs/internal/flight"
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -28,6 +30,7 @@ func (x *Index) maxListings() int {
 type listing struct {
 	began time.Time
 	seq   uint64
+	from  ltx.TXID // of its first file; 0 if it is of the whole level
 
 	// What it has found so far, in order, unless a part had been shown before another order was
 	// seen. grown is closed, and replaced, when there is more. Index.mu guards these, and the result.
@@ -64,22 +67,32 @@ func (x *Index) level(ctx context.Context, level int, growing bool) (*Snapshot, 
 		if s != nil || err != nil {
 			return s, nil, err
 		}
+		g, err := x.wait(ctx, level, l, growing && useful)
+		if g != nil || err != nil {
+			return nil, g, err
+		}
+		if useful {
+			return l.snap, nil, l.err
+		}
+	}
+}
+
+// wait waits for a listing, with growing only until it has found some files.
+func (x *Index) wait(ctx context.Context, level int, l *listing, growing bool) (*Growing, error) {
+	for {
 		var grown <-chan struct{}
-		if growing && useful {
+		if growing {
 			var g *Growing
 			if g, grown = x.watch(level, l); g != nil {
-				return nil, g, nil
+				return g, nil
 			}
 		}
 		select {
 		case <-grown:
-			continue
 		case <-l.done:
+			return nil, nil
 		case <-ctx.Done():
-			return nil, nil, fmt.Errorf("list level %d: %w", level, context.Cause(ctx))
-		}
-		if useful {
-			return l.snap, nil, l.err
+			return nil, fmt.Errorf("list level %d: %w", level, context.Cause(ctx))
 		}
 	}
 }
@@ -111,6 +124,9 @@ func (x *Index) list(ctx context.Context, level int) *listing {
 	lv.listing = l
 	lv.running++
 	before := lv.merge(x.opts.Memory)
+	if w := lv.whole; x.opts.RefreshAll > 0 && w.exists && w.seq > lv.invalid && x.opts.Now().Sub(w.began) < x.opts.RefreshAll {
+		l.from = w.file.MinTXID
+	}
 	flight.Go(ctx, x.requests, x.opts.ListTimeout, flight.Work[*Snapshot]{
 		Run: func(ctx context.Context) (*Snapshot, error) { return x.readLevel(ctx, level, l, before) },
 		Land: func(s *Snapshot, err error) {
@@ -129,13 +145,14 @@ func (x *Index) list(ctx context.Context, level int) *listing {
 // readLevel lists a level. before is what was known of it when the listing began.
 func (x *Index) readLevel(ctx context.Context, level int, l *listing, before *Snapshot) (*Snapshot, error) {
 	b := newBuilder(before, x.opts.Memory)
+	b.begin(l.from)
 	whole := false
 	defer func() {
 		if x.opts.ExactTimes && !whole {
 			x.keep(level, l, b)
 		}
 	}()
-	opts := replica.ListOptions{AnyOrder: true, ExactTimes: x.opts.ExactTimes, Known: before.known}
+	opts := replica.ListOptions{From: l.from, AnyOrder: true, ExactTimes: x.opts.ExactTimes, Known: before.known}
 	if x.opts.Stray != nil {
 		opts.Stray = func(base string) { x.opts.Stray(level, base) }
 	}
@@ -179,6 +196,16 @@ func (x *Index) keep(level int, l *listing, b *builder) {
 	lv.own.dirty = true
 }
 
+// sawWhole notes what a listing found, so that the next one can go on from there.
+func (lv *levelIndex) sawWhole(l *listing, s *Snapshot) {
+	if l.from == 0 {
+		lv.whole = answer{began: l.began, seq: l.seq}
+	}
+	if n := s.Len(); n > 0 {
+		lv.whole.file.Name, lv.whole.exists = s.Name(n-1), true
+	}
+}
+
 // landListing makes what a listing found the level's base, unless a later one
 // was faster, and wakes those who wait. It returns how long the listing took.
 func (x *Index) landListing(level int, l *listing, s *Snapshot, err error) time.Duration {
@@ -199,6 +226,7 @@ func (x *Index) landListing(level int, l *listing, s *Snapshot, err error) time.
 	if lv.base.seq < l.seq {
 		lv.own.supersede(s, x.opts.Settle)
 		lv.base = s
+		lv.sawWhole(l, s)
 	}
 	l.all, l.snap = s, lv.merge(x.opts.Memory)
 	return took

@@ -53,6 +53,7 @@ type store struct {
 	files  map[replica.Name]replica.File
 	frozen map[replica.Name]replica.File // what requests see, unless nil
 	lists  int
+	from   []int // where each of them began
 	stats  int
 	asked  []int // the min TXIDs of the files whose exact times were asked for
 
@@ -178,12 +179,14 @@ func (s *store) LTXFiles(ctx context.Context, level int, opts replica.ListOption
 }
 
 func (s *store) list(ctx context.Context, level int, opts replica.ListOptions, yield func(replica.File, error) bool) error {
-	if level != 2 || opts.From != 0 || opts.NamesOnly || opts.Known == nil {
+	if level != 2 || opts.NamesOnly || opts.Known == nil {
 		return fmt.Errorf("LTXFiles(%d, %+v): %w", level, opts, os.ErrInvalid)
 	}
 	s.mu.Lock()
 	s.lists++
+	s.from = append(s.from, int(opts.From))
 	files := slices.SortedFunc(maps.Values(s.seen()), func(a, b replica.File) int { return a.Compare(b.Name) })
+	files = slices.DeleteFunc(files, func(f replica.File) bool { return f.MinTXID < opts.From })
 	onList := s.onList
 	s.mu.Unlock()
 	if s.mangle != nil {

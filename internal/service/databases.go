@@ -85,5 +85,9 @@ func (s *server) tree(source *settings.Source, r *replicas.Opened, dir *staging.
 	if s.cfg.Freshness != nil {
 		freshness = *s.cfg.Freshness
 	}
-	return fs.Tree{ID: source.ID(), Store: r.Store, Staging: dir, Freshness: freshness, ExactTimes: s.cfg.ExactTimes}
+	t := fs.Tree{ID: source.ID(), Store: r.Store, Staging: dir, Freshness: freshness, ExactTimes: s.cfg.ExactTimes}
+	if s.cfg.RefreshNew && !source.OnDisk() {
+		t.RefreshAll = s.cfg.RefreshAll
+	}
+	return t
 }

@@ -32,7 +32,8 @@ type Mount struct {
 	FileMode, DirMode             Mode
 	Layout                        replica.Layout // zero: detect it
 	Freshness                     *time.Duration // nil: what suits the store
-	ExactTimes                    bool
+	ExactTimes, RefreshNew        bool
+	RefreshAll                    time.Duration
 	NoDB, ExactDB                 bool
 	VerifyWrites                  config.VerifyMode
 	CacheSize                     Size
@@ -51,11 +52,11 @@ type Mount struct {
 	// For calls by mount(8).
 	Sloppy, Fake, Quiet bool
 
-	reading                bool // without mounting
-	layout, mtime, dbBytes string
-	diskCacheCheck         string
-	replica                string            // as it was named
-	from                   map[string]string // by flag, where the value of what is set came from
+	reading                         bool // without mounting
+	layout, mtime, refresh, dbBytes string
+	replica                         string            // as it was named
+	from                            map[string]string // by flag, where the value of what is set came from
+	diskCacheCheck                  string
 }
 
 // Size is a number of bytes.
@@ -83,6 +84,7 @@ func (m *Mount) Parse(flags *pflag.FlagSet, replicaArg, mountpoint string, env L
 	}
 	m.Layout, _ = replica.LayoutByName(m.layout) // one of the words that were checked
 	m.ExactTimes = m.mtime == mtimeExact
+	m.RefreshNew = m.refresh == refreshNew
 	m.ExactDB = m.dbBytes == dbExact
 	m.DiskCacheCheck = m.diskCacheCheck == checkAlways
 	// A URL on the command line counts more than a configuration in the environment.

@@ -40,7 +40,7 @@ func lookup(env map[string]string) Lookup {
 // told is a Mount without how it came to be.
 func told(m *Mount) Mount {
 	told := *m
-	told.from, told.replica, told.layout, told.mtime, told.dbBytes, told.diskCacheCheck = nil, "", "", "", "", ""
+	told.from, told.replica, told.layout, told.mtime, told.refresh, told.dbBytes, told.diskCacheCheck = nil, "", "", "", "", "", ""
 	return told
 }
 
@@ -50,7 +50,7 @@ func TestMountDefaults(t *testing.T) {
 	require.Equal(t, Mount{
 		Source: Source{Path: "/srv/r"}, Mountpoint: "/mnt",
 		UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), FileMode: 0o444, DirMode: 0o755,
-		Grace: 10 * time.Second, CacheSize: 128 << 20, DiskCacheSize: 10 << 30, VerifyWrites: config.VerifyAuto,
+		Grace: 10 * time.Second, RefreshAll: 10 * time.Minute, CacheSize: 128 << 20, DiskCacheSize: 10 << 30, VerifyWrites: config.VerifyAuto,
 		LogLevel: "info", LogFormat: "auto",
 	}, told(cfg))
 
@@ -74,14 +74,14 @@ func TestMountOptionsAsFlags(t *testing.T) {
 	cfg, err := parseMount("/srv/r", "/mnt", "-o",
 		"rw,noexec,allow_other,uid=7,gid=8,file_mode=0600,dir_mode=0700,layout=guide,freshness=5s,cache_size=64MiB", "-o",
 		"staging_dir=/var/s,grace=1m,log_level=debug,log_format=json,log_file=/var/l,_netdev", "-o",
-		"mtime=exact,verify_writes=full,disk_cache=/var/c,disk_cache_size=1GiB,disk_cache_check=always,limit_read=10MiB,limit_write=1GB,max_requests=7,no_db,db_bytes=exact")
+		"mtime=exact,refresh=new,refresh_all=1h,verify_writes=full,disk_cache=/var/c,disk_cache_size=1GiB,disk_cache_check=always,limit_read=10MiB,limit_write=1GB,max_requests=7,no_db,db_bytes=exact")
 	require.NoError(t, err)
 	require.Equal(t, Mount{
 		Source: Source{Path: "/srv/r"}, Mountpoint: "/mnt", ReadWrite: true, AllowOther: true, NoDB: true, ExactDB: true,
 		UID: 7, GID: 8, FileMode: 0o600, DirMode: 0o700, Layout: replica.Guide,
 		Freshness: new(5 * time.Second), Grace: time.Minute, CacheSize: 64 << 20, StagingDir: "/var/s",
 		DiskCache: "/var/c", DiskCacheSize: 1 << 30, DiskCacheCheck: true,
-		ExactTimes: true, VerifyWrites: config.VerifyFull, LimitRead: 10 << 20, LimitWrite: 1e9, MaxRequests: new(7),
+		ExactTimes: true, RefreshNew: true, RefreshAll: time.Hour, VerifyWrites: config.VerifyFull, LimitRead: 10 << 20, LimitWrite: 1e9, MaxRequests: new(7),
 		LogLevel: "debug", LogFormat: "json", LogFile: "/var/l", KernelOptions: []string{"noexec"},
 	}, told(cfg))
 }

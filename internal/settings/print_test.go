@@ -59,7 +59,7 @@ func TestPrintOnDisk(t *testing.T) {
 		"file-mode": {"0644", "default"}, "config": {"-", "default"}, "no-expand-env": {"false", "default"}, "allow-other": {"false", "default"},
 		"staging-dir": {"-", "default: /var/lib/ltxfs/staging for root, else $XDG_STATE_HOME/ltxfs/staging or ~/.local/state/ltxfs/staging"},
 	})
-	for _, name := range []string{"print-config", "daemon", "sloppy", "region", "mtime", "verify-writes"} {
+	for _, name := range []string{"print-config", "daemon", "sloppy", "region", "mtime", "refresh", "refresh-all", "verify-writes"} {
 		require.NotContains(t, got, name)
 	}
 	require.Len(t, got, 26)

@@ -45,6 +45,7 @@ const (
 	mtimeExact  = "exact"
 	dbExact     = "exact"
 	checkAlways = "always"
+	refreshNew  = "new"
 )
 
 const (
@@ -103,6 +104,12 @@ var rows = []row{
 		doc: "how old what the mount shows of other writers' work may be (`500ms`, `1m`); its own changes show at once"},
 	{flag: "mtime", field: func(m *Mount) any { return &m.mtime }, arg: "time", words: []string{"fast", mtimeExact}, def: "fast", only: "S3",
 		doc: "files show the LTX timestamp (`exact`), at a request a file, or the store's own time unless this mount wrote them (`fast`)"},
+	{flag: "refresh", field: func(m *Mount) any { return &m.refresh }, arg: "what", words: []string{"all", refreshNew}, def: "all", only: "S3",
+		doc: "a listing that is older than `--freshness` is made anew (`all`), or only what comes after its last file is asked for (`new`): " +
+			"then other writers' deletions, and files that they wrote again or late, show by `--refresh-all` only"},
+	{flag: "refresh-all", field: func(m *Mount) any { return &m.RefreshAll }, arg: "duration", def: "10m", only: "S3", bad: func(m *Mount) string {
+		return negative(&m.RefreshAll)
+	}, doc: "with `--refresh=new`, how old a whole listing may be"},
 	{flag: "verify-writes", field: func(m *Mount) any { return &m.VerifyWrites }, arg: "how", def: string(config.VerifyAuto), only: "S3",
 		words: []string{string(config.VerifyAuto), string(config.VerifyFull), string(config.VerifyChecksum), string(config.VerifySize)},
 		doc: "what was written is read back (`full`), or compared by the store's `checksum`, or by its `size`; " +
