@@ -53,6 +53,7 @@ var (
 	p50      = &metric{unit: "p50, ms", of: func(s sample) float64 { return s.P50 }}
 	p99      = &metric{unit: "p99, ms", of: func(s sample) float64 { return s.P99 }}
 	seconds  = &metric{unit: "s", of: func(s sample) float64 { return s.Seconds }}
+	perFile  = &metric{unit: "µs a file", of: func(s sample) float64 { return s.Seconds * 1e6 / float64(s.Entries) }}
 	resident = &metric{unit: "MiB", of: func(s sample) float64 { return s.MiB() }}
 	requests = &metric{unit: "requests", remote: true, of: func(s sample) float64 { return float64(s.traffic.Requests) }}
 	fetched  = &metric{unit: "bytes fetched for one", remote: true, of: func(s sample) float64 {
@@ -83,7 +84,7 @@ func allGroups(w *world) []*group {
 	groups = append(groups, keptGroup(w, "kept", "by the kernel", passedThrough), keptGroup(w, "kept-checked", "by the daemon", checked))
 	groups = append(groups, offlineGroups(w)...)
 	if !w.quick {
-		groups = append(groups, stalledGroup(w), writeGroup(w, "write-far", 100, w.far), listGroup(w, "list-million", 1_000_000, w.disk))
+		groups = append(groups, stalledGroup(w), writeGroup(w, "write-far", 100, w.far), listGroup(w, "list-thousand", 1_000, w.disk), listGroup(w, "list-million", million, w.disk), pagedGroup(w))
 	}
 	return groups
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/ltxfs/ltxfs/integration/s3test"
 )
 
 // listGroup lists a level of n files, right after mounting and again.
@@ -35,7 +37,7 @@ func listGroup(w *world, name string, n int, places ...place) *group {
 		for _, first := range []bool{true, false} {
 			r := row{
 				name: command.name + ", second", fresh: first, entries: n,
-				job: job{Kind: "list", Command: command.args}, metrics: []*metric{seconds},
+				job: job{Kind: "list", Command: command.args}, metrics: []*metric{seconds, perFile},
 			}
 			if first {
 				r.name = command.name + ", first"
@@ -44,6 +46,20 @@ func listGroup(w *world, name string, n int, places ...place) *group {
 		}
 	}
 	return g
+}
+
+// pagedGroup lists a million files of a store that takes its time for each page. The SDK asks for one page after the
+// other.
+func pagedGroup(w *world) *group {
+	return &group{
+		name: "list-paged", title: fmt.Sprintf("Listing %d files, %v a page", million, pageDelay), replica: s3test.SyntheticReplica,
+		places:      []place{w.paged},
+		contestants: func(*world, place) []*contestant { return []*contestant{ltxfs, previous, sdk} },
+		prepare:     func(*world) error { return nil },
+		rows: []row{{
+			name: "ls -f, first", fresh: true, entries: million, job: job{Kind: "list", Command: []string{"ls", "-f"}}, metrics: []*metric{seconds},
+		}},
+	}
 }
 
 // list has a program list a directory. The SDK alone lists objects instead.

@@ -21,6 +21,11 @@ import (
 // delay is what the store behind Toxiproxy takes longer to answer.
 const delay = 20 * time.Millisecond
 
+// pageDelay is what a page of a listing takes in the synthetic store.
+const pageDelay = 50 * time.Millisecond
+
+const million = 1_000_000
+
 // world is what the contestants have in common.
 type world struct {
 	b      *testing.B
@@ -38,6 +43,7 @@ type world struct {
 	client *s3.Client
 
 	near, far, disk place
+	paged           place              // lists a million files, and has nothing else
 	toxi            *s3test.ToxicProxy // before far
 
 	nearStalling, farStalling place
@@ -83,6 +89,9 @@ func newWorld(ctx context.Context, b *testing.B) *world {
 	w.far = place{name: fmt.Sprintf("MinIO, %v away", delay), endpoint: w.toxi.Endpoint}
 	w.disk = place{name: "disk"}
 	w.nearStalling, w.farStalling = w.stalling(w.near), w.stalling(w.far)
+	paged := s3test.NewSynthetic(million)
+	paged.Delay = pageDelay
+	w.paged = place{name: fmt.Sprintf("a synthetic store, %v a page", pageDelay), endpoint: paged.Serve(b)}
 	return w
 }
 

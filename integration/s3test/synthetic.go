@@ -1,6 +1,7 @@
 package s3test
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -50,7 +51,10 @@ type SyntheticPage struct {
 	Last       bool // of the listing
 }
 
-const syntheticLevel = "db/0000/"
+// SyntheticReplica is the path of a Synthetic's replica.
+const SyntheticReplica = "db"
+
+const syntheticLevel = SyntheticReplica + "/0000/"
 
 // Dense is the name of the i-th of files that have a transaction each.
 func Dense(i int) replica.Name {
@@ -62,12 +66,18 @@ func NewSynthetic(n int) *Synthetic {
 	return &Synthetic{Name: Dense, files: n, deleted: map[int]bool{}}
 }
 
-// Start serves the store until the test ends.
-func (s *Synthetic) Start(t testing.TB) (url string) {
+// Start serves the store until the test ends, and returns the URL of its replica.
+func (s *Synthetic) Start(t testing.TB) string {
+	t.Helper()
+	return URL(s.Serve(t), "synthetic", SyntheticReplica)
+}
+
+// Serve is Start, which returns the endpoint.
+func (s *Synthetic) Serve(t testing.TB) string {
 	t.Helper()
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
-	return URL(server.URL, "synthetic", "db")
+	return server.URL
 }
 
 // Env has credentials, which it doesn't check.
@@ -177,9 +187,9 @@ func (s *Synthetic) list(w http.ResponseWriter, r *http.Request) {
 	if token := query.Get("continuation-token"); token != "" {
 		after = token
 	}
-	most, _ := strconv.Atoi(query.Get("max-keys"))
-	if s.PageSize > 0 {
-		most = min(most, s.PageSize)
+	most := cmp.Or(s.PageSize, 1000)
+	if n, err := strconv.Atoi(query.Get("max-keys")); err == nil {
+		most = min(most, n)
 	}
 	files := s.len()
 	p.First = s.after(after)

@@ -24,7 +24,7 @@ const (
 // What is listed ahead of the loop waits in memory, at some 200 bytes a file.
 const (
 	maxSpans  = 16 // are asked for at a time
-	spanPages = 6  // has a span, about
+	spanPages = 4  // has a span, about
 	maxAhead  = maxSpans * spanPages
 )
 

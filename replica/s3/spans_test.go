@@ -98,7 +98,7 @@ func TestListSpans(t *testing.T) {
 	}{
 		"a transaction each":      {s3test.Dense, maxSpans},
 		"ten transactions each":   {ofGaps(func(int) int { return 10 }), maxSpans},
-		"several from each TXID":  {func(i int) replica.Name { return replica.Name{MinTXID: ltx.TXID(i/10 + 1), MaxTXID: ltx.TXID(i + 1)} }, maxSpans},
+		"several from each TXID":  {func(i int) replica.Name { return replica.Name{MinTXID: ltx.TXID(i/10 + 1), MaxTXID: ltx.TXID(i + 1)} }, 2 * maxSpans},
 		"some transactions each":  {ofGaps(func(int) int { return 1 + random.IntN(20) }), 2 * maxSpans},
 		"a gap":                   {ofGaps(func(i int) int { return 1 + map[int]int{spansFiles / 2: 1 << 40}[i] }), 2 * maxSpans},
 		"few first, many later":   {ofGaps(func(i int) int { return max(1, 1000-999*(i/(spansFiles/5))) }), 3 * maxSpans},
