@@ -53,3 +53,17 @@ func TestKnownInodes(t *testing.T) {
 		assert.Equal(t, n+2, queued())
 	}
 }
+
+// TestNamesWithoutInodes: who reads names alone has no inode made for them, and the kernel knows of none.
+func TestNamesWithoutInodes(t *testing.T) {
+	m := mock.New()
+	for i := ltx.TXID(1); i <= 3000; i++ {
+		m.Put(0, i, i, []byte("x"))
+	}
+	tr := newDriver(t, m, false)
+	level := tr.level(0)
+	names, e := tr.list(level, false)
+	require.Zero(t, e)
+	require.Len(t, names, 3000)
+	require.Zero(t, tr.mount.inodes.known())
+}
