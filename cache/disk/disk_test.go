@@ -468,6 +468,9 @@ func TestUnlinkedWhileFilled(t *testing.T) {
 func TestRemoved(t *testing.T) {
 	r := newRig(t)
 	c := r.cache()
+	for c.sweeping.Load() {
+		time.Sleep(time.Millisecond)
+	}
 	require.NoError(t, os.RemoveAll(c.dir))
 	require.EqualValues(t, 100, r.read(c, 0, 100))
 	require.Zero(t, r.read(c, 0, 100))
