@@ -128,10 +128,10 @@ func TestListSpans(t *testing.T) {
 func TestListSpansWhere(t *testing.T) {
 	for name, tt := range map[string]struct {
 		files, atOnce int
-		delay         time.Duration
+		slow          time.Duration // a page that takes less is a fast one
 		most          int
 	}{
-		"fast":           {spansFiles, 1, 0, 50},
+		"fast":           {spansFiles, 1, time.Hour, 50},
 		"slow":           {spansFiles, maxSpans, slowPage, 50},
 		"few pages":      {leastPages * spansPageSize, 1, slowPage, 50},
 		"two at a time":  {20 * spansPageSize, 2, slowPage, 2},
@@ -140,8 +140,9 @@ func TestListSpansWhere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := s3test.NewSynthetic(tt.files)
-			s.PageSize, s.Delay = spansPageSize, tt.delay
+			s.PageSize, s.Delay = spansPageSize, slowPage
 			c := serve(t, answers{"LIST": s.ServeHTTP}).store(t, func(c *config.Config) { c.MetadataConcurrency = tt.most })
+			c.slowPage = tt.slow
 			pages, spans := requireListed(t, c, s, replica.ListOptions{})
 			require.LessOrEqual(t, s.AtOnce(), tt.atOnce)
 			if tt.atOnce == 1 {
