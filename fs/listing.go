@@ -194,7 +194,7 @@ const (
 	// listedFor and, for each file, listedForEach is for how long after that
 	// interval a listing answers for names at all: as long as it may take to read.
 	listedFor     = 5 * time.Second
-	listedForEach = 20 * time.Microsecond
+	listedForEach = 100 * time.Microsecond
 )
 
 func (h *levelHandle) Lookup(ctx context.Context, base string, out *fuse.EntryOut) (*gofs.Inode, syscall.Errno) {
