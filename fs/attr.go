@@ -3,10 +3,10 @@ package fs
 import (
 	"context"
 	"encoding/binary"
-	"hash/fnv"
 	"syscall"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	gofs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -31,9 +31,7 @@ const (
 
 // dirInos is what a directory below the root adds, and a tree in it, by its path.
 func dirInos(path string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(path))
-	return h.Sum64()>>3&^0xff | 1<<61
+	return xxhash.Sum64String(path)>>3&^0xff | 1<<61
 }
 
 // dirTimeout is how long the kernel may keep what it knows of directories.
@@ -98,19 +96,15 @@ func (m *mount) ownerAndTimes(out *fuse.Attr, mtime time.Time) {
 // fileID is the identity of a published file as the kernel has it: a hash of
 // replica, name and version, long enough that two never meet.
 func (t *tree) fileID(f replica.File) gofs.StableAttr {
-	var buf [128]byte
-	b := buf[:0]
+	var buf [192]byte
+	b := append(buf[:0], t.hash[:]...)
 	for _, n := range []uint64{uint64(f.Level), uint64(f.MinTXID), uint64(f.MaxTXID), uint64(f.Version.Modified), uint64(f.Version.Size)} {
-		b = binary.AppendUvarint(b, n)
+		b = binary.LittleEndian.AppendUint64(b, n)
 	}
 	b = append(b, f.Version.Inode[:]...)
 	b = append(b, f.Version.ETag...) // last, since its length differs
-	h := fnv.New128a()
-	_, _ = h.Write(b)
-	sum := h.Sum(buf[:0])
-	return gofs.StableAttr{
-		Mode: syscall.S_IFREG,
-		Ino:  (binary.BigEndian.Uint64(sum)^binary.BigEndian.Uint64(t.hash[:]))>>2 | 1<<62,
-		Gen:  binary.BigEndian.Uint64(sum[8:]) ^ binary.BigEndian.Uint64(t.hash[8:]),
-	}
+	var gen xxhash.Digest
+	gen.ResetWithSeed(1)
+	_, _ = gen.Write(b)
+	return gofs.StableAttr{Mode: syscall.S_IFREG, Ino: xxhash.Sum64(b)>>2 | 1<<62, Gen: gen.Sum64()}
 }

@@ -3,9 +3,7 @@ package fs
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"path"
 	"strconv"
 	"strings"
@@ -14,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	gofs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/superfly/ltx"
@@ -202,12 +201,7 @@ func (h *namesHandle) Lookup(context.Context, string, *fuse.EntryOut) (*gofs.Ino
 
 // hashedIno is an inode number for what has these words in the tree.
 func (t *tree) hashedIno(words ...string) uint64 {
-	h := fnv.New128a()
-	_, _ = h.Write(t.hash[:])
-	for _, w := range words {
-		_, _ = h.Write([]byte(w + "\x00"))
-	}
-	return binary.BigEndian.Uint64(h.Sum(nil))>>2 | 1<<62
+	return xxhash.Sum64String(string(t.hash[:])+strings.Join(words, "\x00"))>>2 | 1<<62
 }
 
 // stateNode is a state of the database.

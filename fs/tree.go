@@ -3,7 +3,7 @@ package fs
 import (
 	"context"
 	"errors"
-	"hash/fnv"
+	"crypto/sha256"
 	"log/slog"
 	"os"
 	"slices"
@@ -76,9 +76,8 @@ func newTree(m *mount, i int, opts Tree) *tree {
 		opts.Store, forget = kept, kept.Forget
 	}
 	t := &tree{mount: m, Tree: opts, disk: kept, log: m.log, stages: uint64(i+1) << 40}
-	h := fnv.New128a()
-	_, _ = h.Write([]byte(opts.ID + "\x00" + opts.Name)) // two databases may have one replica
-	h.Sum(t.hash[:0])
+	sum := sha256.Sum256([]byte(opts.ID + "\x00" + opts.Name)) // two databases may have one replica
+	t.hash = [16]byte(sum[:])
 	if opts.Name != "" {
 		t.inos = dirInos(opts.Name)
 		t.log = m.log.With("database", opts.Name)
