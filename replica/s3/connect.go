@@ -46,7 +46,7 @@ func (b *bucket) connect(ctx context.Context, region string) (*awss3.Client, err
 		renew = append(renew, p.Renew(refusesCredentials))
 	}
 	client := awss3.NewFromConfig(sdk, func(o *awss3.Options) {
-		o.HTTPClient = b.share(sdk.HTTPClient) // the SDK may have made another of it
+		o.HTTPClient = &counted{b.share(sdk.HTTPClient.(*awshttp.BuildableClient)), b.tally} // the SDK may have made another of it
 		o.UsePathStyle = *cfg.ForcePathStyle
 		o.UseARNRegion = true
 		o.HTTPSignerV4 = credentials.NewSigner(o.Logger, o.ClientLogMode)

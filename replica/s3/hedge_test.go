@@ -4,145 +4,20 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
-	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
-
-// scripted answers each request in its own way, after its own time.
-type scripted struct {
-	script []script
-
-	mu     sync.Mutex
-	sent   []time.Time
-	bodies []*scriptedBody
-}
-
-type script struct {
-	after  time.Duration
-	status int // 0 is an error
-}
-
-// scriptedBody tells which of the answers it is of.
-type scriptedBody struct {
-	io.Reader
-	closed bool
-}
-
-func (b *scriptedBody) Close() error { b.closed = true; return nil }
-
-func (s *scripted) Do(req *http.Request) (*http.Response, error) {
-	s.mu.Lock()
-	n := len(s.sent)
-	s.sent = append(s.sent, time.Now())
-	s.mu.Unlock()
-	if err := wait(req.Context(), s.script[n].after); err != nil {
-		return nil, err
-	}
-	if s.script[n].status == 0 {
-		return nil, fmt.Errorf("no answer %d", n)
-	}
-	body := &scriptedBody{Reader: strings.NewReader(fmt.Sprint("answer ", n))}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bodies = append(s.bodies, body)
-	return &http.Response{StatusCode: s.script[n].status, Body: body}, nil
-}
-
-// A request that isn't answered in time is sent again. What comes first is taken, unless it is what
-// may pass, and the other ends.
-func TestHedger(t *testing.T) {
-	const ms, never = time.Millisecond, time.Hour
-	for _, tt := range []struct {
-		name   string
-		script []script
-		want   string // or an error
-		after  time.Duration
-		hedges int
-		won    int
-	}{
-		{"in time", []script{{199 * ms, 200}}, "answer 0", 199 * ms, 0, 0},
-		{"an error in time", []script{{199 * ms, 0}}, "no answer 0", 199 * ms, 0, 0},
-		{"stalled", []script{{never, 0}, {ms, 206}}, "answer 1", 201 * ms, 1, 1},
-		{"late", []script{{300 * ms, 206}, {never, 0}}, "answer 0", 300 * ms, 1, 0},
-		{"both", []script{{300 * ms, 206}, {90 * ms, 200}}, "answer 1", 290 * ms, 1, 1},
-		{"the second fails", []script{{400 * ms, 200}, {ms, 0}}, "answer 0", 400 * ms, 1, 0},
-		{"the second is refused for now", []script{{400 * ms, 200}, {ms, 503}}, "answer 0", 400 * ms, 1, 0},
-		{"the second is refused for good", []script{{400 * ms, 200}, {ms, 404}}, "answer 1", 201 * ms, 1, 1},
-		{"the first fails", []script{{300 * ms, 0}, {200 * ms, 200}}, "answer 1", 400 * ms, 1, 1},
-		{"the first is refused for now", []script{{300 * ms, 503}, {200 * ms, 200}}, "answer 1", 400 * ms, 1, 1},
-		{"both fail", []script{{300 * ms, 0}, {200 * ms, 0}}, "no answer 1", 400 * ms, 1, 0},
-		{"both are refused for now", []script{{400 * ms, 503}, {100 * ms, 500}}, "answer 0", 400 * ms, 1, 0},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := &scripted{script: tt.script}
-				h := &hedger{&bucket{tally: newTally(), pace: newPace()}, store}
-				h.pace.answered(0)
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://store/", nil)
-				require.NoError(t, err)
-				began := time.Now()
-				got, err := h.Do(req)
-				require.Equal(t, tt.after, time.Since(began))
-				if err != nil {
-					require.EqualError(t, err, tt.want)
-				} else {
-					text, err := io.ReadAll(got.Body)
-					require.NoError(t, err)
-					require.Equal(t, tt.want, string(text))
-				}
-				synctest.Wait()
-				require.Equal(t, tt.after, time.Since(began), "and nothing is left")
-				require.Len(t, store.sent, 1+tt.hedges)
-				if tt.hedges > 0 {
-					require.Equal(t, minPatience, store.sent[1].Sub(store.sent[0]))
-				}
-				for _, body := range store.bodies {
-					require.Equal(t, err != nil || body != got.Body, body.closed)
-				}
-				require.Equal(t, tt.hedges, told(t, h.tally.hedged))
-				require.Equal(t, tt.won, told(t, h.tally.hedgesWon))
-			})
-		})
-	}
-}
-
-// What ends a request ends both.
-func TestHedgerContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &scripted{script: []script{{time.Hour, 0}, {time.Hour, 0}}}
-		h := &hedger{&bucket{tally: newTally(), pace: newPace()}, store}
-		ctx, cancel := context.WithTimeout(t.Context(), 2*firstPatience)
-		defer cancel()
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://store/", nil)
-		require.NoError(t, err)
-		began := time.Now()
-		_, err = h.Do(req)
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Equal(t, 2*firstPatience, time.Since(began))
-		require.Len(t, store.sent, 2)
-		require.Equal(t, firstPatience, store.sent[1].Sub(store.sent[0]))
-	})
-}
-
-// serveFast makes a store that has been fast, and that one read may be asked for again.
-func serveFast(t *testing.T, gets ...http.HandlerFunc) (*server, *Store) {
-	t.Helper()
-	s := serve(t, answers{"GET": inTurn(gets...)})
-	c := s.store(t)
-	c.pace.answered(0)
-	c.pace.came(piece, time.Millisecond)
-	return s, c
-}
 
 // slowly sends n bytes of an object at once, and then one at a time with a pause before each.
 func slowly(data []byte, n int, pause time.Duration) http.HandlerFunc {
@@ -169,91 +44,228 @@ func TestHedges(t *testing.T) {
 		name    string
 		version string
 		first   http.HandlerFunc
-		second  string // its range, if it is known
+		second  string // its range
 	}{
 		{"no answer", "v1", hang, ""},
 		{"a body that doesn't begin", "v1", slowly(data, 0, time.Hour), "bytes=0-299999"},
 		{"a body that stops", "v1", slowly(data, 100_000, time.Hour), "bytes=100000-299999"},
 		{"a body that stops, of any version", "", slowly(data, 100_000, time.Hour), "bytes=100000-299999"},
 		{"a body that lacks a byte", "v1", slowly(data, 299_999, time.Hour), "bytes=299999-299999"},
-		{"a body that trickles", "v1", slowly(data, 0, time.Millisecond), "somewhere"},
+		{"a body that trickles", "v1", slowly(data, 0, 70*time.Millisecond), "bytes=2-299999"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s, c := serveFast(t, tt.first, object(data, "v1"))
-			got, err := readRange(t, c, tt.version, 0, 0)
-			require.NoError(t, err)
-			require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
-			calls := s.of("GET")
-			require.Len(t, calls, 2)
-			require.Equal(t, `"v1"`, calls[1].get("If-Match"))
-			if tt.second != "somewhere" {
+			synctest.Test(t, func(t *testing.T) {
+				s, c := serveInBubble(t, answers{"GET": inTurn(tt.first, object(data, "v1"))})
+				began := time.Now()
+				got, err := readRange(t, c, tt.version, 0, 0)
+				require.NoError(t, err)
+				require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
+				require.Equal(t, minPatience, time.Since(began))
+				calls := s.of("GET")
+				require.Len(t, calls, 2)
+				require.Equal(t, `"v1"`, calls[1].get("If-Match"))
 				require.Equal(t, tt.second, calls[1].get("Range"))
-			}
-			require.Equal(t, 1, told(t, c.tally.hedged))
-			require.Equal(t, 1, told(t, c.tally.hedgesWon))
-			require.Zero(t, told(t, c.tally.resumed))
+				require.Equal(t, 1, told(t, c.tally.hedged))
+				require.Equal(t, 1, told(t, c.tally.hedgesWon))
+				require.Zero(t, told(t, c.tally.resumed))
+			})
 		})
 	}
 }
 
-// A body goes on where what was asked for again is none of the rest, or comes too late.
+// part is what an object is sent up to before a pause.
+type part struct {
+	to    int
+	pause time.Duration
+}
+
+// withPauses sends an object with pauses.
+func withPauses(data []byte, parts ...part) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"v1"`)
+		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+		at := 0
+		for _, p := range append(parts, part{len(data), 0}) {
+			_, _ = w.Write(data[at:p.to])
+			_ = http.NewResponseController(w).Flush()
+			if wait(r.Context(), p.pause) != nil {
+				return
+			}
+			at = p.to
+		}
+	}
+}
+
+// A body goes on where what was asked for again is none of the rest, or comes too late. It is asked for
+// again by one request, whatever that is answered.
 func TestHedgesKeepTheFirst(t *testing.T) {
 	data := bytesOf(300_000)
-	for name, second := range map[string]http.HandlerFunc{
-		"replaced": object(bytesOf(300_000), "v2"),
-		"gone":     refuse(404, "NoSuchKey"),
-		"refused":  refuse(403, "AccessDenied"),
-		"shorter":  object(data[:200_000], "v1"),
-		"silent":   hang,
+	for _, tt := range []struct {
+		name   string
+		second http.HandlerFunc
+		again  int // bytes that come before it
+	}{
+		{"replaced", object(bytesOf(300_000), "v2"), 0},
+		{"gone", refuse(404, "NoSuchKey"), 0},
+		{"refused", refuse(403, "AccessDenied"), 0},
+		{"refused for now", refuse(503, "SlowDown"), 0},
+		{"outside", refuse(416, "InvalidRange"), 0},
+		{"shorter", object(data[:200_000], "v1"), 0},
+		{"broken", reset, 0},
+		{"silent", hang, 0},
+		{"later than a piece", after(500*time.Millisecond, object(data, "v1")), piece},
+		{"later than all", after(901*time.Millisecond, object(data, "v1")), 0},
 	} {
-		t.Run(name, func(t *testing.T) {
-			asked := make(chan struct{}, 9)
-			first := func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("ETag", `"v1"`)
-				w.Header().Set("Content-Length", fmt.Sprint(len(data)))
-				_, _ = w.Write(data[:100_000])
-				_ = http.NewResponseController(w).Flush()
-				<-asked
-				_ = wait(r.Context(), 50*time.Millisecond) // in which the second may come
-				_, _ = w.Write(data[100_000:])
-			}
-			_, c := serveFast(t, first, func(w http.ResponseWriter, r *http.Request) {
-				asked <- struct{}{}
-				second(w, r)
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				first := withPauses(data, part{100_000, 600 * time.Millisecond}, part{100_000 + tt.again, 500 * time.Millisecond})
+				s, c := serveInBubble(t, answers{"GET": inTurn(first, tt.second)})
+				began := time.Now()
+				r, err := c.OpenLTXFile(t.Context(), versioned("v1"), 0, 0)
+				require.NoError(t, err)
+				got := make([]byte, len(data))
+				_, err = io.ReadFull(r, got)
+				require.NoError(t, err)
+				require.True(t, string(data) == string(got), "other bytes")
+				require.Equal(t, minPatience+900*time.Millisecond, time.Since(began))
+				time.Sleep(time.Second)
+				require.Equal(t, "GET GET", s.ops())
+				require.Equal(t, 1, told(t, c.tally.hedged))
+				require.Zero(t, told(t, c.tally.hedgesWon))
+				require.Zero(t, told(t, c.tally.resumed))
+				require.Zero(t, told(t, c.tally.retried.WithLabelValues("GetObject")))
+				require.NoError(t, r.Close())
 			})
-			got, err := readRange(t, c, "", 0, 0)
-			require.NoError(t, err)
-			require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
-			require.Equal(t, 1, told(t, c.tally.hedged))
-			require.Zero(t, told(t, c.tally.hedgesWon))
-			require.Zero(t, told(t, c.tally.resumed))
 		})
 	}
+}
+
+// A body that goes on while it is asked for again, but not as far as others would, is given up.
+func TestHedgesGiveUpTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data := bytesOf(300_000)
+		first := withPauses(data, part{100_000, 600 * time.Millisecond}, part{100_000 + piece - 1, 500 * time.Millisecond})
+		s, c := serveInBubble(t, answers{"GET": inTurn(first, after(500*time.Millisecond, object(data, "v1")))})
+		began := time.Now()
+		got, err := readRange(t, c, "v1", 0, 0)
+		require.NoError(t, err)
+		require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
+		require.Equal(t, minPatience+500*time.Millisecond, time.Since(began))
+		require.Equal(t, "GET GET", s.ops())
+		require.Equal(t, 1, told(t, c.tally.hedgesWon))
+	})
+}
+
+// after answers after some time.
+func after(d time.Duration, then http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if wait(r.Context(), d) == nil {
+			then(w, r)
+		}
+	}
+}
+
+// What is late when no GET may be made again is made again once one may: its answer, or the rest of it.
+func TestHedgesOnceTheyMay(t *testing.T) {
+	data := bytesOf(300_000)
+	for _, tt := range []struct {
+		name  string
+		first http.HandlerFunc
+		after time.Duration
+	}{
+		{"no answer", hang, 3 * minPatience},
+		{"a body that stops", withPauses(data, part{1000, time.Hour}), 3 * minPatience},
+		{"a body that trickles", slowly(data, 0, 7*time.Millisecond), 203*time.Millisecond + minPatience},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, c := serveInBubble(t, answers{"GET": inTurn(tt.first, object(data, "v1"))})
+				require.True(t, c.pace.mayHedge())
+				time.AfterFunc(2*minPatience+time.Millisecond, func() {
+					require.Len(t, s.of("GET"), 1)
+					for range 2*getsPerHedge - 1 {
+						c.pace.begin()
+					}
+				})
+				began := time.Now()
+				got, err := readRange(t, c, "v1", 0, 0)
+				require.NoError(t, err)
+				require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
+				require.Equal(t, tt.after, time.Since(began))
+				require.Len(t, s.of("GET"), 2)
+				require.Equal(t, 1, told(t, c.tally.hedged))
+				require.Equal(t, 1, told(t, c.tally.hedgesWon))
+			})
+		})
+	}
+}
+
+// A GET that is late keeps its connection, and one that is made again has another. Its time is its own.
+func TestHedgesHaveConnections(t *testing.T) {
+	const took = 10 * time.Millisecond
+	data := bytesOf(300_000)
+	for name, first := range map[string]http.HandlerFunc{"no answer": hang, "a body that stops": withPauses(data, part{1000, time.Hour})} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, c := serveInBubble(t, answers{"GET": inTurn(first, after(took, object(data, "v1")))},
+					func(c *config.Config) { c.MaxConnections = 1 })
+				began := time.Now()
+				got, err := readRange(t, c, "v1", 0, 0)
+				require.NoError(t, err)
+				require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
+				require.Equal(t, minPatience+took, time.Since(began))
+				synctest.Wait()
+				require.Equal(t, 1, told(t, c.tally.hedgesWon))
+				var m dto.Metric
+				require.NoError(t, c.tally.firstByte.WithLabelValues("GetObject").(prometheus.Metric).Write(&m))
+				require.Equal(t, took.Seconds(), m.GetHistogram().GetSampleSum())
+			})
+		})
+	}
+}
+
+// Who waits for a connection isn't late, nor are those who wait for him.
+func TestHedgesNotWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c := serveInBubble(t, answers{"GET": after(minPatience-1, object(bytesOf(10), "v1"))}, func(c *config.Config) { c.MaxConnections = 1 })
+		var all errgroup.Group
+		for range 5 {
+			all.Go(func() error {
+				r, err := c.OpenLTXFile(t.Context(), versioned("v1"), 0, 0)
+				if err != nil {
+					return err
+				}
+				defer r.Close()
+				_, err = io.ReadAll(r)
+				return err
+			})
+		}
+		require.NoError(t, all.Wait())
+		require.Len(t, s.of("GET"), 5)
+		require.Zero(t, told(t, c.tally.hedged))
+	})
 }
 
 // What breaks off while the rest is on its way is not asked for a third time.
 func TestHedgesOfWhatBreaks(t *testing.T) {
-	data := bytesOf(300_000)
-	asked := make(chan struct{})
-	s, c := serveFast(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("ETag", `"v1"`)
-		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
-		_, _ = w.Write(data[:100_000])
-		_ = http.NewResponseController(w).Flush()
-		<-asked
-		hangUp(w)
-	}, func(w http.ResponseWriter, r *http.Request) {
-		close(asked)
-		_ = wait(r.Context(), 100*time.Millisecond)
-		object(data, "v1")(w, r)
+	synctest.Test(t, func(t *testing.T) {
+		data := bytesOf(300_000)
+		s, c := serveInBubble(t, answers{"GET": inTurn(func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), 300*time.Millisecond)
+			defer cancel()
+			slowly(data, 100_000, time.Hour)(w, r.WithContext(ctx))
+			panic(http.ErrAbortHandler)
+		}, after(200*time.Millisecond, object(data, "v1")))})
+		began := time.Now()
+		got, err := readRange(t, c, "v1", 0, 0)
+		require.NoError(t, err)
+		require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
+		require.Equal(t, minPatience+200*time.Millisecond, time.Since(began))
+		require.Len(t, s.of("GET"), 2)
+		require.Equal(t, 1, told(t, c.tally.hedged))
+		require.Equal(t, 1, told(t, c.tally.hedgesWon))
+		require.Zero(t, told(t, c.tally.resumed))
 	})
-	got, err := readRange(t, c, "v1", 0, 0)
-	require.NoError(t, err)
-	require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
-	require.Len(t, s.of("GET"), 2)
-	require.Equal(t, 1, told(t, c.tally.hedged))
-	require.Equal(t, 1, told(t, c.tally.hedgesWon))
-	require.Zero(t, told(t, c.tally.resumed))
 }
 
 // timedBody gives some bytes with each Read, after some time.
@@ -293,17 +305,15 @@ func TestLateBodies(t *testing.T) {
 				if tt.others > 0 {
 					p.came(piece, tt.others)
 				}
-				p.hedged = true // so that no more may be
-				r := &reader{
-					at:   &session{bucket: &bucket{cfg: config.Config{Hedge: new(true)}, pace: p}},
-					body: &timedBody{tt.n, tt.took},
-				}
+				s, c := serveInBubble(t, answers{"GET": refuse(403, "AccessDenied")})
+				c.pace = p
+				r := &reader{at: c.ready.Load(), ctx: t.Context(), key: fileKey(1), left: math.MaxInt64, body: &timedBody{tt.n, tt.took}}
 				asked := 0
 				for i := 1; i <= 1000 && asked == 0; i++ {
 					n, err := r.next(nil)
 					require.NoError(t, err)
 					require.Equal(t, tt.n, n)
-					if r.rest != nil {
+					if synctest.Wait(); len(s.of("GET")) > 0 {
 						asked = i
 					}
 					time.Sleep(tt.away)
@@ -314,55 +324,46 @@ func TestLateBodies(t *testing.T) {
 	}
 }
 
-// Close ends what was asked for again.
-func TestHedgesClose(t *testing.T) {
-	data := bytesOf(300_000)
-	begun, ended := make(chan struct{}), make(chan struct{}, 2)
-	stop := func(w http.ResponseWriter, r *http.Request) {
-		slowly(data, 1000, time.Hour)(w, r)
-		ended <- struct{}{}
-	}
-	_, c := serveFast(t, stop, func(w http.ResponseWriter, r *http.Request) {
-		close(begun)
-		hang(w, r)
-		ended <- struct{}{}
-	})
-	r, err := c.OpenLTXFile(within(t, 20*time.Second), versioned("v1"), 0, 0)
-	require.NoError(t, err)
-	read := make(chan error)
-	go func() {
-		_, err := io.ReadAll(r)
-		read <- err
-	}()
-	<-begun
-	// As a reader's deadline does it: Close is for when no Read is under way.
-	r.(*reader).end()
-	require.ErrorIs(t, <-read, context.Canceled)
-	require.NoError(t, r.Close())
-	for range 2 {
-		select {
-		case <-ended:
-		case <-time.After(10 * time.Second):
-			t.Fatal("a request goes on")
+// What ends a read ends what was asked for again.
+func TestHedgesEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ended atomic.Int32
+		stop := func(w http.ResponseWriter, r *http.Request) {
+			slowly(bytesOf(300_000), 1000, time.Hour)(w, r)
+			ended.Add(1)
 		}
-	}
+		s, c := serveInBubble(t, answers{"GET": inTurn(stop, func(w http.ResponseWriter, r *http.Request) {
+			hang(w, r)
+			ended.Add(1)
+		})})
+		ctx, cancel := context.WithTimeout(t.Context(), minPatience+time.Millisecond)
+		defer cancel()
+		r, err := c.OpenLTXFile(ctx, versioned("v1"), 0, 0)
+		require.NoError(t, err)
+		_, err = io.ReadAll(r)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.NoError(t, r.Close())
+		synctest.Wait()
+		require.Len(t, s.of("GET"), 2)
+		require.Equal(t, int32(2), ended.Load())
+	})
 }
 
 // Without hedges, a read waits.
 func TestNoHedges(t *testing.T) {
-	data := bytesOf(10)
-	for name, stop := range map[string]http.HandlerFunc{"no answer": hang, "a body that stops": slowly(data, 1, time.Hour)} {
+	for name, stop := range map[string]http.HandlerFunc{"no answer": hang, "a body that stops": slowly(bytesOf(10), 1, time.Hour)} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, answers{"GET": inTurn(object(data, "v1"), stop)})
-			c := s.store(t, func(c *config.Config) { c.Hedge = new(false) })
-			_, err := readRange(t, c, "v1", 0, 0)
-			require.NoError(t, err)
-			r, err := c.OpenLTXFile(within(t, 3*minPatience), versioned("v1"), 0, 0)
-			if err == nil {
-				_, err = io.ReadAll(r)
-			}
-			require.ErrorIs(t, err, context.DeadlineExceeded)
-			require.Len(t, s.of("GET"), 2)
+			synctest.Test(t, func(t *testing.T) {
+				s, c := serveInBubble(t, answers{"GET": stop}, func(c *config.Config) { c.Hedge = new(false) })
+				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+				defer cancel()
+				r, err := c.OpenLTXFile(ctx, versioned("v1"), 0, 0)
+				if err == nil {
+					_, err = io.ReadAll(r)
+				}
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.Len(t, s.of("GET"), 1)
+			})
 		})
 	}
 }

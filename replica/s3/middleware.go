@@ -182,14 +182,12 @@ const maxAnswer = 16 << 20
 func (b *bucket) readAnswers(stack *middleware.Stack) error {
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("ReadAnswers",
 		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
-			began, operation := time.Now(), middleware.GetOperationName(ctx)
+			operation := middleware.GetOperationName(ctx)
 			out, metadata, err := next.HandleDeserialize(ctx, in)
 			answer, ok := out.RawResponse.(*smithyhttp.Response)
 			if !ok || answer.Response == nil || answer.Body == nil {
-				b.tally.answered(operation, 0, 0)
 				return out, metadata, err
 			}
-			b.tally.answered(operation, answer.StatusCode, time.Since(began))
 			mendDate(answer.Header)
 			b.sawDate(answer.Header.Get("Date"))
 			if operation != "GetObject" || answer.StatusCode >= 300 {

@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"slices"
 	"sync"
 	"time"
 )
@@ -19,6 +18,9 @@ const (
 
 	// slowest is how many times as long as others a body may take.
 	slowest = 8
+
+	// fastest is how long a KiB of a body may always take: 1 GB/s is no store's fault.
+	fastest = time.Microsecond
 
 	// piece is how much of a body tells the pace of others, in bytes: less may have come with
 	// its header.
@@ -70,19 +72,26 @@ func (p *pace) answered(took time.Duration) {
 	// long. If all take so long, it is soon known.
 	p.began[p.answers%recentGets] = min(max(took, minPatience/2), 2*p.most)
 	p.answers++
-	known := p.began
 	n := min(p.answers, recentGets)
-	slices.Sort(known[:n])
-	p.most = known[n-1-n/100]
+	var most [recentGets/100 + 1]time.Duration // longest first
+	for _, took := range p.began[:n] {
+		for i := range most {
+			if took > most[i] {
+				took, most[i] = most[i], took
+			}
+		}
+	}
+	p.most = most[n/100]
 }
 
-// came notes how long a piece of a body took.
+// came notes how long a piece of a body was waited for. One that stalled counts as an answer
+// does that did.
 func (p *pace) came(n int64, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.took += took - p.took/recentGets
+	p.took += min(took, 2*time.Duration(n)*p.perKiB>>10) - p.took/recentGets
 	p.bytes += n - p.bytes/recentGets
-	p.perKiB = slowest * p.took / time.Duration(p.bytes>>10)
+	p.perKiB = max(slowest*p.took/time.Duration(p.bytes>>10), fastest)
 }
 
 // begin counts a GET, and returns how long it may take to begin.

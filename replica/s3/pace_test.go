@@ -1,8 +1,10 @@
 package s3
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -109,4 +111,50 @@ func TestPaceOfBodies(t *testing.T) {
 	}
 	_, perKiB = p.bounds()
 	require.InDelta(t, slowest*10*time.Millisecond, perKiB, float64(time.Millisecond))
+}
+
+// A piece that stalled hardly changes how long others may take, and all that take longer soon do.
+func TestPaceOfBodiesThatStall(t *testing.T) {
+	p := newPace()
+	for range recentGets {
+		p.came(piece, 0)
+	}
+	for range 20 * recentGets {
+		p.came(piece, time.Millisecond)
+	}
+	_, before := p.bounds()
+	require.InDelta(t, slowest*time.Millisecond/64, before, float64(time.Microsecond))
+	p.came(piece, 5*time.Second)
+	_, after := p.bounds()
+	require.InDelta(t, before*17/16, after, float64(time.Microsecond))
+	for range 100 {
+		p.came(piece, 20*time.Millisecond)
+	}
+	_, after = p.bounds()
+	require.Greater(t, after, 5*before)
+}
+
+// How long a reader takes isn't how long the store does.
+func TestPaceOfReaders(t *testing.T) {
+	for _, tt := range []struct {
+		away time.Duration // before it waits for a millisecond
+		want time.Duration
+	}{
+		{0, slowest * time.Millisecond / 64},
+		{time.Millisecond, slowest * time.Millisecond / 64},
+		{2 * time.Millisecond, time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			_, c := serveInBubble(t, answers{})
+			c.pace = newPace()
+			r := &reader{at: c.ready.Load(), ctx: t.Context(), own: true, left: math.MaxInt64, body: &timedBody{piece, time.Millisecond}}
+			r.began = time.Now()
+			time.Sleep(tt.away)
+			n, err := r.Read(make([]byte, piece))
+			require.NoError(t, err)
+			require.Equal(t, piece, n)
+			_, perKiB := c.pace.bounds()
+			require.Equal(t, tt.want, perKiB)
+		})
+	}
 }

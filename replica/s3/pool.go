@@ -1,11 +1,13 @@
 package s3
 
 import (
+	"cmp"
 	"context"
+	"net/http"
 	"os"
 	"sync"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/ltxfs/ltxfs/replica/s3/config"
@@ -18,11 +20,14 @@ type Pool struct {
 
 	mu     sync.Mutex
 	all    map[poolKey]*connections
+	paces  map[string]*pace // by endpoint, or AWS's region
 	closed bool
 }
 
 // NewPool returns a pool without connections.
-func NewPool() *Pool { return &Pool{tally: newTally(), all: map[poolKey]*connections{}} }
+func NewPool() *Pool {
+	return &Pool{tally: newTally(), all: map[poolKey]*connections{}, paces: map[string]*pace{}}
+}
 
 // poolKey is what connections depend on, beside the host.
 type poolKey struct {
@@ -44,13 +49,24 @@ func (p *Pool) New(cfg config.Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		bucket:   &bucket{cfg: cfg, connections: p.connections(cfg), tally: p.tally, pace: newPace(), seen: newWitnesses(), slowPage: slowPage},
+		bucket:   &bucket{cfg: cfg, connections: p.connections(cfg), tally: p.tally, pace: p.pace(cfg), seen: newWitnesses(), slowPage: slowPage},
 		starting: make(chan struct{}, 1), changing: semaphore.NewWeighted(everyone),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.lacking[uploadChecksums].Store(cfg.NoChecksums)
 	s.SetLogger(cfg.Logger)
 	return s, nil
+}
+
+// pace is that of the store's endpoint, however many replicas are there.
+func (p *Pool) pace(cfg config.Config) *pace {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := cmp.Or(cfg.Endpoint, cfg.Region)
+	if p.paces[key] == nil {
+		p.paces[key] = newPace()
+	}
+	return p.paces[key]
 }
 
 func (p *Pool) connections(cfg config.Config) *connections {
@@ -88,16 +104,20 @@ type connections struct {
 	sending *semaphore.Weighted
 
 	mu     sync.Mutex
-	client aws.HTTPClient // over conns
+	client *awshttp.BuildableClient // over conns
+	spare  *awshttp.BuildableClient // over some more, for GETs that are made again
 }
 
 // share returns the first client that it was called with: others would have connections of
 // their own.
-func (c *connections) share(client aws.HTTPClient) aws.HTTPClient {
+func (c *connections) share(client *awshttp.BuildableClient) *awshttp.BuildableClient {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.client == nil {
 		c.client = client
+		c.spare = client.WithTransportOptions(func(tr *http.Transport) {
+			tr.MaxConnsPerHost = max(tr.MaxConnsPerHost/getsPerHedge, 1)
+		})
 	}
 	return c.client
 }

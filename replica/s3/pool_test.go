@@ -44,6 +44,12 @@ func TestPool(t *testing.T) {
 	} {
 		require.NotSame(t, b.connections, open(change).connections)
 	}
+	require.True(t, a.pace.mayHedge(), "one of an endpoint's GETs may be made again in advance")
+	for range 1000 {
+		require.False(t, open(func(c *config.Config) { c.MaxConnections = 7 }).pace.mayHedge())
+	}
+	require.True(t, open(func(c *config.Config) { c.Endpoint = "http://other" }).pace.mayHedge())
+
 	p.Close()
 	require.Zero(t, b.Connections())
 	require.Error(t, read(b))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -42,6 +43,7 @@ type reader struct {
 
 	body    io.ReadCloser // of the last answer
 	off     int64         // of the next byte
+	come    atomic.Int64  // off, for who asks for the rest meanwhile
 	left    int64         // bytes to come, unless toEnd
 	toEnd   bool          // before the first answer: all that the object has
 	resumes int           // since the last byte
@@ -76,16 +78,14 @@ func (r *reader) get() error {
 	bare := false   // without the condition, which the store may refuse
 	inside := false // it has refused a range that the object has
 	for words := 0; words < maxWords; {
-		in := &awss3.GetObjectInput{Bucket: &r.at.cfg.Bucket, Key: &r.key}
-		shown := r.want
-		if !r.own {
-			shown = r.at.seen.shown(r.name, r.want)
-		}
-		condition, guarded := r.at.guard(in, shown)
+		in, condition, guarded := r.input()
 		if bare {
 			in.IfMatch, in.IfUnmodifiedSince = nil, nil
 		}
-		got, err := r.ask(in)
+		got, err := r.ask(in, r.at.hedge)
+		if errors.Is(err, errRange) {
+			got, err = r.pastEnd()
+		}
 		switch {
 		case guarded && !bare && refusesCondition(err):
 			bare = true
@@ -125,25 +125,31 @@ const maxWords = 4
 // shown before.
 var errOtherwise = errors.New("the answer shows another version")
 
-// ask makes one request, and takes its answer, if that shows the version that is read.
-// It returns what else the answer shows.
-func (r *reader) ask(in *awss3.GetObjectInput) (replica.Version, error) {
+// input asks for what is left, on the condition that it is of the version that is read.
+func (r *reader) input() (in *awss3.GetObjectInput, condition lack, guarded bool) {
+	in = &awss3.GetObjectInput{Bucket: &r.at.cfg.Bucket, Key: &r.key}
 	// The whole file is asked for without a range: of an empty one, there is
 	// none that a store would give.
-	ranged := r.off > 0 || !r.toEnd
-	if ranged {
+	if r.off > 0 || !r.toEnd {
 		in.Range = aws.String(r.rangeHeader())
 	}
-	out, err := r.at.s3.GetObject(r.ctx, in, r.at.hedge)
+	shown := r.want
+	if !r.own {
+		shown = r.at.seen.shown(r.name, r.want)
+	}
+	condition, guarded = r.at.guard(in, shown)
+	return in, condition, guarded
+}
+
+// ask makes one request, in its own way, and takes its answer, if that shows the version that
+// is read. It returns what else the answer shows.
+func (r *reader) ask(in *awss3.GetObjectInput, way func(*awss3.Options)) (replica.Version, error) {
+	out, err := r.at.s3.GetObject(r.ctx, in, way)
 	if err != nil {
-		err = storeError(r.ctx, "GetObject", err)
-		if errors.Is(err, errRange) {
-			return r.pastEnd()
-		}
-		return replica.Version{}, err
+		return replica.Version{}, storeError(r.ctx, "GetObject", err)
 	}
 	r.at.sawBucket()
-	got, err := r.accept(out, ranged)
+	got, err := r.accept(out, in.Range != nil)
 	if err != nil {
 		_ = out.Body.Close() // it has an error already
 	}
@@ -285,6 +291,7 @@ func (r *reader) read(p []byte) (int, error) {
 			r.at.learn(goodETags, twoVersions(r.name, r.want))
 		}
 		r.off += int64(n)
+		r.come.Store(r.off)
 		r.left -= int64(n)
 		if n > 0 {
 			r.resumes = 0

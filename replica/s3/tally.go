@@ -3,9 +3,12 @@ package s3
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/smithy-go/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ltxfs/ltxfs/replica/metrics"
@@ -42,14 +45,28 @@ func newTally() *tally {
 	}
 }
 
-// answered counts an attempt: status is 0 if it got no answer.
-func (r *tally) answered(request string, status int, took time.Duration) {
-	text := "none"
-	if status != 0 {
-		text = strconv.Itoa(status)
+// counted is a client whose requests count.
+type counted struct {
+	client aws.HTTPClient
+	tally  *tally
+}
+
+// Do implements aws.HTTPClient.
+func (c *counted) Do(req *http.Request) (*http.Response, error) {
+	began := time.Now()
+	answer, err := c.client.Do(req)
+	c.tally.answered(req, answer, time.Since(began))
+	return answer, err
+}
+
+// answered counts an attempt; the answer is nil if it got none.
+func (r *tally) answered(req *http.Request, answer *http.Response, took time.Duration) {
+	request, status := middleware.GetOperationName(req.Context()), "none"
+	if answer != nil {
+		status = strconv.Itoa(answer.StatusCode)
 		r.firstByte.WithLabelValues(request).Observe(took.Seconds())
 	}
-	r.sent.WithLabelValues(request, text).Inc()
+	r.sent.WithLabelValues(request, status).Inc()
 }
 
 // failed counts an error that ends an attempt or an answer, if it is a silent store's.

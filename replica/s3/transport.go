@@ -148,12 +148,11 @@ func connectionKind(err error) []error {
 // patiently makes a request over a connection of its own, on which the store may
 // be silent for long.
 func (b *bucket) patiently(o *awss3.Options) {
-	if client, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
-		o.HTTPClient = client.WithTransportOptions(func(tr *http.Transport) {
-			tr.DialContext = b.conns.dialPatiently
-			tr.DisableKeepAlives = true
-		})
-	}
+	client := b.client.WithTransportOptions(func(tr *http.Transport) {
+		tr.DialContext = b.conns.dialPatiently
+		tr.DisableKeepAlives = true
+	})
+	o.HTTPClient = &counted{client, b.tally}
 }
 
 // conns are the connections to the store. Each has a deadline that moves on with
