@@ -167,7 +167,7 @@ func (r *reader) next(p []byte) (int, error) {
 	}
 	patience, perKiB := r.at.pace.bounds()
 	rest, body, off, left := make(chan *reader, 1), r.body, r.off, r.left
-	var settled atomic.Bool // by who comes first: what is waited for, or its being asked for again
+	var settled atomic.Bool // once some bytes have come, or the rest is asked for
 	late := time.AfterFunc(patience-r.behind, func() {
 		for !r.at.mayHedge(r.ctx) {
 			if wait(r.ctx, minPatience) != nil || settled.Load() {

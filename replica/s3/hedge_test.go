@@ -200,14 +200,22 @@ func TestHedgesOnceTheyMay(t *testing.T) {
 	}
 }
 
-// A GET that is late keeps its connection, and one that is made again has another. Its time is its own.
+// A GET that is late keeps its connection, and one that is made again has another. Each counts by itself, with
+// the time that it took.
 func TestHedgesHaveConnections(t *testing.T) {
 	const took = 10 * time.Millisecond
 	data := bytesOf(300_000)
-	for name, first := range map[string]http.HandlerFunc{"no answer": hang, "a body that stops": withPauses(data, part{1000, time.Hour})} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		first    http.HandlerFunc
+		statuses []string
+	}{
+		{"no answer", hang, []string{"none", "200"}},
+		{"a body that stops", withPauses(data, part{1000, time.Hour}), []string{"200", "206"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				_, c := serveInBubble(t, answers{"GET": inTurn(first, after(took, object(data, "v1")))},
+				_, c := serveInBubble(t, answers{"GET": inTurn(tt.first, after(took, object(data, "v1")))},
 					func(c *config.Config) { c.MaxConnections = 1 })
 				began := time.Now()
 				got, err := readRange(t, c, "v1", 0, 0)
@@ -215,7 +223,11 @@ func TestHedgesHaveConnections(t *testing.T) {
 				require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
 				require.Equal(t, minPatience+took, time.Since(began))
 				synctest.Wait()
+				require.Equal(t, 1, told(t, c.tally.hedged))
 				require.Equal(t, 1, told(t, c.tally.hedgesWon))
+				for _, status := range tt.statuses {
+					require.Equal(t, 1, told(t, c.tally.sent.WithLabelValues("GetObject", status)), status)
+				}
 				var m dto.Metric
 				require.NoError(t, c.tally.firstByte.WithLabelValues("GetObject").(prometheus.Metric).Write(&m))
 				require.Equal(t, took.Seconds(), m.GetHistogram().GetSampleSum())

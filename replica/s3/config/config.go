@@ -58,7 +58,8 @@ type Config struct {
 	SignAcceptEncoding  *bool // some gateways change the header
 	PutObjectContentMD5 bool
 
-	// Hedge has a GET made again that is late beside others, one in 20 at most. The default is true.
+	// Hedge has a GET made again that is late beside others, one in 20 at most. Such have connections beside
+	// MaxConnections: one for each 20, and at least one. The default is true.
 	Hedge *bool
 
 	StorageClass string

@@ -43,7 +43,7 @@ var Settings = []Setting{
 	{Name: "putObjectContentMD5", Key: "put-object-content-md5", at: func(c *Config) any { return &c.PutObjectContentMD5 },
 		Default: "false", Doc: "send Content-MD5 with uploads"},
 	{Name: "hedge", Key: "hedge", at: func(c *Config) any { return &c.Hedge },
-		Default: "true", Doc: "make a GET again that is late beside others, one in 20 at most"},
+		Default: "true", Doc: "make a GET again that is late beside others, one in 20 at most, over one more connection for each 20 of maxConnections"},
 	{Name: "concurrency", Key: "concurrency", at: func(c *Config) any { return &c.Concurrency }, check: between(1, 256),
 		Default: "5, for R2 and Tigris 2", Doc: "parts of one upload under way at a time"},
 	{Name: "partSize", Key: "part-size", at: func(c *Config) any { return &c.PartSize }, check: checkPartSize,
