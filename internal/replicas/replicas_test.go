@@ -52,12 +52,13 @@ func requireCode(t *testing.T, want exitcode.Code, err error, texts ...string) {
 func TestOpenOnDisk(t *testing.T) {
 	root := t.TempDir()
 	for _, tt := range []struct {
-		flags []string
-		local bool
+		flags    []string
+		local    bool
+		requests int
 	}{
-		{nil, true},
-		{[]string{"--max-requests=3", "--limit-write=1MiB"}, true},
-		{[]string{"--limit-read=1MiB"}, false},
+		{nil, true, 0},
+		{[]string{"--max-requests=3", "--limit-write=1MiB"}, true, 3},
+		{[]string{"--limit-read=1MiB"}, false, 0},
 	} {
 		var out bytes.Buffer
 		log := slog.New(slog.NewTextHandler(&out, nil))
@@ -71,6 +72,7 @@ func TestOpenOnDisk(t *testing.T) {
 		require.Equal(t, file.Type, o.Store.Type())
 		require.Equal(t, time.Second, o.Store.Properties().Freshness)
 		require.Zero(t, o.Store.Properties().Settle)
+		require.Equal(t, tt.requests, o.Store.Properties().Requests)
 		_, err = o.Store.OpenLocal(t.Context(), replica.File{Name: replica.Name{MinTXID: 1, MaxTXID: 1}})
 		require.Error(t, err, "there is no such file")
 		require.Equal(t, !tt.local, errors.Is(err, errors.ErrUnsupported), "with a limit on reading, the kernel must not read past it: %v", err)
@@ -92,14 +94,16 @@ func open(ctx context.Context, m *settings.Mount) (*Opened, error) {
 
 // What suits S3, and what the user says otherwise.
 func TestPropertiesOfS3(t *testing.T) {
-	s, err := s3.New(*mount(t, "s3://bucket/path").Source.S3)
-	require.NoError(t, err)
-	p := s.Properties()
-	require.NotNil(t, p.NewDigest)
-	p.NewDigest = nil // functions don't compare
-	require.Equal(t, replica.Properties{Freshness: 5 * time.Second, Settle: 2 * time.Second, Requests: 64}, p)
+	for url, requests := range map[string]int{"s3://bucket/path": 64, "s3://bucket/path?maxConnections=200": 64, "s3://bucket/path?maxConnections=13": 13} {
+		s, err := s3.New(*mount(t, url).Source.S3)
+		require.NoError(t, err)
+		p := s.Properties()
+		require.NotNil(t, p.NewDigest)
+		p.NewDigest = nil // functions don't compare
+		require.Equal(t, replica.Properties{Freshness: 5 * time.Second, Settle: 2 * time.Second, Requests: requests}, p)
+		require.NoError(t, s.Close())
+	}
 	require.Equal(t, replica.Properties{Freshness: time.Second, Local: true}, file.New("/srv/r", replica.Layout{}).Properties())
-	require.NoError(t, s.Close())
 }
 
 func TestExplain(t *testing.T) {

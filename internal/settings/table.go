@@ -146,7 +146,7 @@ var rows = []row{
 			return fmt.Sprintf("too many: give at most %d, or 0 for no limit", maxRequests)
 		}
 		return ""
-	}, suits: [2]string{"no limit", "64"},
+	}, suits: [2]string{"no limit", "the lesser of 64 and maxConnections"},
 		doc: "most operations under way in the replica at a time, of which half may be writes; 0 is no limit"},
 	{flag: "staging-dir", field: func(m *Mount) any { return &m.StagingDir }, arg: "directory",
 		defDoc: "`/var/lib/ltxfs/staging` for root, else `$XDG_STATE_HOME/ltxfs/staging` or `~/.local/state/ltxfs/staging`",

@@ -27,6 +27,7 @@ import (
 // Writes, which take as long as their files are large, have half of the places, and of
 // an odd number the larger half: what else is asked of the store doesn't wait for them.
 type InFlight struct {
+	n      int
 	places *semaphore.Weighted // nil without a limit
 	writes *semaphore.Weighted // taken before a place
 }
@@ -36,7 +37,7 @@ func NewInFlight(n int) *InFlight {
 	if n <= 0 {
 		return &InFlight{}
 	}
-	return &InFlight{semaphore.NewWeighted(int64(n)), semaphore.NewWeighted(int64(n+1) / 2)}
+	return &InFlight{n, semaphore.NewWeighted(int64(n)), semaphore.NewWeighted(int64(n+1) / 2)}
 }
 
 // Around returns a store that keeps to the limit.
@@ -50,6 +51,15 @@ func (l *InFlight) Around(s replica.Store) replica.Store {
 type inFlight struct {
 	replica.Wrapper
 	*InFlight
+}
+
+// Properties are the store's, with as many operations at a time as it really takes.
+func (l *inFlight) Properties() replica.Properties {
+	p := l.Store.Properties()
+	if p.Requests == 0 || p.Requests > l.n {
+		p.Requests = l.n
+	}
+	return p
 }
 
 // enter waits for a place, which leave gives back.

@@ -371,6 +371,22 @@ func TestInFlightListingPanics(t *testing.T) {
 }
 
 // No limit is no store around the store.
+// manyRequests is a store that takes 64 operations at a time.
+type manyRequests struct{ replica.Store }
+
+func (manyRequests) Properties() replica.Properties {
+	return replica.Properties{Requests: 64, Lacks: []string{"one"}}
+}
+
+// What a store takes at a time is what both it and the limit allow.
+func TestInFlightProperties(t *testing.T) {
+	for n, want := range map[int]int{0: 64, 3: 3, 200: 64} {
+		p := limit.NewInFlight(n).Around(manyRequests{}).Properties()
+		require.Equal(t, replica.Properties{Requests: want, Lacks: []string{"one"}}, p)
+	}
+	require.Equal(t, 3, limit.NewInFlight(3).Around(mock.New()).Properties().Requests)
+}
+
 func TestInFlightWithoutLimit(t *testing.T) {
 	m := mock.New()
 	require.Same(t, m, limit.NewInFlight(0).Around(m))

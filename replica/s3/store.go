@@ -39,7 +39,7 @@ const (
 	// don't; of the rest, this is what they promise.
 	settle = 2 * time.Second
 
-	// requests is as many operations as there are connections by default.
+	// requests is as many operations as there are connections by default, and the most if there are more.
 	requests = 64
 )
 
@@ -77,7 +77,7 @@ func (s *Store) Type() string { return Type }
 
 // Properties implements replica.Store.
 func (s *Store) Properties() replica.Properties {
-	return replica.Properties{Freshness: freshness, Settle: settle, Requests: requests, NewDigest: s.newDigest, Lacks: s.found()}
+	return replica.Properties{Freshness: freshness, Settle: settle, Requests: min(requests, s.cfg.MaxConnections), NewDigest: s.newDigest, Lacks: s.found()}
 }
 
 // OpenLocal returns an error that wraps errors.ErrUnsupported.
