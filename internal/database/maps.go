@@ -12,7 +12,7 @@ import (
 )
 
 // Maps is the memory of all page maps of a mount: up to a quarter of the budget. Beyond
-// that they lie on disk, in files without a name.
+// that they lie on disk, in files without a name. Interior pages take up to a sixteenth more.
 type Maps struct {
 	dir    string
 	most   int

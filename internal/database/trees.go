@@ -2,6 +2,7 @@ package database
 
 import (
 	"container/list"
+	"maps"
 	"slices"
 	"sync"
 
@@ -27,6 +28,7 @@ type tree struct {
 	of      *Database
 	pages   map[uint32]*interior
 	parents map[uint32]uint32 // the interior page that names a page
+	peak    int               // of parents since the maps were made
 }
 
 // interior is an interior page of a B-tree.
@@ -45,6 +47,9 @@ const (
 )
 
 func (i *interior) size() int64 { return interiorSize + int64(len(i.children))*childSize }
+
+// shrinkAt is what part of its children a tree must lose for its maps to be made anew.
+const shrinkAt = 4
 
 // maxHeight is more levels than a B-tree has.
 const maxHeight = 20
@@ -78,6 +83,7 @@ func (t *tree) see(pgno uint32, page []byte, commit uint32) {
 	for _, c := range children {
 		t.parents[c] = pgno
 	}
+	t.peak = max(t.peak, len(t.parents))
 }
 
 func (t *tree) knows(pgno uint32) bool {
@@ -105,7 +111,7 @@ func (ts *trees) drop(n *interior) {
 	ts.recent.Remove(n.elem)
 	t := n.tree
 	if delete(t.pages, n.pgno); len(t.pages) == 0 {
-		t.pages, t.parents = nil, nil
+		t.pages, t.parents, t.peak = nil, nil, 0
 		return
 	}
 	for _, c := range n.children {
@@ -113,6 +119,16 @@ func (ts *trees) drop(n *interior) {
 			delete(t.parents, c)
 		}
 	}
+	if len(t.parents) < t.peak/shrinkAt {
+		t.pages, t.parents, t.peak = smaller(t.pages), smaller(t.parents), len(t.parents)
+	}
+}
+
+// smaller is a copy of a map in no more memory than it needs: no map gives back what it once took.
+func smaller[V any](m map[uint32]V) map[uint32]V {
+	s := make(map[uint32]V, len(m))
+	maps.Copy(s, m)
+	return s
 }
 
 // forget forgets all pages.
