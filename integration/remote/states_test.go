@@ -139,8 +139,9 @@ func TestStateReadBudget(t *testing.T) {
 	})
 }
 
-// Who scans an index whose pages lie scattered waits for a quarter of its blocks at the most: the
-// others come ahead of him, each once. Who looks for keys here and there has nothing guessed.
+// Who scans an index whose pages lie scattered asks for a quarter of its blocks at the most before they
+// are there or on their way: the others are fetched ahead of him, each once. Who looks for keys here
+// and there has nothing guessed.
 func TestScanBudget(t *testing.T) {
 	forEachCounted(t, func(t *testing.T, c *counted) {
 		far := s3test.Toxi(t, c.server.Endpoint)
@@ -184,12 +185,12 @@ func TestScanBudget(t *testing.T) {
 			_, down := c.proxy.Bytes()
 			after, _ := m.Metrics(t)
 			count := func(name string) float64 { return after.Sum(name) - before.Sum(name) }
-			blocks, waited := count("ltxfs_cache_fetched_bytes_total")/maxBlock, count("ltxfs_cache_misses_total")
+			blocks, missed := count("ltxfs_cache_fetched_bytes_total")/maxBlock, count("ltxfs_cache_misses_total")
 			guessed, used := count("ltxfs_cache_guessed_bytes_total"), count("ltxfs_cache_guessed_used_bytes_total")
-			t.Logf("%d requests for %.0f blocks of %.0f, of which %.0f were waited for, %.0f guessed, %.0f used", len(requests), blocks, float64(size)/maxBlock, waited, guessed/maxBlock, used/maxBlock)
+			t.Logf("%d requests for %.0f blocks of %.0f, of which %.0f were missing when they were asked for, %.0f guessed, %.0f used", len(requests), blocks, float64(size)/maxBlock, missed, guessed/maxBlock, used/maxBlock)
 			require.LessOrEqual(t, down, size+int64(files*maxBlock), "nothing twice")
 			require.LessOrEqual(t, float64(len(requests)), blocks+1)
-			require.LessOrEqual(t, 4*waited, blocks)
+			require.LessOrEqual(t, 4*missed, blocks)
 			require.LessOrEqual(t, used, guessed)
 			require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
 		}

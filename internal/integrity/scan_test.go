@@ -73,7 +73,7 @@ type uncounted struct{}
 func (uncounted) Add(int64) {}
 
 // query has SQLite run queries on the state, and returns what they give, how often the store was
-// asked, and how many blocks were waited for and guessed. Without room for maps, nothing is
+// asked, and how many blocks were missing and guessed. Without room for maps, nothing is
 // known of a B-tree.
 func query(t *testing.T, store *mock.Store, maps int64, queries ...string) (rows []string, requests int, stats blocks.Stats) {
 	t.Helper()
@@ -131,7 +131,7 @@ func TestScans(t *testing.T) {
 		q := "SELECT name FROM item INDEXED BY item_name ORDER BY name " + order
 		without, asked, before := query(t, store, 0, q)
 		with, askedAhead, after := query(t, store, room, q)
-		t.Logf("%s: %d requests, %d blocks waited for; ahead: %d, %d", order, asked, before.Misses, askedAhead, after.Misses)
+		t.Logf("%s: %d requests, %d blocks missing; ahead: %d, %d", order, asked, before.Misses, askedAhead, after.Misses)
 		assert.True(t, slices.Equal(sorted, with))
 		assert.True(t, slices.Equal(without, with))
 		assert.Zero(t, before.GuessedBytes)
