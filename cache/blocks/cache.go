@@ -92,8 +92,8 @@ type Cache struct {
 	came     float64 // bytes that had come by lastCame, those of long ago counting less
 	lastCame time.Time
 
-	guessing int // requests for guesses on their way
-	guessed  int // blocks that were guessed and that nobody has asked for
+	guessing int       // requests for guesses on their way
+	guessed  list.List // blocks that were guessed and that somebody may ask for yet, the latest last
 }
 
 // key is a file's identity: blocks of one version never answer for another.
@@ -120,6 +120,8 @@ type block struct {
 	done    chan struct{} // closed once it has landed, or its fetch has failed
 	found   bool          // is in Cache.files
 	elem    *list.Element // in Cache.recent, while it is cached
+	guess   *list.Element // in Cache.guessed
+	came    time.Time     // when a guess came, or was guessed again
 }
 
 // New returns an empty cache that takes its memory from budget, which has one Cache at

@@ -1,19 +1,22 @@
 package blocks
 
+import "time"
+
 // What follows moves memory between the budget and the blocks, with Cache.mu held but in
 // reclaim.
 
 // reserve acquires memory for up to n blocks, beside what it has got already, and
 // returns for how many it has by then, without waiting. What the budget hasn't got,
 // it takes from the least recently used blocks, unless others wait for memory: they
-// come first. Nothing that was fetched ahead for a handle makes way for more of that.
+// come first. Nothing that was fetched ahead for a handle, and that may be read yet, makes way
+// for more of that.
 func (c *Cache) reserve(n, got int, spared *Handle) int {
 	for ; got < n && !c.budget.contended(); got++ {
 		if c.budget.tryAcquire(c.blockSize) {
 			continue
 		}
 		blk := c.oldest()
-		if blk == nil || blk.unread && blk.fetch.h == spared {
+		if blk == nil || blk.fetch.h == spared && blk.awaited(time.Now()) {
 			break
 		}
 		// The slot's charge passes to the block that is to come.
@@ -109,13 +112,18 @@ func (c *Cache) freeUnused(blk *block) {
 func (c *Cache) hold(blk *block) {
 	c.pinOne(blk)
 	c.settleGuess(blk)
-	if blk.unread {
-		c.stats.AheadUsed += int64(len(blk.mem))
-		if blk.fetch.guess {
-			c.stats.GuessedUsed += int64(len(blk.mem))
-		}
+	if blk.unread && blk.landed {
+		c.noteUsed(blk)
 	}
 	blk.unread = false
+}
+
+// noteUsed counts a block that was fetched ahead, has come, and was asked for.
+func (c *Cache) noteUsed(blk *block) {
+	c.stats.AheadUsed += int64(len(blk.mem))
+	if blk.fetch.guess {
+		c.stats.GuessedUsed += int64(len(blk.mem))
+	}
 }
 
 func (c *Cache) pinOne(blk *block) {

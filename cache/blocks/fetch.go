@@ -181,15 +181,20 @@ func (c *Cache) arrived(blk *block) (ok bool) {
 
 func (c *Cache) arrive(blk *block) {
 	blk.landed = true
-	c.noteCame(time.Now())
+	now := time.Now()
+	c.noteCame(now)
 	if blk.unasked {
 		c.ahead -= c.blockSize
 	}
+	c.noteGuess(blk, now)
 	c.stats.FetchedBytes += int64(len(blk.mem))
 	if blk.unasked {
 		c.stats.AheadBytes += int64(len(blk.mem))
 		if blk.fetch.guess {
 			c.stats.GuessedBytes += int64(len(blk.mem))
+		}
+		if !blk.unread {
+			c.noteUsed(blk)
 		}
 	}
 	if blk.found {
@@ -218,7 +223,9 @@ func (c *Cache) land(f *fetch, err error) {
 		default:
 			if f.err == nil {
 				f.err = f.h.failed(f.off(), err)
-				f.h.fallBack(blk.n * c.blockSize)
+				if !f.guess {
+					f.h.fallBack(blk.n * c.blockSize)
+				}
 			}
 			if blk.unasked {
 				c.ahead -= c.blockSize

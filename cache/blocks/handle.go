@@ -31,6 +31,7 @@ type Handle struct {
 	// Guarded by Cache.mu.
 	streams     []stream  // none before the first begins
 	guessFailed time.Time // when a guess did last
+	closed      bool
 }
 
 // Open returns a handle on a version of a file of a replica. All handles on it share

@@ -20,6 +20,8 @@ type source struct {
 	replica.Store
 	file replica.File
 
+	requests int // Properties.Requests
+
 	// open is called before the bytes are read, if it isn't nil.
 	open func(ctx context.Context, off, n int64) error
 
@@ -34,6 +36,8 @@ func newSource(id int, size int64) *source {
 		Version: replica.Version{ETag: `"v1"`, Size: size},
 	}}
 }
+
+func (s *source) Properties() replica.Properties { return replica.Properties{Requests: s.requests} }
 
 // at is the file's byte at off.
 func (s *source) at(off int64) byte {
@@ -185,7 +189,7 @@ func newCache(t *testing.T, blocks, blockSize int) (*Cache, *Budget) {
 		require.Zero(t, c.idle)
 		require.Zero(t, c.ahead)
 		require.Zero(t, c.guessing)
-		require.Zero(t, c.guessed)
+		require.Zero(t, c.guessed.Len())
 	})
 	return c, budget
 }

@@ -58,7 +58,7 @@ type stream struct {
 func (h *Handle) advance(off, end int64, missing, waits bool) *stream {
 	c, now := h.cache, time.Now()
 	c.noteRead(now)
-	if h.file.Size <= c.blockSize {
+	if h.closed || h.file.Size <= c.blockSize {
 		return nil // it has nothing that could be ahead
 	}
 	s := h.streamAt(off)
@@ -186,8 +186,11 @@ func (c *Cache) fetchAhead(ctx context.Context, h *Handle, s *stream) {
 // way than the first window and what came in about a second, so that who waits doesn't wait
 // for long.
 func (c *Cache) mayFetchAhead() bool {
-	return c.ahead < firstWindow+int64(c.lately(time.Now()))
+	return c.ahead < c.mostAhead(time.Now())
 }
+
+// mostAhead is with how many bytes on their way nothing more is fetched ahead.
+func (c *Cache) mostAhead(now time.Time) int64 { return firstWindow + int64(c.lately(now)) }
 
 // lately is how many bytes have come, of which half count after halfLife.
 func (c *Cache) lately(now time.Time) float64 {
@@ -233,11 +236,17 @@ func (h *Handle) fallBack(off int64) {
 // roundUp is where the block of the byte before an offset ends.
 func (c *Cache) roundUp(off int64) int64 { return (off + c.blockSize - 1) / c.blockSize * c.blockSize }
 
-// Close ends what is fetched ahead for the handle and nobody waits for.
+// Close ends what is fetched ahead for the handle and nobody waits for, and has no more fetched.
 func (h *Handle) Close() {
 	c := h.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	h.closed = true
+	for _, blk := range c.files[h.key] {
+		if blk.guess != nil && blk.fetch.h == h {
+			c.writeOff(blk)
+		}
+	}
 	for i := range h.streams {
 		if s := &h.streams[i]; s.elem != nil {
 			c.streams.Remove(s.elem)

@@ -393,6 +393,20 @@ func TestCloseEndsFetchesAhead(t *testing.T) {
 	})
 }
 
+// A handle that is closed has nothing fetched ahead of who reads through it still.
+func TestStreamsOfAClosedHandle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := newStreams(t, 16)
+		src := newSource(1, 8*mib)
+		h := src.handle(c)
+		h.Close()
+		for off := int64(0); off < 1*mib; off += 128 * kib {
+			src.get(t, h, off, 128*kib)
+			require.Equal(t, []string{span(off, 128*kib)}, src.settle())
+		}
+	})
+}
+
 // Where what comes next was evicted and more behind it is there, each is fetched once.
 func TestStreamsWithHoles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -26,6 +26,9 @@ const (
 	// mayPass is what part of the guesses a scan may pass over at once: pages that the kernel has.
 	mayPass = 8
 
+	// scanOver is after how many steps of others a scan keeps its place no longer.
+	scanOver = 256
+
 	// largestStep is the most that is read for one page's sake, in bytes. More is a copy, or what
 	// the kernel reads ahead, which are streams.
 	largestStep = 64 << 10
@@ -70,8 +73,8 @@ func (r *Reader) looks(ctx context.Context, f *files, off, n int64) {
 	if s == nil || s.most == 0 || len(s.queue) > s.most/2 {
 		return
 	}
-	most := min(s.most-len(s.queue), cache.Guesses())
-	if most <= 0 {
+	most := cache.Guesses(r.state.d.opts.Store, s.most-len(s.queue))
+	if most == 0 {
 		return
 	}
 	// It looks further than it guesses, so that the interior pages it needs come before it does.
@@ -87,8 +90,9 @@ func (r *Reader) looks(ctx context.Context, f *files, off, n int64) {
 	if s.most < manyGuesses {
 		later = nil
 	}
-	guessed := cache.Guess(ctx, r.ranges(f, slices.Concat(next, unknown)), r.ranges(f, later))
-	s.queue = append(s.queue, next[:min(guessed, len(next))]...)
+	// What is in the queue is guessed again, so that it stays.
+	guessed := cache.Guess(ctx, r.ranges(f, slices.Concat(s.queue, next, unknown)), r.ranges(f, later)) - len(s.queue)
+	s.queue = append(s.queue, next[:min(max(guessed, 0), len(next))]...)
 }
 
 // ranges are where pages are, up to one that can't be read: who does is told.
@@ -151,11 +155,11 @@ func (l *lookAhead) step(t *tree, first, end uint32, follows bool) *scan {
 }
 
 // least is what makes room for a child of a page, as where a scan may begin: another child of
-// it where one may, or else what was read longest ago, scans last.
+// it where one may, or else what was read longest ago, scans last unless they seem to be over.
 func (l *lookAhead) least(t *tree, parent uint32) *scan {
 	rank := func(s *scan) int64 {
 		switch {
-		case s.most > 0:
+		case s.most > 0 && l.steps-s.read < scanOver:
 			return l.steps + s.read
 		case t.parents[s.at] == parent:
 			return -1

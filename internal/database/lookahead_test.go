@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/limit"
 	"github.com/ltxfs/ltxfs/replica/mock"
 )
 
@@ -56,6 +57,26 @@ func TestScanInSmallBudget(t *testing.T) {
 			assert.Equal(t, without, with)
 		} else {
 			assert.LessOrEqual(t, tt.less*with.waited, without.waited)
+		}
+	}
+}
+
+// TestSlowScan: what is guessed waits for a reader who takes his time, also in a small budget.
+func TestSlowScan(t *testing.T) {
+	d := newScattered(t, 4096, 500, 60, 2)
+	pages := d.scan(1)
+	for _, budget := range []int64{1 << 20, 4 << 20, 8 << 20} {
+		without, _ := d.bothWays(t, budget, pages)
+		for _, pause := range []time.Duration{100 * time.Millisecond, time.Second} {
+			d.during(t, budget, func(s *scanning) {
+				for _, pgno := range pages {
+					s.read(pgno)
+					time.Sleep(pause)
+				}
+				c := s.cost()
+				assert.Greater(t, c.used, c.bytes*9/10)
+				assert.LessOrEqual(t, c.bytes, without.bytes+c.guessed-c.used, "no block more than without guesses")
+			})
 		}
 	}
 }
@@ -121,12 +142,110 @@ func TestScanEnds(t *testing.T) {
 	})
 }
 
+// TestScansThatStop: what was guessed of scans that a reader doesn't go on with keeps no other from
+// being guessed.
+func TestScansThatStop(t *testing.T) {
+	d := newScattered(t, 4096, 4000, 60, 1)
+	d.during(t, 32<<20, func(s *scanning) {
+		s.read(d.interior()...)
+		for i := range 10 {
+			s.reset()
+			s.read(d.leaves[400*i : 400*i+50]...)
+			assert.LessOrEqual(t, s.cost().waited, 6, "scan %d", i)
+			time.Sleep(2 * time.Second)
+		}
+	})
+}
+
+// TestScansThatAreOver: they leave their places to others that begin.
+func TestScansThatAreOver(t *testing.T) {
+	d := newScattered(t, 4096, 1500, 60, 1)
+	d.during(t, 256<<20, func(s *scanning) {
+		s.read(d.interior()...)
+		guessed := int64(0)
+		requireGuessed := func() {
+			t.Helper()
+			now := s.cost().guessed
+			require.Greater(t, now, guessed)
+			guessed = now
+		}
+		for i := range maxScans {
+			s.read(d.leaves[120*i : 120*i+6]...)
+			requireGuessed()
+		}
+		elsewhere := 0
+		lookUp := func() {
+			s.read(d.leaves[600+elsewhere*61%600])
+			elsewhere++
+		}
+		for range scanOver {
+			lookUp()
+		}
+		require.Equal(t, guessed, s.cost().guessed)
+		for _, leaf := range d.leaves[1300:1310] {
+			s.read(leaf)
+			lookUp()
+		}
+		requireGuessed()
+	})
+}
+
+// TestFewRequests: guesses take no more than half of the requests that may be under way, so that
+// who looks for something else has it at once.
+func TestFewRequests(t *testing.T) {
+	d := newScattered(t, 4096, 1500, 60, 1)
+	for requests, most := range map[int]int{6: 3, 4: 2, 1: 0} {
+		d.duringWith(t, limit.NewInFlight(requests), 256<<20, func(s *scanning) {
+			pages := d.scan(1)
+			n := d.scanAt(pages)
+			s.read(pages[n], d.leaves[1400])
+			s.read(pages[:n]...)
+			remove := d.store.Inject(mock.Fault{Op: mock.OpOpen, Wait: make(chan struct{})})
+			s.reset()
+			s.read(pages[n])
+			synctest.Wait()
+			assert.Equal(t, most, d.store.Calls(mock.OpOpen))
+			remove()
+			s.read(d.leaves[700])
+			assert.Equal(t, roundTrip, time.Since(s.began))
+			assert.Equal(t, most+1, d.store.Calls(mock.OpOpen))
+			s.rd.Close()
+			time.Sleep(time.Second)
+			s.open()
+		})
+	}
+}
+
+// TestFilesThatAreClosed: who reads other files by now has nothing guessed of those before.
+func TestFilesThatAreClosed(t *testing.T) {
+	d := newScattered(t, 4096, 1500, 60, 1)
+	pages := d.scan(1)
+	n := d.scanAt(pages)
+	for _, handles := range []bool{true, false} {
+		d.during(t, 256<<20, func(s *scanning) {
+			s.read(pages[n])
+			s.read(pages[:n]...)
+			f := s.rd.files
+			if !handles {
+				f = s.r.open(f.content)
+			}
+			f.close()
+			s.reset()
+			s.rd.looks(t.Context(), f, int64(pages[n]-1)*int64(d.PageSize), int64(d.PageSize))
+			synctest.Wait()
+			assert.Zero(t, d.store.Calls(mock.OpOpen))
+			s.rd.looks(t.Context(), s.r.open(f.content), int64(pages[n]-1)*int64(d.PageSize), int64(d.PageSize))
+			synctest.Wait()
+			assert.Positive(t, d.store.Calls(mock.OpOpen))
+		})
+	}
+}
+
 // TestKernelHasPages: what the kernel has of a state isn't asked for again: not the interior
 // pages by who opens it later, nor some of the others.
 func TestKernelHasPages(t *testing.T) {
 	d := newScattered(t, 4096, 1500, 60, 1)
-	pages := d.scan(1)
-	interior := slices.DeleteFunc(pages, func(pgno uint32) bool { return d.children[pgno] == nil })
+	interior := d.interior()
 	var leaves []uint32
 	for i, pgno := range d.leaves {
 		if i%7 != 5 {

@@ -86,6 +86,7 @@ type files struct {
 
 	mu      sync.Mutex
 	handles []*blocks.Handle // by their place in the plan
+	closed  bool
 }
 
 func (d *Database) open(c *content) *files {
@@ -97,6 +98,9 @@ func (f *files) handle(i int) *blocks.Handle {
 	defer f.mu.Unlock()
 	if f.handles[i] == nil {
 		f.handles[i] = f.d.openFile(f.at(i).File)
+		if f.closed { // by who reads other files now; nothing more is fetched ahead of these
+			f.handles[i].Close()
+		}
 	}
 	return f.handles[i]
 }
@@ -107,6 +111,7 @@ func (f *files) close() {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.closed = true
 	for _, h := range f.handles {
 		if h != nil {
 			h.Close()

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/limit"
 	"github.com/ltxfs/ltxfs/replica/mock"
 	"github.com/ltxfs/ltxfs/replica/storetest"
 )
@@ -111,6 +112,11 @@ func (d *scattered) scan(dir int) (pages []uint32) {
 	return pages
 }
 
+// interior are its interior pages in the order in which a scan reads them.
+func (d *scattered) interior() []uint32 {
+	return slices.DeleteFunc(d.scan(1), func(pgno uint32) bool { return d.children[pgno] == nil })
+}
+
 // lookup are the pages that it reads for a key of a leaf.
 func (d *scattered) lookup(leaf uint32) (pages []uint32) {
 	for pgno := leaf; ; {
@@ -172,8 +178,14 @@ type scanning struct {
 // it passes with the answers of the store alone.
 func (d *scattered) during(t *testing.T, cacheSize int64, do func(s *scanning)) {
 	t.Helper()
+	d.duringWith(t, limit.NewInFlight(0), cacheSize, do)
+}
+
+// duringWith is during with a limit on what is asked of the store at a time.
+func (d *scattered) duringWith(t *testing.T, inFlight *limit.InFlight, cacheSize int64, do func(s *scanning)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s := &scanning{t: t, d: d, r: newRig(t, d.store, cacheSize)}
+		s := &scanning{t: t, d: d, r: newRig(t, inFlight.Around(d.store), cacheSize)}
 		s.s = s.r.state(t, d.Last())
 		s.open()
 		defer d.store.Inject(mock.Fault{Op: mock.OpOpen, Delay: roundTrip})()
