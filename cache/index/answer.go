@@ -53,10 +53,8 @@ func (x *Index) listed(lv *levelIndex, name replica.Name) *Snapshot {
 	if x.recent(lv, lv.base.began, lv.base.seq) {
 		return lv.base
 	}
-	if l := lv.listing; l != nil && l.found != nil && x.recent(lv, l.began, l.seq) {
-		if i, _ := l.found.Search(name); i < l.found.Len() {
-			return l.found
-		}
+	if l := lv.listing; l != nil && l.found != nil && x.recent(lv, l.began, l.seq) && name.Compare(l.found.Name(l.found.Len()-1)) <= 0 {
+		return l.found
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
 	"runtime"
@@ -55,6 +56,16 @@ func (b *block) version(i int) []byte {
 		from = b.ends.at(i - 1)
 	}
 	return b.versions[from:b.ends.at(i)]
+}
+
+// equal reports whether two blocks have the same files.
+func (b *block) equal(other *block) bool {
+	return b == other || b.min.equal(&other.min) && b.span.equal(&other.span) && b.size.equal(&other.size) &&
+		b.mtime.equal(&other.mtime) && b.ends.equal(&other.ends) && bytes.Equal(b.versions, other.versions)
+}
+
+func (c *column) equal(other *column) bool {
+	return c.least == other.least && c.width == other.width && bytes.Equal(c.bytes, other.bytes)
 }
 
 // rows are files that become a block.

@@ -82,17 +82,22 @@ func (x *Index) answerOrStat(ctx context.Context, name replica.Name, now bool) (
 }
 
 // afterStat answers from a stat. One that was asked for now may be news: then the
-// level of which the listing says otherwise is invalid.
+// level of which the listing says otherwise is invalid. And a listing that asks only for
+// what is new would never hear of it: the next one is of all.
 func (x *Index) afterStat(name replica.Name, st *stat, now bool) answer {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	a, _ := x.answer(name, st)
-	if !now {
+	if !now && x.opts.RefreshAll == 0 {
 		return a
 	}
 	lv := &x.levels[name.Level]
-	if listed := lv.merge(x.opts.Memory).answer(name); listed.seq > 0 && a.contradicts(listed) {
+	switch listed := lv.merge(x.opts.Memory).answer(name); {
+	case listed.seq == 0 || !a.contradicts(listed):
+	case now:
 		lv.invalid = x.event()
+	case name.Compare(lv.whole.file.Name) < 0:
+		lv.whole.seq = 0
 	}
 	return a
 }

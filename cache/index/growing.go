@@ -36,12 +36,11 @@ func (x *Index) Begin(ctx context.Context, level int) (*Snapshot, *Growing, erro
 func (x *Index) grow(level int, l *listing, b *builder) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	switch {
-	case !x.opts.Sorted || x.disordered || len(b.blocks) == 0:
-		return
+	switch lv := &x.levels[level]; {
 	case b.unsorted:
-		x.disordered = true
-		l.disordered, l.found = l.found != nil, nil
+		lv.disordered, l.disordered, l.found = true, true, nil
+	case !x.opts.Sorted || lv.disordered || len(b.blocks) == 0:
+		return
 	default:
 		l.found = &Snapshot{level: level, began: l.began, seq: l.seq, files: b.files}
 	}

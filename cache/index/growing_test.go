@@ -126,8 +126,8 @@ func TestBeginErrors(t *testing.T) {
 func TestBeginOwnChanges(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	synctest.Test(t, func(t *testing.T) {
-		for range 20 {
-			x, s, goOn := newGrowing(t, Options{})
+		for i := range 20 {
+			x, s, goOn := newGrowing(t, Options{Settle: time.Duration(i%2) * time.Hour})
 			change := func() {
 				for range random.IntN(20) {
 					n := 1 + random.IntN(growingFiles+50)
@@ -173,8 +173,42 @@ func TestBeginOutOfOrder(t *testing.T) {
 			return err
 		})
 		pending(t, began)
+		s.mangle = nil // which is seen by the next
 		goOn(nil)
 		require.NoError(t, arrived(t, began))
+
+		for range 2 {
+			x.Invalidate(2)
+			level := levelLater(t.Context(), x)
+			pending(t, level)
+			goOn(nil)
+			require.NoError(t, arrived(t, level).err)
+		}
+		x.levels[5].disordered = true
+		x.Invalidate(2)
+		g = mustBegin(t, x)
+		goOn(nil)
+		require.Equal(t, numbered(growingFiles), shown(t, g), "once it was in order, whatever other levels are")
+	})
+}
+
+// Two listings of a level that are both out of order are both seen to be.
+func TestBeginTwiceOutOfOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, s, goOn := newGrowing(t, Options{})
+		s.mangle = func(files []replica.File) []replica.File { return append(files[1:], files[0]) }
+		g := mustBegin(t, x)
+		s.mangle = func(files []replica.File) []replica.File {
+			slices.Reverse(files)
+			return files
+		}
+		x.Invalidate(2)
+		level := levelLater(t.Context(), x)
+		require.NoError(t, g.Reach(t.Context(), 2*blockFiles-1))
+		goOn(nil)
+		goOn(nil)
+		require.Equal(t, numbered(growingFiles), filesOf(arrived(t, level).s))
+		require.ErrorIs(t, g.Reach(t.Context(), 2*blockFiles), errDisordered)
 	})
 }
 

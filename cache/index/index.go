@@ -49,8 +49,9 @@ type Options struct {
 	ListTimeout time.Duration
 	StatTimeout time.Duration
 
-	// RefreshAll, if set, is how old a listing of a whole level may be. Until then, a new one asks only for
-	// what comes after the last file that was found, and takes the rest to be as it was.
+	// RefreshAll, if set, is how old a listing of a whole level may be, of a store that lists in order. Until then,
+	// a new one asks only for what comes after the last file that was found, and takes the rest to be as it was,
+	// unless that file isn't.
 	RefreshAll time.Duration
 
 	// ExactTimes makes every ModTime the LTX timestamp, whatever that costs:
@@ -95,20 +96,19 @@ type Index struct {
 	levels  [replica.MaxLevel + 1]levelIndex
 	stats   *simplelru.LRU[replica.Name, *stat] // under way, and answers
 	flights map[uint64]struct{}                 // the events that requests in flight began with
-
-	disordered bool // the store was seen to list in another order
 }
 
 // levelIndex is what is known of one level.
 type levelIndex struct {
 	// base is what the last listing found, and own changes since. Without a
 	// listing, or after one that failed, it is no answer, but knows times.
-	base    *Snapshot
-	own     ownChanges
-	whole   answer   // when the last listing of the whole level began, and the last file found since
-	invalid uint64   // the event of the last Invalidate
-	listing *listing // the last one begun, while it runs
-	running int      // listings
+	base       *Snapshot
+	own        ownChanges
+	whole      answer   // when the last listing of the whole level began, and the last file found since
+	invalid    uint64   // the event of the last Invalidate
+	listing    *listing // the last one begun, while it runs
+	running    int      // listings
+	disordered bool     // the last listing was in another order
 }
 
 // maxStats is how many stats are kept for the freshness interval. A program that

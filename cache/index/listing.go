@@ -32,8 +32,8 @@ type listing struct {
 	seq   uint64
 	from  ltx.TXID // of its first file; 0 if it is of the whole level
 
-	// What it has found so far, in order, unless a part had been shown before another order was
-	// seen. grown is closed, and replaced, when there is more. Index.mu guards these, and the result.
+	// What it has found so far, unless it turned out to be in another order. grown is closed, and
+	// replaced, when there is more. Index.mu guards these, and the result.
 	found      *Snapshot
 	grown      chan struct{}
 	disordered bool
@@ -123,12 +123,10 @@ func (x *Index) list(ctx context.Context, level int) *listing {
 	l := &listing{began: x.opts.Now(), seq: x.launch(), grown: make(chan struct{}), done: make(chan struct{})}
 	lv.listing = l
 	lv.running++
-	before := lv.merge(x.opts.Memory)
-	if w := lv.whole; x.opts.RefreshAll > 0 && w.exists && w.seq > lv.invalid && x.opts.Now().Sub(w.began) < x.opts.RefreshAll {
-		l.from = w.file.MinTXID
-	}
+	before, last := lv.merge(x.opts.Memory), lv.whole.file
+	l.from = x.refreshFrom(lv)
 	flight.Go(ctx, x.requests, x.opts.ListTimeout, flight.Work[*Snapshot]{
-		Run: func(ctx context.Context) (*Snapshot, error) { return x.readLevel(ctx, level, l, before) },
+		Run: func(ctx context.Context) (*Snapshot, error) { return x.readLevel(ctx, level, l, before, last) },
 		Land: func(s *Snapshot, err error) {
 			took := x.landListing(level, l, s, err)
 			// Not under the lock: a log may be slow.
@@ -142,10 +140,27 @@ func (x *Index) list(ctx context.Context, level int) *listing {
 	return l
 }
 
-// readLevel lists a level. before is what was known of it when the listing began.
-func (x *Index) readLevel(ctx context.Context, level int, l *listing, before *Snapshot) (*Snapshot, error) {
+// refreshFrom is where the next listing of a level begins: with the last file, or with 0 if all is to be listed.
+func (x *Index) refreshFrom(lv *levelIndex) ltx.TXID {
+	for i := range x.levels {
+		if x.levels[i].disordered {
+			return 0
+		}
+	}
+	w := lv.whole
+	wanted := x.opts.RefreshAll > 0 && x.opts.Sorted && w.exists && w.file.MinTXID > 1
+	if wanted && w.seq > lv.invalid && x.opts.Now().Sub(w.began) < x.opts.RefreshAll {
+		return w.file.MinTXID
+	}
+	return 0
+}
+
+// readLevel lists a level. before is what was known of it when the listing began, and last the file with which it
+// begins, unless it is of the whole level.
+func (x *Index) readLevel(ctx context.Context, level int, l *listing, before *Snapshot, last replica.File) (*Snapshot, error) {
 	b := newBuilder(before, x.opts.Memory)
 	b.begin(l.from)
+	sound := l.from == 0
 	whole := false
 	defer func() {
 		if x.opts.ExactTimes && !whole {
@@ -164,17 +179,27 @@ func (x *Index) readLevel(ctx context.Context, level int, l *listing, before *Sn
 		if err != nil {
 			return nil, err
 		}
-		if len(b.blocks) > blocks {
+		sound = sound || f.Name == last.Name && f.Version == last.Version
+		if sound && len(b.blocks) > blocks {
 			x.grow(level, l, b)
 		}
 	}
-	x.grow(level, l, b)
 	if err := ctx.Err(); err != nil {
 		// A listing cut short without a word would be files lost to sight.
 		return nil, err
 	}
 	whole = true
-	return &Snapshot{level: level, began: l.began, seq: l.seq, files: b.finish()}, nil
+	if !sound {
+		// If the last file is gone, or another, so may be those before it.
+		l.from = 0
+		return x.readLevel(ctx, level, l, before, last)
+	}
+	x.grow(level, l, b)
+	s := &Snapshot{level: level, began: l.began, seq: l.seq, files: b.finish()}
+	if s.SameFiles(before) {
+		s.files = before.files // which others hold as well
+	}
+	return s, nil
 }
 
 // keep keeps the exact times that a listing found before it failed, so that the next
@@ -202,7 +227,7 @@ func (lv *levelIndex) sawWhole(l *listing, s *Snapshot) {
 		lv.whole = answer{began: l.began, seq: l.seq}
 	}
 	if n := s.Len(); n > 0 {
-		lv.whole.file.Name, lv.whole.exists = s.Name(n-1), true
+		lv.whole.file, lv.whole.exists = s.At(n-1), true
 	}
 }
 
@@ -223,6 +248,7 @@ func (x *Index) landListing(level int, l *listing, s *Snapshot, err error) time.
 		l.err = fmt.Errorf("list level %d: %w", level, err)
 		return took
 	}
+	lv.disordered = l.disordered
 	if lv.base.seq < l.seq {
 		lv.own.supersede(s, x.opts.Settle)
 		lv.base = s

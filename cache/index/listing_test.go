@@ -229,7 +229,7 @@ func TestAListingCutShortInSilence(t *testing.T) {
 		x, _ := newIndex(t, s, Options{ListTimeout: time.Second})
 		_, err := x.Level(t.Context(), 2)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		_, err = x.readLevel(canceled(), 2, &listing{}, &Snapshot{})
+		_, err = x.readLevel(canceled(), 2, &listing{}, &Snapshot{}, replica.File{})
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }

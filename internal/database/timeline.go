@@ -307,14 +307,34 @@ func (d *Database) list(ctx context.Context) (*Timeline, error) {
 	d.used()
 	t := d.timeline
 	d.mu.Unlock()
-	if t == nil || t.levels != l {
-		t = newTimeline(l, 0, nil)
-		d.mu.Lock()
-		d.setTimeline(t)
-		d.forgetGone(t)
-		d.mu.Unlock()
+	if t != nil && t.levels == l {
+		return t, nil
 	}
+	before := t
+	same := before != nil && before.levels.same(&l)
+	if same {
+		t = &Timeline{levels: l, points: before.points, gaps: before.gaps} // listed later
+	} else {
+		t = newTimeline(l, 0, nil)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if same && d.instants.of == before {
+		d.instants.of = t
+	}
+	d.setTimeline(t)
+	d.forgetGone(t)
 	return t, nil
+}
+
+// same reports whether two listings of all levels found the same files.
+func (l *levels) same(other *levels) bool {
+	for i := range l {
+		if !l[i].SameFiles(other[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // setTimeline keeps a timeline, or none once d is closed. Database.mu is held.
