@@ -97,6 +97,13 @@ func (s *Synthetic) Delete(i int) {
 	s.deleted[i] = true
 }
 
+// Restore undoes Delete.
+func (s *Synthetic) Restore(i int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.deleted, i)
+}
+
 // Pages are those that were answered since they were last asked for, in the order in which they were asked for.
 func (s *Synthetic) Pages() (pages []SyntheticPage) {
 	s.mu.Lock()

@@ -146,10 +146,6 @@ func Go[T any](ctx context.Context, g *Group, timeout time.Duration, w Work[T]) 
 	go func() {
 		v, err := none, errNoResult // which stays if Run ends the goroutine, as FailNow of a test's fake does
 		defer func() {
-			if r := recover(); r != nil {
-				// With the stack: it's the only trace of the bug there is.
-				err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
-			}
 			if err != nil && ctx.Err() != nil {
 				// Why it had to end, as those hear whom the watch tells.
 				err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
@@ -166,9 +162,18 @@ func Go[T any](ctx context.Context, g *Group, timeout time.Duration, w Work[T]) 
 			release()
 			cancel(nil)
 		}()
+		defer Recover(&err)
 		v, err = w.Run(ctx)
 	}()
 	return cancel
+}
+
+// Recover, which is to be deferred, makes a panic an error.
+func Recover(err *error) {
+	if r := recover(); r != nil {
+		// With the stack: it's the only trace of the bug there is.
+		*err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+	}
 }
 
 func (w Work[T]) over() {

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
@@ -18,6 +20,7 @@ type bucket struct {
 	life   context.Context // ends with the store
 	*connections
 	tally *tally
+	pages *semaphore.Weighted // that listings are ahead, see maxAhead
 	pace  *pace
 
 	// alive is when the bucket was last seen, in Unix nanoseconds, and ahead by how

@@ -230,6 +230,12 @@ func TestDeleteDoesNothing(t *testing.T) {
 			}
 		})
 	}
+
+	// What a store lists after a key tells nothing if it doesn't know how.
+	s := serve(t, answers{"BATCH": deletedAll, "LIST": elsewhere(say(200, pageOf("", to(9)...)), say(200, pageOf("")))})
+	c := s.store(t, func(c *config.Config) { c.Timeouts.Verify = 30 * time.Millisecond })
+	c.learn(startAfter, nil)
+	require.ErrorIs(t, c.DeleteLTXFiles(within(t, 10*time.Second), nths(to(9)...)...), errStillThere)
 }
 
 // A store that is late is given time.

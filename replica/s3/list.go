@@ -129,7 +129,7 @@ func (l *listing) begin() {
 	}
 	if l.at.lacks(keyOrder) {
 		l.given = nil // any file may come after it
-	} else if l.from > 0 {
+	} else if l.from > 0 && !l.at.lacks(startAfter) {
 		// Before every name that begins with this TXID, and after all others.
 		l.after, l.seeks = l.prefix+l.from.String(), true
 	}
@@ -183,7 +183,10 @@ func (l *listing) ask() (*document.Listing, error) {
 		in.StartAfter = &l.after
 	}
 	page, err := at.listPage(l.ctx, in)
-	if err != nil || !l.goesRound(page) {
+	switch {
+	case l.pages == 0 && in.StartAfter != nil && refusesHeaders(err):
+		return l.askFromBeginning(err)
+	case err != nil || !l.goesRound(page):
 		return page, err
 	}
 	if l.follows {
@@ -198,6 +201,20 @@ func (l *listing) ask() (*document.Listing, error) {
 	}
 	at.learn(listV2, nil)
 	return page, nil
+}
+
+// askFromBeginning asks for the first page of all where a store refused to begin after a key.
+func (l *listing) askFromBeginning(refusal error) (page *document.Listing, err error) {
+	if l.follows {
+		err = errNoSpans
+	} else {
+		l.after, l.seeks = "", false
+		if page, err = l.ask(); err != nil {
+			return nil, err
+		}
+	}
+	l.at.learn(startAfter, refusal)
+	return page, err
 }
 
 // goesRound reports whether a page that should come after a key begins no later.

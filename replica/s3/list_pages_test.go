@@ -181,6 +181,24 @@ func TestListFromWithoutOrder(t *testing.T) {
 	}
 }
 
+// A store that refuses to begin after a key is listed from the beginning, from then on.
+func TestListFromRefused(t *testing.T) {
+	for _, status := range []int{400, 501} {
+		s := serve(t, answers{"LIST": elsewhere(say(200, pageOf("", 1, 3, 5)), refuse(status, "Unknown"))})
+		c := s.store(t)
+		require.Equal(t, []int{3, 5}, listed(t, c, 2))
+		require.Len(t, s.of("LIST"), 2)
+		require.Equal(t, []int{3, 5}, listed(t, c, 2))
+		require.Len(t, s.of("LIST"), 3)
+
+		s = serve(t, answers{"LIST": refuse(status, "Unknown")})
+		c = s.store(t)
+		_, err := list(t.Context(), c, replica.ListOptions{From: 2})
+		require.ErrorContains(t, err, "Unknown")
+		require.False(t, c.lacks(startAfter))
+	}
+}
+
 // A listing doesn't go on after a key that XML can't hold: mended, it may be a later one,
 // and a file between the two would be passed over.
 func TestListAfterMendedKey(t *testing.T) {

@@ -13,10 +13,11 @@ import (
 	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
-// Pool is connections that stores share where they are made in the same way, and what is
-// counted of their requests.
+// Pool is connections that stores share where they are made in the same way, what is
+// counted of their requests, and the room for what their listings are ahead.
 type Pool struct {
 	tally *tally
+	pages *semaphore.Weighted // see bucket
 
 	mu     sync.Mutex
 	all    map[poolKey]*connections
@@ -26,7 +27,9 @@ type Pool struct {
 
 // NewPool returns a pool without connections.
 func NewPool() *Pool {
-	return &Pool{tally: newTally(), all: map[poolKey]*connections{}, paces: map[string]*pace{}}
+	return &Pool{
+		tally: newTally(), pages: semaphore.NewWeighted(maxAhead), all: map[poolKey]*connections{}, paces: map[string]*pace{},
+	}
 }
 
 // poolKey is what connections depend on, beside the host.
@@ -49,7 +52,9 @@ func (p *Pool) New(cfg config.Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		bucket:   &bucket{cfg: cfg, connections: p.connections(cfg), tally: p.tally, pace: p.pace(cfg), seen: newWitnesses(), slowPage: slowPage},
+		bucket: &bucket{
+			cfg: cfg, connections: p.connections(cfg), tally: p.tally, pages: p.pages, pace: p.pace(cfg), seen: newWitnesses(), slowPage: slowPage,
+		},
 		starting: make(chan struct{}, 1), changing: semaphore.NewWeighted(everyone),
 	}
 	s.life, s.end = context.WithCancel(context.Background())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxfs/ltxfs/internal/flight"
 	"github.com/ltxfs/ltxfs/replica"
 )
 
@@ -21,11 +22,13 @@ const (
 	slowPage   = 30 * time.Millisecond
 )
 
-// What is listed ahead of the loop waits in memory, at some 200 bytes a file.
 const (
 	maxSpans  = 16 // are asked for at a time
 	spanPages = 4  // has a span, about
-	maxAhead  = maxSpans * spanPages
+
+	// maxAhead bounds the pages that all listings of a pool together are ahead of their loops, but for one of
+	// each: they wait in memory, at some 200 bytes a file.
+	maxAhead = maxSpans * spanPages
 )
 
 // errNoSpans means that a level must be listed one page after the other.
@@ -49,7 +52,6 @@ type spans struct {
 	landed *sync.Cond // when a page has
 	all    []*span
 	busy   int
-	ahead  int // pages that are asked for, or wait to be given
 }
 
 // span is a part of a level. Its listing is used by one goroutine at a time: while it is busy, by that one.
@@ -62,6 +64,7 @@ type span struct {
 	done  bool
 	err   error // why it can't be listed to its end
 	ready [][]replica.File
+	ahead int // places of maxAhead that its pages hold, until they are given
 }
 
 // splits reports whether what follows is worth to be listed in spans, and can be.
@@ -98,6 +101,7 @@ func (l *listing) listSpans(yield func(replica.File) bool) error {
 	err := s.give(yield)
 	cancel()
 	s.group.Wait()
+	s.drop(0)
 	if errors.Is(err, errNoSpans) {
 		l.whole, l.given = true, &s.last
 		l.begin()
@@ -121,24 +125,29 @@ func (sp *span) beginAt(from ltx.TXID) {
 	sp.reached = sp.after
 }
 
-// fill asks for pages, those of the first spans first, and of the very first one in any case, so that it goes
+// fill asks for pages, those of the first spans first, and for one of the very first in any case, so that it goes
 // on. No more are asked for at a time than half of those so far, so that a short level costs little in vain.
-// s.mu is held, as in cut, land and skip.
+// s.mu is held, as in cut, land, skip and drop.
 func (s *spans) fill() {
 	most := min(maxSpans, s.at.cfg.MetadataConcurrency, max(2, s.pages/2))
 	for i := 0; i < len(s.all) && s.busy < most && s.ctx.Err() == nil; i++ {
 		sp := s.all[i]
-		if sp.busy || sp.done || i > 0 && s.ahead >= maxAhead {
+		if sp.busy || sp.done {
 			continue
+		}
+		if i > 0 || len(sp.ready) > 0 {
+			if !s.at.pages.TryAcquire(1) {
+				continue
+			}
+			sp.ahead++
 		}
 		if !sp.begun {
 			s.cut(i, sp.from)
 		}
 		sp.begun, sp.busy = true, true
 		s.busy++
-		s.ahead++
 		s.group.Go(func() {
-			files, err := sp.next()
+			files, err := sp.recovered()
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.land(sp, files, err)
@@ -146,6 +155,29 @@ func (s *spans) fill() {
 			s.landed.Signal()
 		})
 	}
+}
+
+// recovered is next, of which a panic is an error.
+func (sp *span) recovered() (files []replica.File, err error) {
+	defer flight.Recover(&err)
+	return sp.next()
+}
+
+// given gives back a place of a page that waits no more.
+func (s *spans) given(sp *span) {
+	if sp.ahead > 0 {
+		sp.ahead--
+		s.at.pages.Release(1)
+	}
+}
+
+// drop forgets the i-th span, and those after it.
+func (s *spans) drop(i int) {
+	for _, sp := range s.all[i:] {
+		s.at.pages.Release(int64(sp.ahead))
+		sp.ahead = 0
+	}
+	s.all = s.all[:i]
 }
 
 // cut makes two of the i-th span, where it reaches further than it should from a TXID on.
@@ -166,13 +198,13 @@ func (s *spans) land(sp *span, files []replica.File, err error) {
 	s.busy--
 	s.pages++
 	i := slices.Index(s.all, sp)
-	if i < 0 || len(files) == 0 {
-		s.ahead--
-	} else {
-		sp.ready = append(sp.ready, files)
-	}
 	if i < 0 {
 		return // it comes after one that failed
+	}
+	if len(files) == 0 {
+		s.given(sp)
+	} else {
+		sp.ready = append(sp.ready, files)
 	}
 	sp.busy, sp.err = false, err
 	if step := sp.listing.step(); step > 0 {
@@ -181,7 +213,7 @@ func (s *spans) land(sp *span, files []replica.File, err error) {
 	switch {
 	case err != nil:
 		sp.done = true
-		s.all = s.all[:i+1]
+		s.drop(i + 1)
 	case sp.last || sp.over:
 		sp.done = true
 		s.skip(i)
@@ -261,7 +293,7 @@ func (s *spans) take() ([]replica.File, error) {
 		case len(sp.ready) > 0:
 			files := sp.ready[0]
 			sp.ready = sp.ready[1:]
-			s.ahead--
+			s.given(sp)
 			s.fill()
 			return files, nil
 		case sp.err != nil:

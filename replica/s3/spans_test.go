@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -142,6 +145,7 @@ func TestListSpansWhere(t *testing.T) {
 			s := s3test.NewSynthetic(tt.files)
 			s.PageSize, s.Delay = spansPageSize, slowPage
 			c := serve(t, answers{"LIST": s.ServeHTTP}).store(t, func(c *config.Config) { c.MetadataConcurrency = tt.most })
+			require.Equal(t, 30*time.Millisecond, c.slowPage)
 			c.slowPage = tt.slow
 			pages, spans := requireListed(t, c, s, replica.ListOptions{})
 			require.LessOrEqual(t, s.AtOnce(), tt.atOnce)
@@ -176,20 +180,23 @@ func without(s http.Handler, param string) http.HandlerFunc {
 	}
 }
 
+// elsewhere has its own answer to what is asked for with start-after.
+func elsewhere(s http.Handler, answer http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("start-after") {
+			answer(w, r)
+			return
+		}
+		s.ServeHTTP(w, r)
+	}
+}
+
 // A store that can't begin anywhere is listed from the beginning, with nothing lost and nothing twice, and
 // isn't asked to again.
 func TestListSpansWithoutStartAfter(t *testing.T) {
 	for name, unfit := range map[string]func(s *s3test.Synthetic) http.HandlerFunc{
-		"ignored": func(s *s3test.Synthetic) http.HandlerFunc { return without(s, "start-after") },
-		"nothing after a key that isn't there": func(s *s3test.Synthetic) http.HandlerFunc {
-			return func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Query().Has("start-after") {
-					say(200, page(""))(w, r)
-					return
-				}
-				s.ServeHTTP(w, r)
-			}
-		},
+		"ignored":                              func(s *s3test.Synthetic) http.HandlerFunc { return without(s, "start-after") },
+		"nothing after a key that isn't there": func(s *s3test.Synthetic) http.HandlerFunc { return elsewhere(s, say(200, page(""))) },
 		"after the file that follows": func(s *s3test.Synthetic) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
 				q := r.URL.Query()
@@ -200,6 +207,8 @@ func TestListSpansWithoutStartAfter(t *testing.T) {
 				s.ServeHTTP(w, r)
 			}
 		},
+		"refused":         func(s *s3test.Synthetic) http.HandlerFunc { return elsewhere(s, refuse(400, "InvalidArgument")) },
+		"not implemented": func(s *s3test.Synthetic) http.HandlerFunc { return elsewhere(s, refuse(501, "NotImplemented")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newLevel()
@@ -207,11 +216,77 @@ func TestListSpansWithoutStartAfter(t *testing.T) {
 			pages, _ := requireListed(t, c, s, replica.ListOptions{})
 			require.LessOrEqual(t, pages, 2*spansPages+maxAhead)
 			require.Contains(t, log.String(), lacks[startAfter].text)
-			pages, spans := requireListed(t, c, s, replica.ListOptions{})
-			require.Equal(t, spansPages, pages)
-			require.Zero(t, spans)
+			for _, from := range []ltx.TXID{0, spansFiles} {
+				pages, spans := requireListed(t, c, s, replica.ListOptions{From: from})
+				require.Equal(t, spansPages, pages)
+				require.Zero(t, spans)
+			}
+			requireNothingAhead(t, c)
 		})
 	}
+}
+
+// requireNothingAhead fails the test if a listing that has ended has anything under way, or room that it doesn't use.
+func requireNothingAhead(t *testing.T, c *Store) {
+	t.Helper()
+	stacks := make([]byte, 1<<20)
+	require.NotContains(t, string(stacks[:runtime.Stack(stacks, true)]), "(*spans).fill")
+	require.True(t, c.pages.TryAcquire(maxAhead))
+	c.pages.Release(maxAhead)
+}
+
+// All listings of a store together are no more than so many pages ahead, of which none keeps another from going on.
+func TestListSpansBeside(t *testing.T) {
+	const n = 5
+	s := newLevel()
+	c, _ := slow(t, s.ServeHTTP)
+	var loops [n]func() (replica.File, error, bool)
+	for i := range loops {
+		next, stop := iter.Pull2(c.LTXFiles(t.Context(), 0, replica.ListOptions{}))
+		defer stop()
+		loops[i] = next
+	}
+	given := 0
+	step := func() {
+		for _, next := range loops {
+			f, err, ok := next()
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.Equal(t, s3test.Dense(given), f.Name)
+		}
+		given++
+	}
+	for range leastPages*spansPageSize + 1 {
+		step()
+	}
+	require.Eventually(t, func() bool {
+		free := c.pages.TryAcquire(1)
+		if free {
+			c.pages.Release(1)
+		}
+		return !free
+	}, 10*time.Second, time.Millisecond)
+	// Each has been given one page of those after the first, and may have another one without a place.
+	require.LessOrEqual(t, len(s.Pages()), n*(leastPages+2)+maxAhead)
+	for given < spansFiles {
+		step()
+	}
+	for _, next := range loops {
+		_, _, ok := next()
+		require.False(t, ok)
+	}
+	requireNothingAhead(t, c)
+}
+
+// A panic in a part is an error of the listing.
+func TestListSpansPanics(t *testing.T) {
+	s := newLevel()
+	s.Strays = []string{fileName(spansFiles/2) + ".tmp"}
+	c, _ := slow(t, s.ServeHTTP)
+	files, err := list(t.Context(), c, replica.ListOptions{Stray: func(string) { panic("oh no") }})
+	require.ErrorContains(t, err, "panic: oh no")
+	requireNames(t, s.Listed()[:len(files)], namesOf(files))
+	requireNothingAhead(t, c)
 }
 
 // A store that knows the first version of the request alone goes on after a marker, anywhere.
@@ -290,6 +365,7 @@ func TestListSpansErrors(t *testing.T) {
 		requireNames(t, s.Listed()[:len(files)], namesOf(files))
 		require.LessOrEqual(t, len(files), at*spansPageSize)
 		require.Greater(t, len(files), (at-2)*spansPageSize)
+		requireNothingAhead(t, c)
 	}
 }
 
@@ -305,6 +381,7 @@ func TestListSpansStoppedEarly(t *testing.T) {
 			break
 		}
 	}
+	requireNothingAhead(t, c)
 	require.LessOrEqual(t, len(s.Pages()), spansPages+maxAhead+maxSpans)
 }
 
@@ -326,6 +403,7 @@ func TestListSpansCancelled(t *testing.T) {
 	})
 	files, err := list(ctx, c, replica.ListOptions{})
 	require.ErrorIs(t, err, context.Canceled)
+	requireNothingAhead(t, c)
 	requireNames(t, s.Listed()[:len(files)], namesOf(files))
 }
 
@@ -374,17 +452,32 @@ func TestListSpansProperty(t *testing.T) {
 		s := s3test.NewSynthetic(n)
 		s.PageSize, s.Name = size, func(i int) replica.Name { return names[i] }
 		changes := rapid.Bool().Draw(t, "changes")
-		gone := map[replica.Name]bool{}
+		changed := map[replica.Name]bool{} // come, gone, or to come
+		var absent []int
+		for i := range n {
+			if changes && random.IntN(4) == 0 {
+				changed[names[i]] = true
+				absent = append(absent, i)
+				s.Delete(i)
+			}
+		}
 		var mu sync.Mutex
-		s.Before = func(s3test.SyntheticPage) bool {
+		s.Before = func(p s3test.SyntheticPage) bool {
 			mu.Lock()
 			defer mu.Unlock()
-			if changes && random.IntN(4) == 0 {
-				i := random.IntN(n)
-				gone[names[i]] = true
-				s.Delete(i)
-				s.Add(random.IntN(2) * len(names) / 2 / (n + 1))
+			if !changes || random.IntN(2) == 0 {
+				return false
 			}
+			if i := random.IntN(n); random.IntN(2) == 0 {
+				changed[names[i]] = true
+				s.Delete(i)
+			}
+			// One comes where this page would have had it, so that only the page before shows it as the next.
+			if j := sort.SearchInts(absent, p.First); j < len(absent) {
+				s.Restore(absent[j])
+				absent = slices.Delete(absent, j, j+1)
+			}
+			s.Add(random.IntN(2))
 			return false
 		}
 		level.Store(s)
@@ -395,7 +488,7 @@ func TestListSpansProperty(t *testing.T) {
 		require.Len(t, slices.Compact(slices.Clone(got)), len(got))
 		stay := func(all []replica.Name) []replica.Name {
 			return slices.DeleteFunc(slices.Clone(all), func(name replica.Name) bool {
-				return gone[name] || name.Compare(names[n-1]) > 0
+				return changed[name] || name.Compare(names[n-1]) > 0
 			})
 		}
 		requireNames(t, stay(names[:n]), stay(got))
