@@ -100,7 +100,8 @@ type ListOptions struct {
 	ExactTimes bool
 
 	// AnyOrder lets files come in the order in which the store lists them, and more than
-	// once: the last counts. Without it they come in the order of names, each once.
+	// once: the last counts. Without it they come in the order of names, each once. The loop
+	// must be quick then, and not use the store.
 	AnyOrder bool
 
 	// Known, if set, returns the exact time of a version for which it needn't

@@ -147,7 +147,7 @@ var rows = []row{
 		}
 		return ""
 	}, suits: [2]string{"no limit", "the lesser of 64 and maxConnections"},
-		doc: "most operations under way in the replica at a time, of which half may be writes; 0 is no limit"},
+		doc: "most operations under way in the replica at a time, of which half may be writes; 0 is no limit. A listing is one, though in S3 it may ask for 16 pages at a time"},
 	{flag: "staging-dir", field: func(m *Mount) any { return &m.StagingDir }, arg: "directory",
 		defDoc: "`/var/lib/ltxfs/staging` for root, else `$XDG_STATE_HOME/ltxfs/staging` or `~/.local/state/ltxfs/staging`",
 		doc:    "where files are until they are published"},

@@ -21,7 +21,8 @@ import (
 // read holds one until its end, an error, or Close, and at the longest until its
 // context is done, when it can't be read any more: one that was abandoned doesn't
 // starve the others. A listing holds one only while it gets the next file, since
-// nobody knows how long its caller takes over each. Who opens several bodies at
+// nobody knows how long its caller takes over each; one in any order, throughout,
+// as it would else wait for its turn with each file. Who opens several bodies at
 // once, or reads the store while it writes to it, needs as many places.
 //
 // Writes, which take as long as their files are large, have half of the places, and of
@@ -97,6 +98,12 @@ func (l *inFlight) LTXFiles(ctx context.Context, level int, opts replica.ListOpt
 			}
 		}()
 		for f, err := range l.Store.LTXFiles(ctx, level, opts) {
+			if opts.AnyOrder {
+				if !yield(f, err) {
+					return
+				}
+				continue
+			}
 			l.leave()
 			inside = false
 			if !yield(f, err) || err != nil {

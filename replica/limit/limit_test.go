@@ -280,6 +280,31 @@ func TestInFlightListings(t *testing.T) {
 	assert.Zero(t, m.OpenListings())
 }
 
+// A listing in any order keeps its place, however many wait.
+func TestInFlightListingsInAnyOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := mock.New()
+		const n = 3
+		for i := range ltx.TXID(n) {
+			m.Put(0, i, i, nil)
+		}
+		s := limit.NewInFlight(1).Around(m)
+		var stated atomic.Int64
+		for f, err := range s.LTXFiles(t.Context(), 0, replica.ListOptions{AnyOrder: true}) {
+			require.NoError(t, err)
+			go func() {
+				_, err := s.StatLTXFile(t.Context(), f.Name, replica.StatOptions{})
+				assert.NoError(t, err)
+				stated.Add(1)
+			}()
+			synctest.Wait()
+			require.Zero(t, stated.Load())
+		}
+		synctest.Wait()
+		require.EqualValues(t, n, stated.Load())
+	})
+}
+
 // However many come, no more than half of the limit are under way, and all get through.
 func TestInFlightMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

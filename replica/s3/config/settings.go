@@ -49,7 +49,7 @@ var Settings = []Setting{
 	{Name: "partSize", Key: "part-size", at: func(c *Config) any { return &c.PartSize }, check: checkPartSize,
 		Default: "5MiB, for Tigris 16MiB", Doc: "size of an upload's parts"},
 	{Name: "metadataConcurrency", Key: "metadata-concurrency", at: func(c *Config) any { return &c.MetadataConcurrency }, check: between(1, 1000),
-		Default: "50", Doc: "requests of one listing under way at a time, of which 16 ask for pages"},
+		Default: "50", Doc: "HEADs of one listing under way at a time; and as many pages, but no more than 16"},
 	{Name: "maxConnections", Key: "max-connections", at: func(c *Config) any { return &c.MaxConnections }, check: between(1, 4096),
 		Default: "64", Doc: "connections to the store, of which half may send uploads"},
 	{Name: "storageClass", Key: "storage-class", at: func(c *Config) any { return &c.StorageClass }, check: checkToken,
