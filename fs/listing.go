@@ -33,9 +33,12 @@ type entries func(i int) (e fuse.DirEntry, ok bool)
 type dirHandle struct {
 	list func(context.Context) (entries, syscall.Errno)
 	cur  entries
-	more func(context.Context, int) syscall.Errno // if set, waits for the i-th entry, or the end
 	pos  int
 	out  fuse.DirEntry // which go-fuse copies
+
+	// more, if set, tells whether the i-th entry is known, or that there is none. It may wait until it is.
+	more  func(ctx context.Context, i int, wait bool) (known bool, e syscall.Errno)
+	given bool // an entry, since there was none to give
 }
 
 // dots are what every directory has before its own entries.
@@ -55,7 +58,10 @@ func (h *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Err
 		} else {
 			i := h.pos - len(dots)
 			if h.more != nil {
-				if e := h.more(ctx, i); e != 0 {
+				// An answer with entries ends rather than that it waits for more: they are there, and the
+				// kernel counts from when it has the answer how long their attributes hold.
+				if known, e := h.more(ctx, i, !h.given); e != 0 || !known {
+					h.given = false
 					return nil, e
 				}
 			}
@@ -66,6 +72,7 @@ func (h *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Err
 		}
 		h.pos++
 		if h.out.Name != "" {
+			h.given = true
 			h.out.Off = uint64(h.pos)
 			return &h.out, 0
 		}
@@ -78,7 +85,7 @@ func (h *dirHandle) Seekdir(_ context.Context, off uint64) syscall.Errno {
 	if off == 0 {
 		h.cur = nil
 	}
-	h.pos = int(off)
+	h.pos, h.given = int(off), false
 	return 0
 }
 
@@ -116,12 +123,13 @@ func (h *levelHandle) listLevel(ctx context.Context) (entries, syscall.Errno) {
 	t := h.dir.tree
 	ctx, cancel := flight.Within(ctx, t.within.list)
 	defer cancel()
-	taken := time.Now()
+	// First what is staged: what is published meanwhile is in the level then, if not in both.
+	taken, staged := time.Now(), t.staged.Level(h.dir.level)
 	snapshot, growing, err := t.index.Begin(ctx, h.dir.level)
 	if err != nil {
 		return nil, h.dir.failed("list", h.dir.at(""), err)
 	}
-	h.taken, h.snapshot, h.growing, h.staged, h.lastName = taken, snapshot, growing, t.staged.Level(h.dir.level), ""
+	h.taken, h.snapshot, h.growing, h.staged, h.lastName = taken, snapshot, growing, staged, ""
 	if h.more = nil; growing != nil {
 		h.more = h.grow
 	} else {
@@ -131,18 +139,18 @@ func (h *levelHandle) listLevel(ctx context.Context) (entries, syscall.Errno) {
 	return h.entry, 0
 }
 
-// grow waits for the i-th entry of a level that is being listed.
-func (h *levelHandle) grow(ctx context.Context, i int) syscall.Errno {
+// grow is more of a level that is being listed.
+func (h *levelHandle) grow(ctx context.Context, i int, wait bool) (known bool, _ syscall.Errno) {
 	t := h.dir.tree
-	if i < h.growing.Len() {
-		return 0
+	if known = h.growing.Has(i); known || !wait {
+		return known, 0
 	}
 	ctx, cancel := flight.Within(ctx, t.within.list)
 	defer cancel()
 	if err := h.growing.Reach(ctx, i); err != nil {
-		return h.dir.failed("list", h.dir.at(""), err)
+		return false, h.dir.failed("list", h.dir.at(""), err)
 	}
-	return 0
+	return true, 0
 }
 
 func (h *levelHandle) entry(i int) (fuse.DirEntry, bool) {

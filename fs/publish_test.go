@@ -246,3 +246,30 @@ func TestReadsBesidePublications(t *testing.T) {
 		}
 	})
 }
+
+// TestListWhilePublished: a file that is published while a directory is opened is there, once.
+func TestListWhilePublished(t *testing.T) {
+	m := mock.New()
+	tr := newDriver(t, m, true)
+	level := tr.level(0)
+	for i := ltx.TXID(1); i <= 300; i++ {
+		node, fh := tr.stageFile(level, fileName(i, i), storetest.LTX(t, i, i))
+		published := make(chan struct{})
+		go func() {
+			defer close(published)
+			assert.Zero(t, tr.flush(node, fh))
+		}()
+		for done := false; !done; {
+			select {
+			case <-published:
+				done = true
+			default:
+			}
+			names, e := tr.list(level, false)
+			require.Zero(t, e)
+			require.Equal(t, []string{fileName(i, i)}, names)
+		}
+		tr.release(node, fh)
+		require.Zero(t, tr.unlink(level, fileName(i, i)))
+	}
+}

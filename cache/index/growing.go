@@ -61,6 +61,9 @@ func (x *Index) watch(level int, l *listing) (*Growing, <-chan struct{}) {
 // Len is the number of files so far. It is that of all once Reach has returned without reaching one.
 func (g *Growing) Len() int { return g.found.Len() + len(g.added) }
 
+// Has reports whether it is known what the i-th file is, or that there are no more.
+func (g *Growing) Has(i int) bool { return i < g.Len() || g.whole }
+
 // At returns the i-th file. There is none in the place of one that was deleted.
 func (g *Growing) At(i int) (f replica.File, exists bool) {
 	if n := g.found.Len(); i >= n {
@@ -83,7 +86,7 @@ func (g *Growing) Age(now time.Time) time.Duration { return now.Sub(g.l.began) }
 
 // Reach waits until there is an i-th file, or none more. Its error is the listing's.
 func (g *Growing) Reach(ctx context.Context, i int) error {
-	for i >= g.Len() && !g.whole {
+	for !g.Has(i) {
 		g.x.mu.Lock()
 		l, found, all, grown := g.l, g.l.found, g.l.all, g.l.grown
 		disordered, err := l.disordered, l.err
