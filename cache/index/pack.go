@@ -11,10 +11,10 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
-// A packed version is a byte that says how each part is packed, two bits a part, and
+// A packed version is a byte that says how each part is packed, in one to three bits a part, and
 // then the parts that take up room: Size, Modified, Inode, ETag.
 const (
-	sizeShift, modifiedShift, inodeShift, etagShift = 0, 2, 4, 6
+	sizeShift, modifiedShift, inodeShift, etagShift = 0, 2, 4, 5
 
 	partNone = 0 // the zero value, which takes up none
 
@@ -26,6 +26,7 @@ const (
 	etagHash  = 1 // 32 lower-case hexadecimal digits in quotes: 16 bytes
 	etagParts = 2 // the same with "-" and the number of parts: 16 bytes and a varint
 	etagText  = 3 // the string
+	etagLong  = 4 // 64 such digits in quotes: 32 bytes
 )
 
 // appendVersion appends the version of a file with that size and mtime, packed.
@@ -49,11 +50,11 @@ func unpackVersion(p []byte, size, mtime int64) (v replica.Version) {
 	p = p[1:]
 	p, v.Size = cutNumber(p, kinds>>sizeShift&3, size)
 	p, v.Modified = cutNumber(p, kinds>>modifiedShift&3, seconds(mtime))
-	if kinds>>inodeShift&3 == inodeBytes {
+	if kinds>>inodeShift&1 == inodeBytes {
 		p = p[copy(v.Inode[:], p):]
 	}
 	switch kinds >> etagShift {
-	case etagHash:
+	case etagHash, etagLong:
 		v.ETag = `"` + hex.EncodeToString(p) + `"`
 	case etagParts:
 		n, _ := binary.Uvarint(p[16:])
@@ -97,7 +98,10 @@ func appendETag(p []byte, etag string) ([]byte, int) {
 	if err != nil {
 		panic(err) // all are digits
 	}
-	if parts == 0 {
+	switch {
+	case len(hash) > 32:
+		return p, etagLong
+	case parts == 0:
 		return p, etagHash
 	}
 	return binary.AppendUvarint(p, parts), etagParts
@@ -111,6 +115,9 @@ func cutETag(etag string) (hash string, parts uint64, ok bool) {
 		return "", 0, false
 	}
 	hash, rest := inner[:32], inner[32:]
+	if len(inner) == 64 {
+		hash, rest = inner, ""
+	}
 	if rest != "" {
 		// Only as it is written when it is unpacked.
 		parts, _ = strconv.ParseUint(rest[1:], 10, 32)

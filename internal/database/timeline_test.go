@@ -96,3 +96,37 @@ func TestChangedSinceListed(t *testing.T) {
 		})
 	}
 }
+
+// TestListedUnchanged: a replica that is as it was listed before has the same states, which aren't looked for again.
+func TestListedUnchanged(t *testing.T) {
+	h := newHistory(t, 1, 512)
+	for range 6 {
+		h.Commit(10, 2)
+	}
+	h.Snapshot(1)
+	r := newRig(t, h.store, 4<<20)
+	before, err := r.Timeline(t.Context())
+	require.NoError(t, err)
+	instants, err := r.Instants(t.Context(), before)
+	require.NoError(t, err)
+
+	r.refresh()
+	h.store.ResetCalls()
+	same, err := r.Timeline(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, replica.MaxLevel+1, h.store.Calls(mock.OpList))
+	assert.NotSame(t, before, same, "it is as old as the listings")
+	assert.Same(t, &before.points[0], &same.points[0])
+	again, err := r.Instants(t.Context(), same)
+	require.NoError(t, err)
+	assert.Same(t, &instants[0], &again[0])
+
+	h.Commit(10, 2)
+	r.refresh()
+	more, err := r.Timeline(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, same.Len()+1, more.Len())
+	again, err = r.Instants(t.Context(), more)
+	require.NoError(t, err)
+	assert.Len(t, again, len(instants)+1)
+}

@@ -106,7 +106,7 @@ var rows = []row{
 		doc: "files show the LTX timestamp (`exact`), at a request a file, or the store's own time unless this mount wrote them (`fast`)"},
 	{flag: "refresh", field: func(m *Mount) any { return &m.refresh }, arg: "what", words: []string{"all", refreshNew}, def: "all", only: "S3",
 		doc: "a listing that is older than `--freshness` is made anew (`all`), or only what comes after its last file is asked for (`new`): " +
-			"then other writers' deletions, and files that they wrote again or late, show by `--refresh-all` only"},
+			"then other writers' deletions, and files that they wrote again or late, show by `--refresh-all` at the latest"},
 	{flag: "refresh-all", field: func(m *Mount) any { return &m.RefreshAll }, arg: "duration", def: "10m", only: "S3", bad: func(m *Mount) string {
 		return negative(&m.RefreshAll)
 	}, doc: "with `--refresh=new`, how old a whole listing may be"},
