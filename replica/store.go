@@ -176,6 +176,9 @@ type Properties struct {
 	// Space asks a network.
 	Local bool
 
+	// Unordered is set once the store was seen to list in another order than that of names.
+	Unordered bool
+
 	// NewDigest, if set, makes the Digest that also takes the other checksums that the
 	// store needs. With another, it reads content once more.
 	NewDigest func() Digest

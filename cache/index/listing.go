@@ -142,14 +142,11 @@ func (x *Index) list(ctx context.Context, level int) *listing {
 
 // refreshFrom is where the next listing of a level begins: with the last file, or with 0 if all is to be listed.
 func (x *Index) refreshFrom(lv *levelIndex) ltx.TXID {
-	for i := range x.levels {
-		if x.levels[i].disordered {
-			return 0
-		}
-	}
 	w := lv.whole
-	wanted := x.opts.RefreshAll > 0 && x.opts.Sorted && w.exists && w.file.MinTXID > 1
-	if wanted && w.seq > lv.invalid && x.opts.Now().Sub(w.began) < x.opts.RefreshAll {
+	if x.opts.RefreshAll == 0 || !x.opts.Sorted || lv.disordered || x.store.Properties().Unordered {
+		return 0
+	}
+	if w.exists && w.file.MinTXID > 1 && w.seq > lv.invalid && x.opts.Now().Sub(w.began) < x.opts.RefreshAll {
 		return w.file.MinTXID
 	}
 	return 0

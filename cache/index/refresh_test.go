@@ -166,7 +166,8 @@ func TestRefreshNewAfterFind(t *testing.T) {
 	}
 }
 
-// Where a level was listed in another order, no level is asked for what comes after a file, until that one was in order.
+// Where a level was listed in another order, it isn't asked for what comes after a file, until it was in order; nor is any of
+// a store that lists so.
 func TestRefreshNewWithoutOrder(t *testing.T) {
 	s := newStore(numbered(10)...)
 	s.mangle = func(files []replica.File) []replica.File {
@@ -185,7 +186,7 @@ func TestRefreshNewWithoutOrder(t *testing.T) {
 		clock.advance(freshness)
 	}
 	s.requireFrom(t, 0, 10)
-	x.levels[5].disordered = true
+	s.unordered = true // in other levels, or in what it sorts
 	listLevel(t, x)
 	s.requireFrom(t, 0)
 }

@@ -75,7 +75,11 @@ type store struct {
 
 	mangle func([]replica.File) []replica.File // what is listed
 	endErr error                               // at the end of a listing
+
+	unordered bool // as in Properties
 }
+
+func (s *store) Properties() replica.Properties { return replica.Properties{Unordered: s.unordered} }
 
 func newStore(files ...replica.File) *store {
 	s := &store{files: map[replica.Name]replica.File{}}

@@ -334,7 +334,7 @@ func TestListSpansWithoutOrder(t *testing.T) {
 			names := namesOf(files)
 			slices.SortFunc(names, replica.Name.Compare)
 			requireNames(t, s.Listed(), slices.Compact(names))
-			require.True(t, c.lacks(keyOrder))
+			require.True(t, c.Properties().Unordered)
 			_, spans := requireListed(t, c, s, replica.ListOptions{})
 			require.Zero(t, spans)
 

@@ -77,7 +77,10 @@ func (s *Store) Type() string { return Type }
 
 // Properties implements replica.Store.
 func (s *Store) Properties() replica.Properties {
-	return replica.Properties{Freshness: freshness, Settle: settle, Requests: min(requests, s.cfg.MaxConnections), NewDigest: s.newDigest, Lacks: s.found()}
+	return replica.Properties{
+		Freshness: freshness, Settle: settle, Requests: min(requests, s.cfg.MaxConnections), Unordered: s.lacks(keyOrder),
+		NewDigest: s.newDigest, Lacks: s.found(),
+	}
 }
 
 // OpenLocal returns an error that wraps errors.ErrUnsupported.
