@@ -21,6 +21,11 @@ const (
 	// are no longer.
 	endSize = 64 << 10
 
+	// wholeSize is how large a file is at most that is read whole, in bytes, for one request less.
+	// The disk cache keeps one range of each 128 KiB, so that it wouldn't keep a header and an end
+	// that both reach into the first of these.
+	wholeSize = 128<<10 + endSize
+
 	// endsAtOnce is how many files of a replica have their indexes read at the same time.
 	endsAtOnce = 32
 
@@ -177,7 +182,7 @@ func (d *Database) readSound(ctx context.Context, f replica.File) (*run, error) 
 func (d *Database) readIndex(ctx context.Context, f replica.File) (*run, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	var h header
-	if f.Size > endSize {
+	if f.Size > wholeSize {
 		g.Go(func() (err error) {
 			h, err = d.header(gctx, f)
 			return err
@@ -185,7 +190,7 @@ func (d *Database) readIndex(ctx context.Context, f replica.File) (*run, error) 
 	}
 	var r *run
 	g.Go(func() (err error) {
-		if r, err = d.readRun(gctx, f); err == nil && f.Size <= endSize {
+		if r, err = d.readRun(gctx, f); err == nil && f.Size <= wholeSize {
 			h, err = d.header(gctx, f) // it has come with the end
 		}
 		return err
@@ -205,7 +210,10 @@ func (d *Database) readIndex(ctx context.Context, f replica.File) (*run, error) 
 func (d *Database) readRun(ctx context.Context, f replica.File) (*run, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	n := min(endSize, f.Size)
+	n := f.Size
+	if n > wholeSize {
+		n = endSize
+	}
 	var end []byte
 	var err error
 	if n > 0 {

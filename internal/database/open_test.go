@@ -53,6 +53,32 @@ func TestOpenRequests(t *testing.T) {
 	next.Close()
 }
 
+// TestOpenWhole: a file for which that is a request less comes whole, and the header with it.
+func TestOpenWhole(t *testing.T) {
+	for _, pages := range []uint32{20, 60, 90, 110} {
+		h := newHistory(t, 1, 4096)
+		h.Commit(pages, 0)
+		h.Commit(pages, 0)
+		size := int64(len(h.Files[replica.Name{MinTXID: 1, MaxTXID: 1}]))
+		whole := size <= 192<<10
+		require.Equal(t, pages < 110, whole, "%d pages are %d bytes", pages, size)
+		r := newRig(t, h.store, 4<<20)
+		s := r.state(t, 2)
+		last := int64(len(h.Files[replica.Name{MinTXID: 2, MaxTXID: 2}]))
+		h.store.ResetCalls()
+		rd, err := s.Open(t.Context())
+		require.NoError(t, err)
+		rd.Close()
+		if whole {
+			require.Equal(t, 2, h.store.Calls(mock.OpOpen), "%d bytes", size)
+			require.Equal(t, size+last, h.store.BytesRead())
+		} else {
+			require.Equal(t, 3, h.store.Calls(mock.OpOpen), "%d bytes", size)
+			require.Equal(t, endSize+ltx.HeaderSize+last, h.store.BytesRead())
+		}
+	}
+}
+
 // TestLongIndex: a page index longer than what is read of a file's end is read in
 // parts, and nothing of the pages.
 func TestLongIndex(t *testing.T) {
