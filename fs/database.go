@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -209,7 +208,6 @@ type stateNode struct {
 	node
 	state *database.State
 	mode  openMode
-	read  atomic.Int64 // bytes of its files, since it was kept last
 }
 
 func (n *stateNode) path() string { return path.Join(dbName, atName, stateName(n.state.TXID)) }

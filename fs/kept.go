@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	gofs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -13,6 +14,7 @@ import (
 	"github.com/ltxfs/ltxfs/cache/disk"
 	"github.com/ltxfs/ltxfs/internal/database"
 	"github.com/ltxfs/ltxfs/internal/flight"
+	"github.com/ltxfs/ltxfs/replica"
 )
 
 var (
@@ -66,7 +68,7 @@ type keptFile struct{ fileHandle }
 type completeFile struct{ keptFile }
 
 func (n *file) openKept(ctx context.Context, flags uint32) gofs.FileHandle {
-	complete := n.mode.open(ctx, n.tree, func(ctx context.Context) (*os.File, error) { return n.tree.Store.OpenLocal(ctx, n.f) })
+	complete := n.mode.open(ctx, n.tree, func(context.Context) (*os.File, error) { return n.tree.disk.OpenComplete(n.f) })
 	h := keptFile{n.handle(flags)}
 	if complete != nil {
 		return &completeFile{h}
@@ -87,6 +89,7 @@ type keptState struct {
 	key  string
 	copy *disk.Copy // nil if there is none, or the kernel reads it
 	lost atomic.Bool
+	read *coverage // of its files; nil if the cache has no room for it
 }
 
 // completeState is one that it has, which the kernel reads itself.
@@ -99,6 +102,9 @@ func (h stateHandle) kept(ctx context.Context) gofs.FileHandle {
 		return &completeState{keptState{stateHandle: h, key: key}}
 	}
 	k := &keptState{stateHandle: h, key: key}
+	if cache.HasRoom(size) {
+		k.read = &coverage{size: size}
+	}
 	k.copy, _ = flight.Do(ctx, n.tree.calls, n.tree.within.stat, func(context.Context) (*disk.Copy, error) { return cache.Copy(key, size), nil },
 		func(c *disk.Copy) {
 			if c != nil {
@@ -126,8 +132,8 @@ func (h *keptState) Read(ctx context.Context, dest []byte, off int64) (fuse.Read
 		h.lost.Store(true)
 	}
 	r, e := h.stateHandle.Read(ctx, dest, off)
-	if e == 0 {
-		n.read.Add(int64(len(dest)))
+	if e == 0 && h.read != nil {
+		h.read.add(off, int64(len(dest)))
 	}
 	return r, e
 }
@@ -136,97 +142,146 @@ func (h *keptState) Release(ctx context.Context) syscall.Errno {
 	h.node.tree.requests.after(ctx, h.node.mode.release)
 	if h.copy != nil {
 		h.copy.Close()
-	} else if h.node.readWhole() && h.node.tree.keeper.take(h) {
-		return 0 // the keeper closes the reader
+	} else if h.read != nil && h.read.most() {
+		h.node.tree.keeper.take(&toKeep{h.node, h.key, h.reader.Files()})
 	}
 	return h.stateHandle.Release(ctx)
 }
 
-// readWhole reports whether a state was read, from its files, as often as all of it needs, but for what
-// the kernel may have had.
-func (n *stateNode) readWhole() bool {
-	size := n.state.Size()
-	return n.read.Load() >= size-size/4
+// coverage is which units of a file were read, so that what is read again and again counts once.
+type coverage struct {
+	size int64 // in bytes
+
+	mu   sync.Mutex
+	seen []uint64 // a bit for each unit
+	n    int64    // of those seen
+}
+
+// coverageUnit is the kernel's page, in bytes, of which its reads are.
+const coverageUnit = 4 << 10
+
+func (c *coverage) units() int64 { return (c.size + coverageUnit - 1) / coverageUnit }
+
+// add notes that n bytes from off on were read.
+func (c *coverage) add(off, n int64) {
+	first, end := (off+coverageUnit-1)/coverageUnit, (off+n)/coverageUnit
+	if off+n == c.size {
+		end = c.units()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen == nil {
+		c.seen = make([]uint64, (c.units()+63)/64)
+	}
+	for i := first; i < end; i++ {
+		if bit := uint64(1) << (i % 64); c.seen[i/64]&bit == 0 {
+			c.seen[i/64] |= bit
+			c.n++
+		}
+	}
+}
+
+// most reports whether three quarters were read: the kernel may have had the rest.
+func (c *coverage) most() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n >= c.units()-c.units()/4
+}
+
+// toKeep is a state that was read whole, of which a copy is to be made.
+type toKeep struct {
+	node  *stateNode
+	key   string
+	files []replica.File
 }
 
 // keeper makes copies of states that were read whole, one after the other.
 type keeper struct {
 	ctx   context.Context
 	end   context.CancelFunc
-	queue chan *keptState
-	work  sync.WaitGroup
+	queue chan *toKeep
+	ended chan struct{}
 }
 
-// mostToKeep is how many states may wait for the keeper, each of which is held open.
-const mostToKeep = 4
+const (
+	// mostToKeep is how many states may wait for the keeper.
+	mostToKeep = 4
+
+	// mostSources is of how many files a state is at most that is kept. While its copy is made all
+	// are open, with their checksums: two descriptors each.
+	mostSources = 512
+
+	// keeperTimeout is how long an end waits for a disk that takes its time.
+	keeperTimeout = 5 * time.Second
+)
 
 func newKeeper() *keeper {
-	k := &keeper{queue: make(chan *keptState, mostToKeep)}
+	k := &keeper{queue: make(chan *toKeep, mostToKeep), ended: make(chan struct{})}
 	k.ctx, k.end = context.WithCancel(context.Background())
-	k.work.Go(k.keepAll)
+	go k.keepAll()
 	return k
 }
 
 func (k *keeper) keepAll() {
+	defer close(k.ended)
 	for {
 		select {
-		case h := <-k.queue:
-			if err := h.keep(k.ctx); err != nil {
-				h.node.tree.log.Debug("not kept", "file", h.node.path(), "error", err)
+		case s := <-k.queue:
+			if err := s.keep(k.ctx); err != nil {
+				s.node.tree.log.Debug("not kept", "file", s.node.path(), "error", err)
 			}
-			h.reader.Close()
 		case <-k.ctx.Done():
-			for len(k.queue) > 0 {
-				(<-k.queue).reader.Close()
-			}
 			return
 		}
 	}
 }
 
 // take has a state kept, if not too many wait for that.
-func (k *keeper) take(h *keptState) bool {
+func (k *keeper) take(s *toKeep) {
 	select {
-	case <-k.ctx.Done():
-		return false
-	case k.queue <- h:
-		h.node.read.Store(0)
-		return true
+	case k.queue <- s:
 	default:
-		return false
 	}
 }
 
-// close ends what is under way. No state is opened or released any more.
+// close ends what is under way.
 func (k *keeper) close() {
 	k.end()
-	k.work.Wait()
+	select {
+	case <-k.ended:
+	case <-time.After(keeperTimeout):
+	}
 }
 
-// keep makes a copy of a state. A page has no checksum of its own, so that it is read once more, from
-// files that have been verified.
-func (h *keptState) keep(ctx context.Context) error {
-	t, size := h.node.tree, h.node.state.Size()
-	files := h.reader.Files()
+// keep makes a copy of a state. A page has no checksum of its own, so that it is made anew, of
+// files that have been verified, and of nothing else: all that was read before, page indexes among
+// it, may have been changed on its way.
+func (s *toKeep) keep(ctx context.Context) error {
+	t, cache, size := s.node.tree, s.node.tree.opts.DiskCache, s.node.state.Size()
+	if c := cache.Copy(s.key, size); c != nil {
+		c.Close()
+		return nil
+	}
 	needs := size
-	for _, f := range files {
+	for _, f := range s.files {
 		needs += f.Size
 	}
-	if !t.opts.DiskCache.HasRoom(needs) {
+	if len(s.files) > mostSources || !cache.HasRoom(needs) {
 		return disk.ErrIncomplete
 	}
-	for _, f := range files {
-		if err := t.disk.Complete(ctx, f); err != nil {
+	sources := make([]database.Source, len(s.files))
+	for i, f := range s.files {
+		w, err := t.disk.Complete(ctx, f, t.within.read)
+		if err != nil {
 			return err
 		}
+		defer w.Close() // held until the copy is there: who unlinks it meanwhile takes nothing away
+		sources[i] = database.Source{File: f, ReaderAt: w}
 	}
-	h.reader.Refresh()
-	return t.opts.DiskCache.MakeCopy(ctx, h.key, size, func(p []byte, off int64) error {
-		ctx, cancel := flight.Within(ctx, t.within.list)
-		defer cancel()
-		if n, err := h.reader.ReadAt(ctx, p, off); err != nil || n < len(p) || h.node.key(h.reader.Identity()) != h.key {
-			return database.ErrIncomplete
-		}
-		return nil
-	})
+	r, err := s.node.state.Restored(ctx, sources)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return cache.MakeCopy(ctx, s.node.key(r.Identity), size, r)
 }

@@ -298,7 +298,7 @@ func (s sole) OpenLTXFile(ctx context.Context, _ replica.File, offset, size int6
 
 // The store around a store passes the suite.
 func TestConforms(t *testing.T) {
-	c := newRig(t).cache(func(o *Options) { o.Check = true }) // otherwise OpenLocal gives what it has
+	c := newRig(t).cache()
 	var m *mock.Store
 	storetest.Run(t, storetest.Harness{
 		New:       func(t *testing.T) replica.Store { m = mock.New(); return c.Around(m, t.Name()) },
@@ -326,62 +326,6 @@ func TestPieces(t *testing.T) {
 	_, err = e.ReadAt(p[:3*4096+1], blockSize)
 	require.ErrorIs(t, err, ErrIncomplete)
 	c.letGo(e)
-}
-
-// A copy is made of what isn't there yet, once.
-func TestCopy(t *testing.T) {
-	r := newRig(t)
-	size := int64(3*blockSize + 1000)
-	data := r.data[:size]
-	c := r.cache()
-	asked, broken := 0, errors.New("broken")
-	read := func(p []byte, off int64) error {
-		if asked++; asked == 3 {
-			return broken
-		}
-		copy(p, data[off:])
-		return nil
-	}
-	require.ErrorIs(t, c.MakeCopy(t.Context(), "a", size, read), broken)
-	require.Nil(t, c.Copy("a", size), "as long as it isn't complete")
-	require.NoError(t, c.MakeCopy(t.Context(), "a", size, read))
-	require.Equal(t, 5, asked)
-	require.NoError(t, c.MakeCopy(t.Context(), "a", size, read))
-	require.Equal(t, 5, asked)
-	f, err := c.OpenCopy("a", size)
-	require.NoError(t, err)
-	got, err := io.ReadAll(f)
-	require.NoError(t, err)
-	require.True(t, bytes.Equal(data, got))
-	require.NoError(t, f.Close())
-	k := c.Copy("a", size)
-	p := make([]byte, size)
-	_, err = k.ReadAt(p, 0)
-	require.NoError(t, err)
-	require.True(t, bytes.Equal(data, p))
-	flip(t, r.entry(""), 5)
-	_, err = k.ReadAt(p, 0)
-	require.ErrorIs(t, err, ErrIncomplete)
-	k.Close()
-	require.Nil(t, c.Copy("a", size), "what is damaged goes")
-	require.Nil(t, c.Copy("b", size))
-	require.ErrorIs(t, c.MakeCopy(t.Context(), "c", 200<<20, read), ErrIncomplete, "larger than the cache")
-}
-
-// All of a file is kept and verified, and what is there isn't asked for again.
-func TestComplete(t *testing.T) {
-	r := newRig(t)
-	size := int64(len(r.data))
-	c := r.cache()
-	r.read(c, blockSize, blockSize)
-	r.mock.ResetCalls()
-	s := c.Around(r.mock, "replica")
-	require.NoError(t, s.Complete(t.Context(), r.file))
-	require.Equal(t, size-blockSize, r.mock.BytesRead())
-	require.EqualValues(t, 1, c.Stats().Completed)
-	require.NoError(t, s.Complete(t.Context(), r.file))
-	require.Equal(t, size-blockSize, r.mock.BytesRead())
-	require.Zero(t, r.read(c, 0, size))
 }
 
 // What can't be right is asked for again, though somebody has it open.

@@ -66,13 +66,9 @@ func (s *Store) OpenLTXFile(ctx context.Context, f replica.File, offset, size in
 // who reads it gets what the store gives.
 func (s *Store) Forget(f replica.File) { s.cache.forget(s.content(f)) }
 
-// OpenLocal opens the entry of a file, if it is complete and isn't to be checked.
-func (s *Store) OpenLocal(ctx context.Context, f replica.File) (*os.File, error) {
-	if s.cache.opts.Check {
-		return s.Wrapper.OpenLocal(ctx, f)
-	}
-	return s.cache.openFile(s.content(f))
-}
+// OpenComplete opens the entry of a file, if it is complete, for who compares nothing with its
+// checksums.
+func (s *Store) OpenComplete(f replica.File) (*os.File, error) { return s.cache.openFile(s.content(f)) }
 
 // reader reads a range of a file, from an entry and what that hasn't got from the store.
 type reader struct {

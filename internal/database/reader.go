@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"sync"
 
 	"github.com/superfly/ltx"
@@ -48,18 +49,19 @@ func (r *Reader) filesOf(c *content) *files {
 
 // Identity is a hash of what identifies the files that the state is read from now: their
 // names, their sizes and the checksums that they end with. It is the same in each process.
-func (r *Reader) Identity() (sum [sha256.Size]byte) {
+func (r *Reader) Identity() [sha256.Size]byte {
 	c, _ := r.state.content()
 	defer r.state.d.release(c)
 	h := sha256.New()
 	for _, f := range c.files() {
-		fmt.Fprintln(h, f.Name, f.Size, f.sum)
+		identify(h, f.File, f.sum)
 	}
-	h.Sum(sum[:0])
-	return sum
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// Files are the files that the state is read from now.
+func identify(h hash.Hash, f replica.File, sum uint64) { fmt.Fprintln(h, f.Name, f.Size, sum) }
+
+// Files are the files that the state is read from now, in the order in which it is restored.
 func (r *Reader) Files() (files []replica.File) {
 	c, _ := r.state.content()
 	defer r.state.d.release(c)
@@ -67,16 +69,6 @@ func (r *Reader) Files() (files []replica.File) {
 		files = append(files, f.File)
 	}
 	return files
-}
-
-// Refresh has what is in memory of the files read anew.
-func (r *Reader) Refresh() {
-	c, _ := r.state.content()
-	defer r.state.d.release(c)
-	files := r.filesOf(c)
-	for i, f := range c.files() {
-		files.handle(i).Forget(0, f.Size)
-	}
 }
 
 // files are handles on the files of a content, made as they are needed.
