@@ -89,7 +89,7 @@ type keptState struct {
 	key  string
 	copy *disk.Copy // nil if there is none, or the kernel reads it
 	lost atomic.Bool
-	read *coverage // of its files; nil if the cache has no room for it
+	read *coverage // nil if the kernel reads it, or the cache has no room for it
 }
 
 // completeState is one that it has, which the kernel reads itself.
@@ -119,6 +119,9 @@ func (h *completeState) PassthroughFd() (int, bool) { return int(h.node.mode.com
 func (h *keptState) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
 	n := h.node
 	dest = dest[:max(min(int64(len(dest)), n.state.Size()-off), 0)]
+	if h.read != nil {
+		h.read.add(off, int64(len(dest)))
+	}
 	if h.copy != nil && !h.lost.Load() {
 		// The disk may come back when dest is another's.
 		p, err := flight.Do(ctx, n.tree.calls, n.tree.within.read, func(context.Context) ([]byte, error) {
@@ -131,30 +134,27 @@ func (h *keptState) Read(ctx context.Context, dest []byte, off int64) (fuse.Read
 		}
 		h.lost.Store(true)
 	}
-	r, e := h.stateHandle.Read(ctx, dest, off)
-	if e == 0 && h.read != nil {
-		h.read.add(off, int64(len(dest)))
-	}
-	return r, e
+	return h.stateHandle.Read(ctx, dest, off)
 }
 
 func (h *keptState) Release(ctx context.Context) syscall.Errno {
 	h.node.tree.requests.after(ctx, h.node.mode.release)
+	if h.read != nil && h.read.most() && (h.copy == nil || h.lost.Load()) {
+		h.node.tree.keeper.take(&toKeep{h.node, h.key, h.reader.Files()})
+	}
 	if h.copy != nil {
 		h.copy.Close()
-	} else if h.read != nil && h.read.most() {
-		h.node.tree.keeper.take(&toKeep{h.node, h.key, h.reader.Files()})
 	}
 	return h.stateHandle.Release(ctx)
 }
 
-// coverage is which units of a file were read, so that what is read again and again counts once.
+// coverage is which units of a file were asked for, so that what is read again and again counts once.
 type coverage struct {
 	size int64 // in bytes
 
 	mu   sync.Mutex
 	seen []uint64 // a bit for each unit
-	n    int64    // of those seen
+	n    int64    // of those that were
 }
 
 // coverageUnit is the kernel's page, in bytes, of which its reads are.
@@ -162,7 +162,7 @@ const coverageUnit = 4 << 10
 
 func (c *coverage) units() int64 { return (c.size + coverageUnit - 1) / coverageUnit }
 
-// add notes that n bytes from off on were read.
+// add notes that n bytes from off on were asked for.
 func (c *coverage) add(off, n int64) {
 	first, end := (off+coverageUnit-1)/coverageUnit, (off+n)/coverageUnit
 	if off+n == c.size {
@@ -181,7 +181,7 @@ func (c *coverage) add(off, n int64) {
 	}
 }
 
-// most reports whether three quarters were read: the kernel may have had the rest.
+// most reports whether three quarters were: the kernel may have had the rest.
 func (c *coverage) most() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
