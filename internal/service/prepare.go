@@ -104,7 +104,13 @@ func (s *server) openDiskCache() (err error) {
 	if preflight.Inside(cfg.DiskCache, cfg.Mountpoint) {
 		return exitcode.Errorf(exitcode.Usage, "mount on %s: the disk cache %s is in the mountpoint: choose another directory", cfg.Mountpoint, cfg.DiskCache)
 	}
-	s.disk, err = disk.Open(disk.Options{Dir: cfg.DiskCache, Size: int64(cfg.DiskCacheSize), Check: cfg.DiskCacheCheck, Logger: s.log})
+	warn := func() {
+		s.log.Warn("the disk cache hasn't answered yet; still trying", "directory", cfg.DiskCache, "for_at_most", openTimeout)
+	}
+	wait := waiting{"disk cache " + cfg.DiskCache, warn, "check its disk, or give another directory"}
+	s.disk, err = await(s, wait, func(context.Context) (*disk.Cache, error) {
+		return disk.Open(disk.Options{Dir: cfg.DiskCache, Size: int64(cfg.DiskCacheSize), Check: cfg.DiskCacheCheck, Logger: s.log})
+	})
 	return err
 }
 
@@ -148,38 +154,52 @@ func (s *server) openState() error {
 	return nil
 }
 
-// openReplica has a look at the store. A signal ends the wait for it.
-func (s *server) openReplica() error {
+// openReplica has a look at the store.
+func (s *server) openReplica() (err error) {
 	name := s.cfg.Source.Name()
-	notice := time.AfterFunc(openPatience, func() {
+	warn := func() {
 		s.log.Warn("the store hasn't answered yet; still trying", "replica", name, "for_at_most", openTimeout)
-	})
+	}
+	wait := waiting{"replica " + name, warn, "check the file system that holds it"}
+	s.replica, err = await(s, wait, func(ctx context.Context) (*replicas.Opened, error) { return s.open(ctx, &s.cfg.Source, s.log) })
+	return err
+}
+
+// waiting says what is waited for.
+type waiting struct {
+	what   string
+	warn   func() // that it hasn't come yet
+	advice string // if it doesn't come at all
+}
+
+// await opens what may not answer. A signal ends the wait for it.
+func await[T any](s *server, w waiting, open func(context.Context) (T, error)) (v T, err error) {
+	notice := time.AfterFunc(openPatience, w.warn)
 	defer notice.Stop()
 	landed := make(chan error, 1)
 	// A call that hangs in a disk ends with no context.
-	interrupt := flight.Go(context.Background(), flight.NewGroup(), openTimeout+openPatience, flight.Work[*replicas.Opened]{
-		Run: func(ctx context.Context) (*replicas.Opened, error) {
+	interrupt := flight.Go(context.Background(), flight.NewGroup(), openTimeout+openPatience, flight.Work[T]{
+		Run: func(ctx context.Context) (T, error) {
 			ctx, cancel := context.WithTimeout(ctx, openTimeout)
 			defer cancel()
-			return s.open(ctx, &s.cfg.Source, s.log)
+			return open(ctx)
 		},
-		Land: func(r *replicas.Opened, err error) {
-			s.replica = r
+		Land: func(opened T, err error) {
+			v = opened
 			landed <- err
 		},
 	})
 	select {
-	case err := <-landed:
+	case err = <-landed:
 		if errors.Is(err, context.DeadlineExceeded) && exitcode.Of(err) == exitcode.Failure {
-			return exitcode.Errorf(exitcode.Timeout, "open replica %s: no answer within %s: check the file system that holds it", name, openTimeout)
+			err = exitcode.Errorf(exitcode.Timeout, "open %s: no answer within %s: %s", w.what, openTimeout, w.advice)
 		}
-		return err
 	case sig := <-s.signals:
-		err := fmt.Errorf("open replica %s: interrupted by the signal %v", name, sig)
+		err = fmt.Errorf("open %s: interrupted by the signal %v", w.what, sig)
 		interrupt(err)
 		<-landed
-		return err
 	}
+	return v, err
 }
 
 // openStaging makes the staging directory, and tells what earlier mounts left.
