@@ -13,7 +13,6 @@ import (
 
 	"github.com/ltxfs/ltxfs/cache/disk"
 	"github.com/ltxfs/ltxfs/internal/database"
-	"github.com/ltxfs/ltxfs/internal/flight"
 	"github.com/ltxfs/ltxfs/replica"
 )
 
@@ -39,9 +38,9 @@ func (o *openMode) open(ctx context.Context, t *tree, find func(context.Context)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.opens == 0 && t.keptPassthrough.on() {
-		f, err := flight.Do(ctx, t.calls, t.within.stat, find, func(f *os.File) { _ = f.Close() })
+		f, err := find(ctx)
 		switch {
-		case err != nil: // it isn't there, or the daemon finds out why
+		case err != nil: // it isn't there, or the disk hangs
 		case t.keptPassthrough.takes(f, t.diskLog()):
 			o.complete = f
 		default:
@@ -101,16 +100,10 @@ func (h stateHandle) kept(ctx context.Context) gofs.FileHandle {
 	if n.mode.open(ctx, n.tree, func(context.Context) (*os.File, error) { return cache.OpenCopy(key, size) }) != nil {
 		return &completeState{keptState{stateHandle: h, key: key}}
 	}
-	k := &keptState{stateHandle: h, key: key}
+	k := &keptState{stateHandle: h, key: key, copy: cache.Copy(key, size)} // without it, the files are read
 	if cache.HasRoom(size) {
 		k.read = &coverage{size: size}
 	}
-	k.copy, _ = flight.Do(ctx, n.tree.calls, n.tree.within.stat, func(context.Context) (*disk.Copy, error) { return cache.Copy(key, size), nil },
-		func(c *disk.Copy) {
-			if c != nil {
-				c.Close()
-			}
-		}) // without it, the files are read
 	return k
 }
 
@@ -123,14 +116,8 @@ func (h *keptState) Read(ctx context.Context, dest []byte, off int64) (fuse.Read
 		h.read.add(off, int64(len(dest)))
 	}
 	if h.copy != nil && !h.lost.Load() {
-		// The disk may come back when dest is another's.
-		p, err := flight.Do(ctx, n.tree.calls, n.tree.within.read, func(context.Context) ([]byte, error) {
-			p := make([]byte, len(dest))
-			_, err := h.copy.ReadAt(p, off)
-			return p, err
-		}, nil)
-		if err == nil {
-			return fuse.ReadResultData(p), 0
+		if _, err := h.copy.ReadAt(dest, off); err == nil {
+			return fuse.ReadResultData(dest), 0
 		}
 		h.lost.Store(true)
 	}

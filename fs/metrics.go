@@ -87,6 +87,10 @@ func (m *Mounted) Collect(ch chan<- prometheus.Metric) {
 	if c := m.mount.opts.DiskCache; c != nil {
 		disk = c.Stats()
 	}
+	writable := 0.0
+	if disk.Keeps {
+		writable = 1
+	}
 	r.mu.Lock()
 	underWay := len(r.underWay)
 	r.mu.Unlock()
@@ -115,13 +119,15 @@ func (m *Mounted) Collect(ch chan<- prometheus.Metric) {
 			prometheus.GaugeValue, float64(usage.BudgetUsed)},
 		{"disk_cache_hit_bytes_total", "Bytes of files that were asked for and in the disk cache. What the kernel reads of it by itself, it doesn't tell.",
 			prometheus.CounterValue, float64(disk.HitBytes)},
-		{"disk_cache_miss_bytes_total", "Bytes of files that were asked for and had to be read of the replica.", prometheus.CounterValue, float64(disk.MissBytes)},
+		{"disk_cache_miss_bytes_total", "Bytes of files that had to be read of the replica, for who asked for them or to have a file whole.", prometheus.CounterValue, float64(disk.MissBytes)},
 		{"disk_cache_completed_total", "Files and states that the disk cache has got whole.", prometheus.CounterValue, float64(disk.Completed)},
-		{"disk_cache_evictions_total", "Entries of the disk cache that made room for others, or that nobody had used.", prometheus.CounterValue, float64(disk.Evictions)},
+		{"disk_cache_evictions_total", "Files of the disk cache that made room for others, or that nobody had used: a partial entry is one, a whole one two.", prometheus.CounterValue, float64(disk.Evictions)},
 		{"disk_cache_damaged_total", "Blocks of the disk cache that didn't match their checksums, and were read of the replica again.",
 			prometheus.CounterValue, float64(disk.Damaged)},
 		{"disk_cache_bytes", "What the disk cache takes up: as its directory was looked through last, and what this mount has kept since.",
 			prometheus.GaugeValue, float64(disk.Bytes)},
+		{"disk_cache_writable", "1 if the disk cache keeps what is read, and 0 for 10 s whenever its disk has refused that or hung, or without one.",
+			prometheus.GaugeValue, writable},
 		{"unpublished_files", "Files that were written to the mount and aren't in the replica.", prometheus.GaugeValue, float64(usage.Unpublished)},
 		{"replicas", "Replicas that were opened.", prometheus.GaugeValue, float64(usage.Replicas)},
 		{"inodes", "Files, states and links that the kernel knows.", prometheus.GaugeValue, float64(usage.Inodes)},

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/minio/crc64nvme"
 	"golang.org/x/sys/unix"
@@ -12,6 +13,9 @@ import (
 const (
 	// blockSize is how much content has one record, in bytes.
 	blockSize = 128 << 10
+
+	// blocksAtOnce is how many are read of the disk for one who waits.
+	blocksAtOnce = 4
 
 	// recordSize is that of a record: which bytes of a block are there, from and to, four
 	// bytes each, and their checksum.
@@ -84,19 +88,40 @@ func (e *entry) sum(i int64, from uint32, p []byte) uint64 {
 
 // has reports whether the entry says that it has a block's bytes.
 func (e *entry) has(i int64, from, to uint32) bool {
-	rs := e.records.Load()
-	switch {
-	case e.forgotten.Load():
-		return false
-	case rs.complete:
-		return true
+	for {
+		rs := e.records.Load()
+		switch {
+		case e.forgotten.Load():
+			return false
+		case rs.complete:
+			return true
+		}
+		if r, err := e.record(rs, i); err == nil {
+			return r.has(from, to)
+		} else if e.records.Load() == rs { // otherwise it has become complete
+			return false
+		}
 	}
-	r, err := e.record(rs, i)
-	return err == nil && r.has(from, to)
 }
 
-// buffer is memory that is used again, of a block at most.
+// lacks returns up to where [off, end) isn't there from its beginning on.
+func (e *entry) lacks(off, end int64) int64 {
+	for off < end {
+		i := off / blockSize
+		next := min((i+1)*blockSize, end)
+		if e.has(i, uint32(off-i*blockSize), uint32(next-i*blockSize)) {
+			break
+		}
+		off = next
+	}
+	return off
+}
+
+// buffer is memory that is used again.
 type buffer []byte
+
+// buffers are those of readers that were closed.
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
 // take returns n bytes of it.
 func (b *buffer) take(n int) []byte {
@@ -106,8 +131,42 @@ func (b *buffer) take(n int) []byte {
 	return (*b)[:n]
 }
 
-// read reads [from, to) of a block, if the entry has it undamaged. The result is part of buf.
-func (e *entry) read(i int64, from, to uint32, buf *buffer) ([]byte, bool) {
+// read reads [off, end) from its beginning on, as far as the entry has it undamaged, of blocksAtOnce at most.
+// The result is part of buf.
+func (e *entry) read(off, end int64, buf *buffer) []byte {
+	i := off / blockSize
+	end = min(end, (i+blocksAtOnce)*blockSize)
+	room := buffer(buf.take(int(min((end+blockSize-1)/blockSize*blockSize, e.size) - i*blockSize)))
+	upTo := func() uint32 { return uint32(min(end-i*blockSize, blockSize)) }
+	got, ok := e.readBlock(i, uint32(off-i*blockSize), upTo(), &room)
+	for i++; ok && i*blockSize < end; i++ {
+		room = got[len(got):cap(got)]
+		var p []byte
+		if p, ok, _ = e.undamaged(i, 0, upTo(), &room); ok {
+			got = got[:len(got)+len(p)] // it lies behind, since it is there from its block's beginning on
+		}
+	}
+	return got
+}
+
+// readSoon is read, but for a disk that hangs, which may come back to the memory that buf had.
+func (e *entry) readSoon(off, end int64, buf *buffer) []byte {
+	type result struct {
+		got []byte
+		buf buffer
+	}
+	own := *buf
+	r, _ := await(e.cache, func() (r result, _ error) {
+		r.got = e.read(off, end, &own)
+		r.buf = own
+		return r, nil
+	}, nil)
+	*buf = r.buf
+	return r.got
+}
+
+// readBlock reads [from, to) of a block, if the entry has it undamaged. The result is part of buf.
+func (e *entry) readBlock(i int64, from, to uint32, buf *buffer) ([]byte, bool) {
 	if !e.has(i, from, to) {
 		return nil, false
 	}
@@ -123,7 +182,7 @@ func (e *entry) read(i int64, from, to uint32, buf *buffer) ([]byte, bool) {
 	return p, ok
 }
 
-// undamaged is read for one attempt. It also reports whether it is there at all, as it must be in
+// undamaged is readBlock for one attempt. It also reports whether it is there at all, as it must be in
 // a complete entry.
 func (e *entry) undamaged(i int64, from, to uint32, buf *buffer) (p []byte, ok, there bool) {
 	rs := e.records.Load()
@@ -145,6 +204,7 @@ func (e *entry) noteDamage() {
 		e.cache.opts.Logger.Warn("a block of the disk cache is damaged; it is read from the replica instead", "entry", e.path)
 	}
 	if e.records.Load().complete {
+		e.cache.drop(e.content)
 		e.cache.remove(e.content)
 	}
 }
@@ -155,53 +215,55 @@ func (e *entry) keep(i int64, from uint32, p []byte) {
 		return
 	}
 	e.writing.Lock()
-	err := e.write(i, from, p)
+	n, err := e.write(i, from, p)
 	e.writing.Unlock()
 	if err != nil {
 		err = fmt.Errorf("keep %s: %w", e.path, err)
 	}
-	e.cache.wrote(len(p), err)
+	e.cache.wrote(n, err)
 }
 
 // write keeps bytes of a block, together with those that are there if they touch. If they don't,
-// the longer ones stay.
-func (e *entry) write(i int64, from uint32, p []byte) error {
+// the longer ones stay. It returns how many it has written.
+func (e *entry) write(i int64, from uint32, p []byte) (int, error) {
 	rs := e.records.Load()
-	if rs.complete {
-		return nil
+	if rs.complete || e.frozen {
+		return 0, nil
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(e.f.Fd()), &st); err != nil {
-		return err
+		return 0, err
 	}
 	if st.Nlink == 0 { // made room, which it mustn't take again
 		e.forgotten.Store(true)
-		return nil
+		return 0, nil
 	}
 	r := record{from: from, to: from + uint32(len(p))}
 	before, err := e.record(rs, i)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	there, ok, _ := e.undamaged(i, before.from, before.to, new(buffer))
 	switch {
 	case !ok:
+	case before.has(r.from, r.to):
+		return 0, nil
 	case r.to < before.from || before.to < r.from:
 		if len(there) > len(p) {
-			return nil
+			return 0, nil
 		}
 	default:
 		p, r = union(there, before.from, p, from)
 	}
 	if _, err := e.f.WriteAt(p, i*blockSize+int64(r.from)); err != nil {
-		return err
+		return 0, err
 	}
 	var b [recordSize]byte
 	binary.LittleEndian.PutUint32(b[:], r.from)
 	binary.LittleEndian.PutUint32(b[4:], r.to)
 	binary.LittleEndian.PutUint64(b[8:], e.sum(i, r.from, p))
 	_, err = rs.f.WriteAt(b[:], rs.at+i*recordSize)
-	return err
+	return len(p), err
 }
 
 // union are bytes that touch, of a block, from where each begins. The second ones count.

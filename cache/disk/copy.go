@@ -115,7 +115,7 @@ func copyOf(key string, size int64) content {
 
 // OpenCopy opens what has a key, if it is complete, for who compares nothing with its checksums.
 func (c *Cache) OpenCopy(key string, size int64) (*os.File, error) {
-	return c.openFile(copyOf(key, size))
+	return c.openSoon(copyOf(key, size))
 }
 
 // Copy is a Whole that counts what is read of it.
@@ -134,9 +134,12 @@ func (c *Cache) Copy(key string, size int64) *Copy {
 	return &Copy{Whole{e}}
 }
 
-// ReadAt is that of a Whole.
+// Close lets go of the entry.
+func (k *Copy) Close() { k.entry.cache.release(k.entry) }
+
+// ReadAt is that of a Whole, which also fails while the disk hangs.
 func (k *Copy) ReadAt(p []byte, off int64) (int, error) {
-	n, err := k.Whole.ReadAt(p, off)
+	n, err := k.entry.readAt(p, off, k.entry.readSoon)
 	k.entry.cache.counters.hits.Add(int64(n))
 	return n, err
 }

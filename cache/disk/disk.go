@@ -17,18 +17,31 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ltxfs/ltxfs/internal/flight"
 )
 
 const (
 	// format is the directory of entries in this form.
 	format = "v1"
 
+	// formats are those of all.
+	formats = "v[0-9]*"
+
+	// patience is how long a reader waits for the disk.
+	patience = 5 * time.Second
+
 	// retryAfter is for how long nothing is kept once the disk has refused it.
 	retryAfter = 10 * time.Second
+
+	// warnEvery is how often the log says so at most.
+	warnEvery = 10 * time.Minute
+
+	// ageEvery is how often it is looked for what nobody uses.
+	ageEvery = 24 * time.Hour
 
 	// mostFinishing is how many entries may wait to be made complete: others are when they are
 	// read the next time.
@@ -57,6 +70,7 @@ type Stats struct {
 	Evictions           int64 // files that made room for others
 	Damaged             int64 // blocks that didn't match their checksums
 	Bytes               int64 // on disk: as the directory was last looked through, and what this process has kept since
+	Keeps               bool  // whether the disk takes anything
 }
 
 // counters are Stats as they are counted.
@@ -71,6 +85,8 @@ type Cache struct {
 	opts     Options
 	dir      string
 	counters counters
+	calls    *flight.Group // what readers wait for
+	patience time.Duration
 
 	room     atomic.Int64 // for how many bytes the directory isn't looked through
 	sweeping atomic.Bool
@@ -81,20 +97,19 @@ type Cache struct {
 
 	mu      sync.Mutex
 	open    map[string]*entry
-	reason  string    // why nothing is kept, if that was logged
-	refused time.Time // when the disk did so last
+	invalid map[string]int // how often an entry wasn't what it should be
+	refused time.Time      // when the disk last refused to keep something
+	warned  time.Time      // when the log last said so
 }
 
 // Open opens a directory of entries, or makes one that only this user can look into.
 func Open(opts Options) (*Cache, error) {
-	c := &Cache{opts: opts, dir: filepath.Join(opts.Dir, format), open: map[string]*entry{}, toFinish: make(chan content, mostFinishing)}
-	for _, dir := range []string{opts.Dir, c.dir} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("make the disk cache: %w: give a directory that can be written to", err)
-		}
-		if err := checkOwn(dir); err != nil {
-			return nil, err
-		}
+	c := &Cache{
+		opts: opts, dir: filepath.Join(opts.Dir, format), calls: flight.NewGroup(), patience: patience,
+		toFinish: make(chan content, mostFinishing), open: map[string]*entry{}, invalid: map[string]int{},
+	}
+	if err := c.makeDirs(); err != nil {
+		return nil, err
 	}
 	if err := c.tryLinks(); err != nil {
 		return nil, fmt.Errorf("write to the disk cache: %w: give a directory on a local disk that can be written to and has hard links", err)
@@ -103,6 +118,19 @@ func Open(opts Options) (*Cache, error) {
 	c.work.Go(c.finishAll)
 	c.sweep()
 	return c, nil
+}
+
+// makeDirs makes the directories, where they aren't there or somebody has removed them.
+func (c *Cache) makeDirs() error {
+	for _, dir := range []string{c.opts.Dir, c.dir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make the disk cache: %w: give a directory that can be written to", err)
+		}
+		if err := checkOwn(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkOwn refuses a directory that others can look into, or in which they could put a link in
@@ -138,6 +166,7 @@ func (c *Cache) tryLinks() error {
 // Close ends what is under way. Nothing of the cache is used any more.
 func (c *Cache) Close() {
 	c.end()
+	c.calls.Close(context.Canceled)
 	done := make(chan struct{})
 	go func() {
 		c.work.Wait()
@@ -154,7 +183,7 @@ func (c *Cache) Stats() Stats {
 	n := &c.counters
 	return Stats{
 		HitBytes: n.hits.Load(), MissBytes: n.misses.Load(), Completed: n.completed.Load(),
-		Evictions: n.evictions.Load(), Damaged: n.damaged.Load(), Bytes: n.seen.Load() + n.kept.Load(),
+		Evictions: n.evictions.Load(), Damaged: n.damaged.Load(), Bytes: n.seen.Load() + n.kept.Load(), Keeps: c.writable(),
 	}
 }
 
@@ -163,6 +192,23 @@ func (c *Cache) Checks() bool { return c.opts.Check }
 
 // HasRoom reports whether entries of so many bytes leave room for others, on a disk that takes any.
 func (c *Cache) HasRoom(size int64) bool { return size <= c.opts.Size/2 && c.writable() }
+
+// errHangs is why neither is anything kept on a disk nor read from it.
+var errHangs = errors.New("the disk doesn't answer")
+
+// await runs what a reader waits for, which may hang with the disk. Once something does, everything fails at
+// once until that has come back, and late gets its result. It is to use no memory that the reader uses again.
+func await[T any](c *Cache, run func() (T, error), late func(T)) (v T, err error) {
+	if c.calls.Overdue() > 0 {
+		return v, errHangs
+	}
+	v, err = flight.Do(context.Background(), c.calls, c.patience, func(context.Context) (T, error) { return run() }, late)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = errHangs
+		c.fault(err)
+	}
+	return v, err
+}
 
 // writable reports whether the disk takes anything.
 func (c *Cache) writable() bool {
@@ -182,15 +228,14 @@ func (c *Cache) wrote(n int, err error) {
 	}
 }
 
-// fault has nothing kept for a while, and logs why, once.
+// fault has nothing kept for a while, and logs why, but not each time.
 func (c *Cache) fault(err error) {
 	c.mu.Lock()
-	reason := err.Error()
-	if errno := syscall.Errno(0); errors.As(err, &errno) {
-		reason = errno.Error() // whichever file it is of
+	c.refused = time.Now()
+	news := c.refused.Sub(c.warned) > warnEvery
+	if news {
+		c.warned = c.refused
 	}
-	news := c.reason != reason
-	c.reason, c.refused = reason, time.Now()
 	c.mu.Unlock()
 	if news {
 		c.opts.Logger.Warn("the disk cache keeps nothing for now", "error", err)

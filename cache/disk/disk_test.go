@@ -58,7 +58,7 @@ func (r *rig) cache(change ...func(*Options)) *Cache {
 }
 
 func withoutBytes(s Stats) Stats {
-	s.Bytes = 0
+	s.Bytes, s.Keeps = 0, false
 	return s
 }
 
@@ -412,9 +412,7 @@ func TestUnlinkedWhileFilled(t *testing.T) {
 func TestRemoved(t *testing.T) {
 	r := newRig(t)
 	c := r.cache()
-	for c.sweeping.Load() {
-		time.Sleep(time.Millisecond)
-	}
+	c.swept()
 	require.NoError(t, os.RemoveAll(c.dir))
 	require.EqualValues(t, 100, r.read(c, 0, 100))
 	require.Zero(t, r.read(c, 0, 100))

@@ -16,8 +16,6 @@ import (
 
 	"github.com/minio/crc64nvme"
 	"golang.org/x/sys/unix"
-
-	"github.com/ltxfs/ltxfs/internal/ltxfile"
 )
 
 // An entry's name ends with partial until it is complete. Then its checksums have the name and
@@ -71,14 +69,45 @@ type entry struct {
 
 	finishing sync.Mutex // is held by who makes it complete
 	writing   sync.Mutex // is held by who changes a block and its record
+	frozen    bool       // none is changed, since it is verified; writing guards it
 }
 
-// use returns the entry of a content, or nil if it would take all the room, another process is
-// filling it, or the disk fails. Without begin it is nil as well if there is none yet.
+// use returns the entry of a content, or nil if it would take half of the room, another process is
+// filling it, or the disk fails or hangs. Without begin it is nil as well if there is none yet.
 func (c *Cache) use(what content, begin bool) *entry {
-	if what.size > c.opts.Size {
+	if what.size > c.opts.Size/2 {
 		return nil
 	}
+	e, _ := await(c, func() (*entry, error) { return c.acquire(what, begin) }, c.letGo)
+	return e
+}
+
+// acquire is use that waits for the disk.
+func (c *Cache) acquire(what content, begin bool) (*entry, error) {
+	for {
+		e, first := c.join(what), false
+		e.opening.Do(func() { e.err, first = e.openFiles(begin), true })
+		if e.err == nil {
+			return e, nil
+		}
+		c.mu.Lock()
+		if c.open[e.path] == e {
+			delete(c.open, e.path)
+		}
+		c.mu.Unlock()
+		missing := errors.Is(e.err, fs.ErrNotExist)
+		if missing && begin && !first {
+			continue // who was first may not have wanted to begin one
+		}
+		if !missing && !errors.Is(e.err, unix.EWOULDBLOCK) {
+			c.fault(e.err)
+		}
+		return nil, e.err
+	}
+}
+
+// join returns the entry of a content that is open or being opened, or one that is to be.
+func (c *Cache) join(what content) *entry {
 	path := c.path(what.key)
 	c.mu.Lock()
 	e := c.open[path]
@@ -94,15 +123,7 @@ func (c *Cache) use(what content, begin bool) *entry {
 	}
 	e.refs++
 	c.mu.Unlock()
-	e.opening.Do(func() { e.err = e.openFiles(begin) })
-	if e.err == nil {
-		return e
-	}
-	if !errors.Is(e.err, unix.EWOULDBLOCK) && !errors.Is(e.err, fs.ErrNotExist) {
-		c.fault(e.err)
-	}
-	c.letGo(e)
-	return nil
+	return e
 }
 
 // openFiles opens the entry, complete or not.
@@ -133,6 +154,11 @@ func (c *Cache) openFile(what content) (*os.File, error) {
 		_ = os.Chtimes(path+sums, now, now) // it goes earlier then
 	}
 	return f, nil
+}
+
+// openSoon is openFile, but for a disk that hangs.
+func (c *Cache) openSoon(what content) (*os.File, error) {
+	return await(c, func() (*os.File, error) { return c.openFile(what) }, func(f *os.File) { _ = f.Close() })
 }
 
 // openComplete opens an entry that is complete, with its checksums.
@@ -179,7 +205,10 @@ func (e *entry) openPartial(begin bool) error {
 	case errors.Is(err, fs.ErrPermission): // it was to become complete when its process was killed
 		mended = os.Remove(path) == nil
 	case errors.Is(err, fs.ErrNotExist) && begin: // somebody has removed the directory
-		mended = os.MkdirAll(e.cache.dir, 0o700) == nil
+		if err := e.cache.makeDirs(); err != nil {
+			return err
+		}
+		mended = true
 	}
 	if mended {
 		f, err = os.OpenFile(path, flags, partialMode)
@@ -223,15 +252,24 @@ func touch(f *os.File, st os.FileInfo) bool {
 	return unix.Futimes(int(f.Fd()), []unix.Timeval{now, now}) == nil // otherwise it goes earlier
 }
 
-// release lets go of an entry. If all blocks are there, it is made complete in the background.
+// release lets go of an entry, without waiting for a disk that hangs. If all blocks are there, it is made
+// complete in the background.
 func (c *Cache) release(e *entry) {
-	if !e.records.Load().complete && e.hasAll() {
-		select {
-		case c.toFinish <- e.content:
-		default:
+	done := make(chan struct{})
+	c.work.Go(func() {
+		defer close(done)
+		if !e.records.Load().complete && !c.isInvalid(e) && e.hasAll() {
+			select {
+			case c.toFinish <- e.content:
+			default:
+			}
 		}
+		c.letGo(e)
+	})
+	select {
+	case <-done:
+	case <-time.After(c.patience):
 	}
-	c.letGo(e)
 }
 
 // letGo closes an entry that nobody uses any more.
@@ -243,11 +281,9 @@ func (c *Cache) letGo(e *entry) {
 	if !last {
 		return
 	}
-	if e.err == nil {
-		_ = e.f.Close() // what it lacks in the end shows by its checksums
-		if rs := e.records.Load(); rs.f != e.f {
-			_ = rs.f.Close() // it is read only
-		}
+	_ = e.f.Close() // what it lacks in the end shows by its checksums
+	if rs := e.records.Load(); rs.f != e.f {
+		_ = rs.f.Close() // it is read only
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -259,34 +295,45 @@ func (c *Cache) letGo(e *entry) {
 
 // forget has nothing that is there of a content count any more: it can't be right.
 func (c *Cache) forget(what content) {
-	if e := c.remove(what); e != nil {
+	if e := c.drop(what); e != nil {
 		e.forgotten.Store(true)
 	}
+	c.remove(what)
 }
 
-// remove removes an entry, and returns it if somebody uses it.
-func (c *Cache) remove(what content) *entry {
+// drop has the next one who uses a content open it anew, and returns the entry if somebody uses it.
+func (c *Cache) drop(what content) *entry {
 	path := c.path(what.key)
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	e := c.open[path]
 	delete(c.open, path)
-	c.mu.Unlock()
+	return e
+}
+
+// remove removes an entry's files.
+func (c *Cache) remove(what content) {
+	path := c.path(what.key)
 	for _, suffix := range []string{"", partial, sums} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			c.fault(err)
 		}
 	}
-	return e
 }
 
-// finishAll makes entries complete, one after the other, until the cache is closed.
+// finishAll makes entries complete, one after the other, until the cache is closed, and looks each day for what
+// nobody uses.
 func (c *Cache) finishAll() {
+	days := time.NewTicker(ageEvery)
+	defer days.Stop()
 	for {
 		select {
+		case <-days.C:
+			c.sweep()
 		case what := <-c.toFinish:
 			if e := c.use(what, false); e != nil {
-				if err := e.finish(c.ctx); errors.Is(err, ltxfile.ErrInvalid) {
-					c.opts.Logger.Info("not kept, since it isn't valid", "error", err)
+				if err := e.finish(c.ctx); err != nil && !errors.Is(err, ErrIncomplete) {
+					c.opts.Logger.Info("not kept whole", "error", err)
 				}
 				c.letGo(e)
 			}
@@ -307,7 +354,9 @@ func (e *entry) finish(ctx context.Context) error {
 	if e.records.Load().complete {
 		return nil
 	}
-	if !e.hasAll() {
+	e.freeze(true)
+	defer e.freeze(false)
+	if e.cache.isInvalid(e) || !e.hasAll() {
 		return ErrIncomplete
 	}
 	err := e.verify(ctx, e)
@@ -315,6 +364,7 @@ func (e *entry) finish(ctx context.Context) error {
 	case ctx.Err() != nil: // the next process does it
 		return context.Cause(ctx)
 	case err != nil:
+		e.cache.noteInvalid(e, err)
 		e.cache.forget(e.content)
 		return err
 	}
@@ -324,17 +374,45 @@ func (e *entry) finish(ctx context.Context) error {
 	return err
 }
 
+// freeze has blocks stay as they are, or no longer.
+func (e *entry) freeze(on bool) {
+	e.writing.Lock()
+	e.frozen = on
+	e.writing.Unlock()
+}
+
+// mostInvalid is how often an entry is verified that isn't valid: a store can give other bytes once.
+const mostInvalid = 2
+
+// noteInvalid notes that an entry wasn't what it should be, not that it was damaged here.
+func (c *Cache) noteInvalid(e *entry, err error) {
+	if errors.Is(err, ErrIncomplete) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.invalid[e.path]++
+}
+
+// isInvalid reports whether an entry can't become complete: what is there of it is read block by block.
+func (c *Cache) isInvalid(e *entry) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.invalid[e.path] >= mostInvalid
+}
+
 // ReadAt reads what is there, compared with its checksums. It implements io.ReaderAt.
-func (e *entry) ReadAt(p []byte, off int64) (n int, err error) {
+func (e *entry) ReadAt(p []byte, off int64) (n int, err error) { return e.readAt(p, off, e.read) }
+
+// readAt is ReadAt by a function that reads what is there of a range from its beginning on.
+func (e *entry) readAt(p []byte, off int64, read func(off, end int64, buf *buffer) []byte) (n int, err error) {
 	var buf buffer
-	for n < len(p) && off < e.size {
-		i, from := off/blockSize, off%blockSize
-		part := p[n:min(len(p), n+int(e.blockLen(i)-from))]
-		there, ok := e.read(i, uint32(from), uint32(from)+uint32(len(part)), &buf)
-		if !ok {
+	for end := min(off+int64(len(p)), e.size); off < end; {
+		there := read(off, end, &buf)
+		if len(there) == 0 {
 			return n, ErrIncomplete
 		}
-		n, off = n+copy(part, there), off+int64(len(part))
+		n, off = n+copy(p[n:], there), off+int64(len(there))
 	}
 	if n < len(p) {
 		err = io.EOF
@@ -362,13 +440,15 @@ func (e *entry) publish() error {
 	if err = errors.Join(err, e.f.Sync(), e.f.Chmod(completeMode)); err != nil {
 		return err
 	}
-	if err := linkFile(e.f, e.path); errors.Is(err, fs.ErrExist) {
-		return nil // another process was faster
-	} else if err != nil {
+	if err = linkFile(e.f, e.path); err == nil {
+		e.cache.counters.completed.Add(1)
+	} else if !errors.Is(err, fs.ErrExist) { // another process was faster
 		return err
 	}
-	e.cache.counters.completed.Add(1)
-	return os.Remove(e.path + partial)
+	if err = os.Remove(e.path + partial); errors.Is(err, fs.ErrNotExist) {
+		err = nil // somebody has made room, or found that it has two names
+	}
+	return err
 }
 
 // linkFile gives a file another name: the file itself, since what has its name may be one that

@@ -53,9 +53,9 @@ func (s *Store) OpenLTXFile(ctx context.Context, f replica.File, offset, size in
 	if e == nil {
 		return s.Store.OpenLTXFile(ctx, f, offset, size)
 	}
-	r := &reader{store: s.Store, ctx: ctx, file: f, entry: e, off: offset, end: end}
-	if i, from, to := r.span(); !e.has(i, from, to) {
-		if err := r.fetch(); err != nil {
+	r := &reader{store: s.Store, ctx: ctx, file: f, entry: e, off: offset, end: end, buf: buffers.Get().(*buffer)}
+	if until := r.lacks(); until > offset {
+		if err := r.fetch(until); err != nil {
 			return nil, errors.Join(err, r.Close())
 		}
 	}
@@ -64,11 +64,16 @@ func (s *Store) OpenLTXFile(ctx context.Context, f replica.File, offset, size in
 
 // Forget has nothing that is kept of a file count any more, since it can't be right: the next one
 // who reads it gets what the store gives.
-func (s *Store) Forget(f replica.File) { s.cache.forget(s.content(f)) }
+func (s *Store) Forget(f replica.File) {
+	_, _ = await(s.cache, func() (struct{}, error) { // otherwise it is found to be wrong again
+		s.cache.forget(s.content(f))
+		return struct{}{}, nil
+	}, nil)
+}
 
 // OpenComplete opens the entry of a file, if it is complete, for who compares nothing with its
 // checksums.
-func (s *Store) OpenComplete(f replica.File) (*os.File, error) { return s.cache.openFile(s.content(f)) }
+func (s *Store) OpenComplete(f replica.File) (*os.File, error) { return s.cache.openSoon(s.content(f)) }
 
 // reader reads a range of a file, from an entry and what that hasn't got from the store.
 type reader struct {
@@ -78,7 +83,7 @@ type reader struct {
 	entry    *entry
 	off, end int64 // of what comes next
 
-	buf  buffer
+	buf  *buffer
 	have []byte // that was read and isn't given yet
 
 	body  io.ReadCloser // of the store; nil while the entry has what comes next
@@ -115,12 +120,13 @@ func (r *reader) next() error {
 	i, from, to := r.span()
 	n := &r.entry.cache.counters
 	if r.body == nil {
-		if p, ok := r.entry.read(i, from, to, &r.buf); ok {
+		if p := r.entry.readSoon(r.off, r.end, r.buf); len(p) > 0 {
 			r.have, r.off = p, r.off+int64(len(p))
 			n.hits.Add(int64(len(p)))
 			return nil
 		}
-		if err := r.fetch(); err != nil {
+		// What the entry was to have of it, it hasn't.
+		if err := r.fetch(max(r.lacks(), min((i+1)*blockSize, r.end))); err != nil {
 			return err
 		}
 	}
@@ -130,7 +136,12 @@ func (r *reader) next() error {
 	}
 	r.have, r.off = p, r.off+int64(len(p))
 	n.misses.Add(int64(len(p)))
-	r.entry.keep(i, from, p)
+	if _, err := await(r.entry.cache, func() (struct{}, error) {
+		r.entry.keep(i, from, p)
+		return struct{}{}, nil
+	}, nil); err != nil {
+		r.buf = new(buffer) // the disk may come back to the other
+	}
 	if r.off < r.until {
 		return nil
 	}
@@ -139,13 +150,20 @@ func (r *reader) next() error {
 	return err
 }
 
-// fetch asks the store for what comes next and the entry hasn't got, up to what it has.
-func (r *reader) fetch() (err error) {
-	r.until = min((r.off/blockSize+1)*blockSize, r.end)
-	for r.until < r.end && !r.entry.has(r.until/blockSize, 0, uint32(min(r.end-r.until, blockSize))) {
-		r.until = min(r.until+blockSize, r.end)
+// lacks returns up to where the entry doesn't have what comes next.
+func (r *reader) lacks() int64 {
+	e, off, end := r.entry, r.off, r.end
+	until, err := await(e.cache, func() (int64, error) { return e.lacks(off, end), nil }, nil)
+	if err != nil {
+		return end
 	}
-	r.body, err = r.store.OpenLTXFile(r.ctx, r.file, r.off, r.until-r.off)
+	return until
+}
+
+// fetch asks the store for what comes next.
+func (r *reader) fetch(until int64) (err error) {
+	r.until = until
+	r.body, err = r.store.OpenLTXFile(r.ctx, r.file, r.off, until-r.off)
 	return err
 }
 
@@ -156,5 +174,6 @@ func (r *reader) Close() error {
 		err = r.body.Close()
 	}
 	r.entry.cache.release(r.entry)
+	buffers.Put(r.buf)
 	return err
 }

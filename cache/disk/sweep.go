@@ -18,6 +18,10 @@ const (
 	// lowWatermark is to what part of its size a cache that is full is emptied, in percent.
 	lowWatermark = 90
 
+	// leastSweeps is into how many parts the size is divided of which a process keeps one before it looks
+	// again what others have kept.
+	leastSweeps = 20
+
 	// reserved is how much of a disk is left to others, as one part of so many.
 	reserved = 20
 
@@ -47,12 +51,12 @@ func (c *Cache) sweep() {
 		if err == nil {
 			room, err = c.space(sum)
 		}
-		if err == nil && room < sum {
+		if err == nil && room <= sum && room < c.opts.Size {
 			err = errNoRoom
 		}
 		c.counters.seen.Store(sum)
 		c.counters.kept.Add(-before)
-		c.room.Store(max((room-sum)/2, min(leastSweep, c.opts.Size/10))) // other mounts fill it as well
+		c.room.Store(max(min((room-sum)/2, c.opts.Size/leastSweeps), min(leastSweep, c.opts.Size/10))) // other mounts fill it as well
 		if err != nil {
 			c.fault(err)
 		}
@@ -62,12 +66,15 @@ func (c *Cache) sweep() {
 // makeRoom unlinks the files that were used longest ago until there is room for what others
 // take up.
 func (c *Cache) makeRoom() (sum int64, err error) {
-	if err := os.MkdirAll(c.dir, 0o700); err != nil { // somebody may have removed it
+	if err := c.makeDirs(); err != nil {
+		return 0, err
+	}
+	if err := c.age(); err != nil {
 		return 0, err
 	}
 	// A directory may have a million files, so that all there is of them is how much was used when.
 	sizes := map[int64]int64{}
-	if err := c.each(func(_ string, used, size int64) error {
+	if err := c.each(c.dir, func(_ string, used, size int64) error {
 		sizes[used] += size
 		sum += size
 		return nil
@@ -96,7 +103,7 @@ func (c *Cache) makeRoom() (sum int64, err error) {
 // unlink unlinks files that were used before a time, and of those that were used in the last
 // second before it as many as must go. It returns how much that was.
 func (c *Cache) unlink(oldest, sum, most int64) (gone int64) {
-	_ = c.each(func(path string, used, size int64) error { // what can't be read now is there the next time
+	_ = c.each(c.dir, func(path string, used, size int64) error { // what can't be read now is there the next time
 		if used > oldest || used == oldest && sum-gone <= most {
 			return nil
 		}
@@ -110,10 +117,33 @@ func (c *Cache) unlink(oldest, sum, most int64) (gone int64) {
 	return gone
 }
 
-// each calls do for the files in the directory, with the second of their last use, and their
+// age unlinks what nobody has used of other versions of ltxfs.
+func (c *Cache) age() error {
+	dirs, err := filepath.Glob(filepath.Join(c.opts.Dir, formats))
+	if err != nil {
+		return err
+	}
+	oldest := time.Now().Add(-maxAge).Unix()
+	for _, dir := range dirs {
+		if dir == c.dir {
+			continue
+		}
+		if err := c.each(dir, func(path string, used, _ int64) error {
+			if used > oldest {
+				return nil
+			}
+			return os.Remove(path)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each calls do for the files in a directory, with the second of their last use, and their
 // size on disk.
-func (c *Cache) each(do func(path string, used, size int64) error) error {
-	dir, err := os.Open(c.dir)
+func (c *Cache) each(in string, do func(path string, used, size int64) error) error {
+	dir, err := os.Open(in)
 	if err != nil {
 		return err
 	}
@@ -127,9 +157,15 @@ func (c *Cache) each(do func(path string, used, size int64) error) error {
 			return err
 		}
 		for _, f := range files {
+			path := filepath.Join(in, f.Name())
 			st, err := f.Info()
 			if err == nil && st.Mode().IsRegular() {
-				err = do(filepath.Join(c.dir, f.Name()), st.ModTime().Unix(), st.Sys().(*syscall.Stat_t).Blocks*512)
+				switch sys := st.Sys().(*syscall.Stat_t); {
+				case sys.Nlink > 1 && filepath.Ext(path) == partial: // it has become complete, and its process was killed
+					err = os.Remove(path)
+				default:
+					err = do(path, st.ModTime().Unix(), sys.Blocks*512)
+				}
 			}
 			if err != nil && !errors.Is(err, fs.ErrNotExist) { // another process was faster
 				return err

@@ -66,13 +66,16 @@ func requireReadOf(t *testing.T, p *ltxfstest.Process, f ltxFile, size int) {
 	require.NoError(t, file.Close())
 }
 
-// completed waits until the mount has made n entries whole.
+// completed waits until the mount has made n entries whole, as long as there is one more each time.
 func completed(t *testing.T, m *ltxfstest.Mounted, n int) {
 	t.Helper()
-	ltxfstest.Eventually(t, ltxfstest.Timeout, fmt.Sprintf("%d entries are whole", n), func() bool {
-		all, _ := m.Metrics(t)
-		return int(all.Sum("ltxfs_disk_cache_completed_total")) == n
-	})
+	for now := metric(t, m, "disk_cache_completed_total"); now < n; {
+		before := now
+		ltxfstest.Eventually(t, ltxfstest.Timeout, fmt.Sprintf("of %d entries more than %d are whole", n, before), func() bool {
+			now = metric(t, m, "disk_cache_completed_total")
+			return now > before
+		})
+	}
 }
 
 func metric(t *testing.T, m *ltxfstest.Mounted, name string, labels ...string) int {
@@ -260,7 +263,12 @@ func flipByte(t *testing.T, path string, at int64) {
 func TestDiskCacheShared(t *testing.T) {
 	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
 		r := newDiskRig(t, kind)
-		size := fmt.Sprintf("--disk-cache-size=%d", total(r.files)/3)
+		for i := range 6 { // a file is kept that takes up to half of the room
+			f := newFile(t, seedLevel, ltx.TXID(101+i), 200)
+			r.put(t, f.level, f.min, f.max, f.data)
+			r.files = append(r.files, f)
+		}
+		const size = "--disk-cache-size=2MiB"
 		other := ltxfstest.BuildWith(t, "cache/disk/disk.go", `format = "v1"`, `format = "v0"`)
 		var mounts []*ltxfstest.Mounted
 		for _, binary := range []string{"", "", other} {
@@ -290,7 +298,6 @@ func TestDiskCacheShared(t *testing.T) {
 			evictions += metric(t, m, "disk_cache_evictions_total")
 			require.Zero(t, metric(t, m, "disk_cache_damaged_total"))
 			require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
-			require.NotContains(t, m.Log(), "level=WARN")
 		}
 		require.Positive(t, evictions)
 	})
@@ -309,6 +316,40 @@ func TestDiskCacheFull(t *testing.T) {
 		}
 		require.Contains(t, m.Log(), "the disk cache keeps nothing for now")
 		require.Contains(t, m.Log(), "no space left on device")
+		require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+
+		// Of the room that is left to others, the cache takes nothing, nor tries to.
+		require.NoError(t, os.RemoveAll(r.dir))
+		require.NoError(t, os.WriteFile(filepath.Join(disk, "others"), make([]byte, 980<<10), 0o600))
+		m = r.mountCached()
+		ltxfstest.Eventually(t, ltxfstest.Timeout, "the log says that there is no room", func() bool {
+			return strings.Contains(m.Log(), "a twentieth that stays free")
+		})
+		require.Zero(t, metric(t, m, "disk_cache_writable"))
+		r.requireRead(m.Process(t), 500_000)
+		require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+	})
+}
+
+// A disk that hangs costs whoever comes first a wait, and no read; nor does the mount's end wait for it.
+func TestDiskCacheHangs(t *testing.T) {
+	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
+		r := newDiskRig(t, kind)
+		m := r.mountCached("--disk-cache-check=always")
+		r.requireRead(m.Process(t), 1<<20)
+		completed(t, m, len(r.files))
+		require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+		fifo := filepath.Join(t.TempDir(), "fifo") // whoever opens one waits until somebody is to write to it
+		require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+		for _, path := range r.entries()[""] {
+			require.NoError(t, os.Remove(path))
+			require.NoError(t, os.Link(fifo, path))
+		}
+		m = r.mountCached()
+		r.requireRead(m.Process(t), 1<<20)
+		require.Contains(t, m.Log(), "the disk doesn't answer")
+		require.Zero(t, metric(t, m, "disk_cache_hit_bytes_total"))
+		require.Zero(t, metric(t, m, "disk_cache_writable"))
 		require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
 	})
 }
@@ -450,7 +491,7 @@ func TestDiskCacheLeaks(t *testing.T) {
 	whole, part := r.files[0], r.files[5]
 	requireReadOf(t, p, whole, 1<<20)
 	completed(t, m, 1)
-	opens := func() (descriptors []string, resident, goroutines int) {
+	opens := func() (descriptors []string, heap, goroutines int) {
 		for i := range 50_000 {
 			f := whole
 			if i%2 == 0 {
@@ -472,14 +513,17 @@ func TestDiskCacheLeaks(t *testing.T) {
 			descriptors[i], _, _ = strings.Cut(path, ":[")
 		}
 		descriptors = slices.DeleteFunc(descriptors, func(name string) bool { return name == "socket" })
+		for range 3 { // what pools have goes with the second
+			m.HTTP(t, "/debug/pprof/heap?gc=1")
+		}
 		all, _ := m.Metrics(t)
-		return descriptors, int(m.Resident(t)), int(all.Sum("go_goroutines"))
+		return descriptors, int(all.Sum("go_memstats_heap_alloc_bytes")), int(all.Sum("go_goroutines"))
 	}
-	descriptors, resident, goroutines := opens()
-	descriptorsNow, residentNow, goroutinesNow := opens()
+	descriptors, heap, goroutines := opens()
+	descriptorsNow, heapNow, goroutinesNow := opens()
 	require.Equal(t, descriptors, descriptorsNow)
-	require.LessOrEqual(t, residentNow, resident+3<<20)
+	require.LessOrEqual(t, heapNow, heap+512<<10, "ten bytes an open")
 	_, profile := m.HTTP(t, "/debug/pprof/goroutine?debug=1")
 	require.LessOrEqual(t, goroutinesNow, goroutines+goroutinesMore, profile)
-	t.Logf("descriptors %d, resident %d → %d, goroutines %d → %d", len(descriptors), resident, residentNow, goroutines, goroutinesNow)
+	t.Logf("descriptors %d, heap %d → %d, goroutines %d → %d", len(descriptors), heap, heapNow, goroutines, goroutinesNow)
 }

@@ -134,7 +134,7 @@ var rows = []row{
 			return "too small: give at least 1MiB"
 		}
 		return ""
-	}, doc: "most bytes that the disk cache may take, which also leaves a twentieth of the disk free; what was used longest ago goes, and after 30 days in any case"},
+	}, doc: "most bytes that the disk cache may take, which also leaves a twentieth of the disk free; what was used longest ago goes, and what nobody has used for 30 days"},
 	{flag: "disk-cache-check", field: func(m *Mount) any { return &m.diskCacheCheck }, arg: "when", words: []string{"once", checkAlways}, def: "once", only: "S3",
 		doc: "what is kept whole is compared with its checksums when it has become whole, and then read by the kernel itself (`once`), or whenever it is read (`always`)"},
 	{flag: "limit-read", field: func(m *Mount) any { return &m.LimitRead }, arg: "size", reads: true, bad: func(m *Mount) string { return tooLittle(m.LimitRead) },
