@@ -152,7 +152,7 @@ func (r *keptRig) evict() {
 	}
 }
 
-var firstFile, secondFile = replica.Name{MinTXID: 1, MaxTXID: 1}, replica.Name{MinTXID: 2, MaxTXID: 2}
+var secondFile = replica.Name{MinTXID: 2, MaxTXID: 2}
 
 // Files that another mount takes away while a copy is made are in it as they were verified: nothing
 // else that the store gives.

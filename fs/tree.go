@@ -2,8 +2,8 @@ package fs
 
 import (
 	"context"
-	"errors"
 	"crypto/sha256"
+	"errors"
 	"log/slog"
 	"os"
 	"slices"

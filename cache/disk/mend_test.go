@@ -372,11 +372,13 @@ func TestInvalidIsKept(t *testing.T) {
 	c := r.cache()
 	s := c.Around(r.mock, "replica")
 	for range mostInvalid {
-		require.ErrorIs(t, s.Complete(t.Context(), r.file), ltxfile.ErrInvalid)
+		_, err := s.Complete(t.Context(), r.file, time.Minute)
+		require.ErrorIs(t, err, ltxfile.ErrInvalid)
 	}
 	require.Equal(t, size, r.read(c, 0, size))
 	require.Zero(t, r.read(c, 0, size))
-	require.ErrorIs(t, s.Complete(t.Context(), r.file), ErrIncomplete)
+	_, err := s.Complete(t.Context(), r.file, time.Minute)
+	require.ErrorIs(t, err, ErrIncomplete)
 	require.Zero(t, r.read(c, 0, size))
 }
 
