@@ -461,7 +461,7 @@ func TestDiskCacheOfWrongAnswers(t *testing.T) {
 		plain := c.mount(t)
 		right := copyOf(plain)
 
-		m := c.mount(t, "--disk-cache", dir, "--log-level=debug")
+		m := c.mount(t, "--disk-cache", dir, "--disk-cache-size=1GiB", "--log-level=debug")
 		ltxfstest.MustRun(t, "stat", "-L", m.Path("db/latest.db"))
 		remove := c.proxy.Rewrite(s3test.AnswersTo(s3test.GetObject, s3test.MapBody(func(body []byte) ([]byte, error) {
 			if len(body) > maxBlock {

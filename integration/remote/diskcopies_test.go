@@ -48,7 +48,7 @@ func forEachCopiesRig(t *testing.T, test func(t *testing.T, r *copiesRig)) {
 
 func (r *copiesRig) mountCached(t *testing.T, flags ...string) *ltxfstest.Mounted {
 	t.Helper()
-	return r.mount(t, append([]string{"--db-bytes=exact", "--http=127.0.0.1:0", "--disk-cache", r.dir}, flags...)...)
+	return r.mount(t, append([]string{"--db-bytes=exact", "--http=127.0.0.1:0", "--disk-cache", r.dir, "--disk-cache-size=1GiB"}, flags...)...)
 }
 
 func statePath(txid ltx.TXID) string { return "db/at/" + txid.String() + ".db" }
