@@ -98,10 +98,12 @@ func (l *listing) listSpans(yield func(replica.File) bool) error {
 	s.cut(0, l.prev.MinTXID+1)
 	s.fill()
 	s.mu.Unlock()
-	err := s.give(yield)
-	cancel()
-	s.group.Wait()
-	s.drop(0)
+	err := func() error {
+		defer s.drop(0)
+		defer s.group.Wait()
+		defer cancel()
+		return s.give(yield)
+	}()
 	if errors.Is(err, errNoSpans) {
 		l.whole, l.given = true, &s.last
 		l.begin()
@@ -163,8 +165,8 @@ func (sp *span) recovered() (files []replica.File, err error) {
 	return sp.next()
 }
 
-// given gives back a place of a page that waits no more.
-func (s *spans) given(sp *span) {
+// release gives back a place of a page that waits no more.
+func (s *spans) release(sp *span) {
 	if sp.ahead > 0 {
 		sp.ahead--
 		s.at.pages.Release(1)
@@ -202,7 +204,7 @@ func (s *spans) land(sp *span, files []replica.File, err error) {
 		return // it comes after one that failed
 	}
 	if len(files) == 0 {
-		s.given(sp)
+		s.release(sp)
 	} else {
 		sp.ready = append(sp.ready, files)
 	}
@@ -293,7 +295,7 @@ func (s *spans) take() ([]replica.File, error) {
 		case len(sp.ready) > 0:
 			files := sp.ready[0]
 			sp.ready = sp.ready[1:]
-			s.given(sp)
+			s.release(sp)
 			s.fill()
 			return files, nil
 		case sp.err != nil:
