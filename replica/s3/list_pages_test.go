@@ -217,3 +217,14 @@ func TestListAfterMendedKey(t *testing.T) {
 	}})
 	require.Equal(t, []int{1, 2, 3}, listed(t, s.store(t), 0))
 }
+
+// elsewhere has its own answer to what is asked for with start-after.
+func elsewhere(s http.Handler, answer http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("start-after") {
+			answer(w, r)
+			return
+		}
+		s.ServeHTTP(w, r)
+	}
+}

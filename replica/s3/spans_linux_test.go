@@ -180,17 +180,6 @@ func without(s http.Handler, param string) http.HandlerFunc {
 	}
 }
 
-// elsewhere has its own answer to what is asked for with start-after.
-func elsewhere(s http.Handler, answer http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Query().Has("start-after") {
-			answer(w, r)
-			return
-		}
-		s.ServeHTTP(w, r)
-	}
-}
-
 // A store that can't begin anywhere is listed from the beginning, with nothing lost and nothing twice, and
 // isn't asked to again.
 func TestListSpansWithoutStartAfter(t *testing.T) {
