@@ -84,7 +84,7 @@ func (g *Growing) said(f replica.File, exists bool) answer {
 // Age is how long before now the listing began.
 func (g *Growing) Age(now time.Time) time.Duration { return now.Sub(g.l.began) }
 
-// Reach waits until there is an i-th file, or none more. Its error is the listing's.
+// Reach waits until there is an i-th file, or none more. Its error is the listing's, of which what was found before comes first.
 func (g *Growing) Reach(ctx context.Context, i int) error {
 	for !g.Has(i) {
 		g.x.mu.Lock()
@@ -92,14 +92,14 @@ func (g *Growing) Reach(ctx context.Context, i int) error {
 		disordered, err := l.disordered, l.err
 		g.x.mu.Unlock()
 		switch {
-		case err != nil:
-			return err
 		case disordered:
 			return errDisordered
 		case all != nil:
 			g.end(all)
 		case found.Len() > g.found.Len():
 			g.found = found
+		case err != nil:
+			return err
 		default:
 			select {
 			case <-grown:

@@ -109,6 +109,24 @@ func TestBeginErrors(t *testing.T) {
 		require.NoError(t, g.Reach(t.Context(), 2*blockFiles-1), "which is known")
 		requireCounts(t, s, 1, 0)
 
+		goOnAll, onFile := make(chan struct{}), s.onFile
+		s.onFile = func(_ context.Context, i int) error {
+			switch i {
+			case blockFiles + 1:
+				<-goOnAll
+			case growingFiles - 1:
+				return errors.New("broken")
+			}
+			return nil
+		}
+		g = mustBegin(t, x)
+		require.Equal(t, blockFiles, g.Len())
+		close(goOnAll)
+		synctest.Wait()
+		require.NoError(t, g.Reach(t.Context(), 2*blockFiles-1), "which was found before the error")
+		require.ErrorContains(t, g.Reach(t.Context(), 2*blockFiles), "broken")
+
+		s.onFile = onFile
 		g = mustBegin(t, x)
 		waiting := later(func() error { return g.Reach(t.Context(), 2*blockFiles) })
 		x.Close()
