@@ -81,10 +81,12 @@ func allGroups(w *world) []*group {
 		listGroup(w, "list", pick(w, 20_000, 1_000), stores(w)...),
 		listGroup(w, "list-disk", pick(w, 200_000, 20_000), w.disk), databaseGroup(w), scanGroup(w),
 	}
-	groups = append(groups, keptGroup(w, "kept", "by the kernel", passedThrough), keptGroup(w, "kept-checked", "by the daemon", checked))
+	groups = append(groups, keptGroup(w, "kept", "by the kernel", passedThrough), keptGroup(w, "kept-checked", "by the daemon", checked), keptDatabaseGroup(w))
 	groups = append(groups, offlineGroups(w)...)
 	if !w.quick {
-		groups = append(groups, stalledGroup(w), writeGroup(w, "write-far", 100, w.far), listGroup(w, "list-thousand", 1_000, w.disk), listGroup(w, "list-million", million, w.disk), pagedGroup(w))
+		groups = append(groups, stalledGroup(w), writeGroup(w, "write-far", 100, w.far), pagedGroup(w),
+			listGroup(w, "list-thousand", 1_000, w.disk), listGroup(w, "list-ten-thousand", 10_000, w.disk),
+			listGroup(w, "list-hundred-thousand", 100_000, w.disk), listGroup(w, "list-million", million, w.disk))
 	}
 	return groups
 }

@@ -34,7 +34,7 @@ func readersGroup(w *world) *group {
 		name: "readers", title: "Reading a file of " + w.large() + " by many at once, each a part", replica: largeReplica,
 		places: stores(w), contestants: others, prepare: prepareLarge,
 	}
-	for _, n := range pick(w, []int{2, 16, 64}, []int{16}) {
+	for _, n := range pick(w, []int{1, 2, 4, 16, 64}, []int{16}) {
 		g.rows = append(g.rows, readBy(fmt.Sprintf("%d readers, cold", n), true, n))
 	}
 	return g
