@@ -105,11 +105,15 @@ func (lv *levelIndex) known(f replica.File) (time.Time, bool) {
 }
 
 // version is the version that was last known by a name, or none.
-func (lv *levelIndex) version(name replica.Name) replica.Version {
+func (lv *levelIndex) version(name replica.Name) replica.Version { return lv.said(name).file.Version }
+
+// said is what the last listing and own changes say of a name.
+func (lv *levelIndex) said(name replica.Name) answer {
+	a := lv.base.answer(name)
 	if c := lv.own.changes[name]; c != nil {
-		return c.file.Version
+		a.file, a.exists = c.file, c.exists
 	}
-	return lv.base.answer(name).file.Version
+	return a
 }
 
 // answer is what a snapshot says of a name.

@@ -92,7 +92,7 @@ func (x *Index) afterStat(name replica.Name, st *stat, now bool) answer {
 		return a
 	}
 	lv := &x.levels[name.Level]
-	switch listed := lv.merge(x.opts.Memory).answer(name); {
+	switch listed := lv.said(name); {
 	case listed.seq == 0 || !a.contradicts(listed):
 	case now:
 		lv.invalid = x.event()

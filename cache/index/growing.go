@@ -39,7 +39,7 @@ func (x *Index) grow(level int, l *listing, b *builder) {
 	switch lv := &x.levels[level]; {
 	case b.unsorted:
 		lv.disordered, l.disordered, l.found = true, true, nil
-	case !x.opts.Sorted || lv.disordered || len(b.blocks) == 0:
+	case !x.opts.Sorted || lv.disordered || x.store.Properties().Unordered || len(b.blocks) == 0:
 		return
 	default:
 		l.found = &Snapshot{level: level, began: l.began, seq: l.seq, files: b.files}
@@ -52,10 +52,11 @@ func (x *Index) grow(level int, l *listing, b *builder) {
 func (x *Index) watch(level int, l *listing) (*Growing, <-chan struct{}) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if l.found == nil {
+	lv := &x.levels[level]
+	if l.found == nil || lv.base.seq > l.seq { // a later listing may have taken own changes for settled
 		return nil, l.grown
 	}
-	return &Growing{x: x, l: l, own: maps.Clone(x.levels[level].own.changes), found: l.found}, nil
+	return &Growing{x: x, l: l, own: maps.Clone(lv.own.changes), found: l.found}, nil
 }
 
 // Len is the number of files so far. It is that of all once Reach has returned without reaching one.

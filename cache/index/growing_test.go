@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -207,6 +208,54 @@ func TestBeginOutOfOrder(t *testing.T) {
 		g = mustBegin(t, x)
 		goOn(nil)
 		require.Equal(t, numbered(growingFiles), shown(t, g), "once it was in order, whatever other levels are")
+	})
+}
+
+// Of a store that is known to have no order, no part of any level is given.
+func TestBeginUnordered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, s, goOn := newGrowing(t, Options{})
+		s.unordered = true
+		began := later(func() error {
+			_, g, err := x.Begin(t.Context(), 2)
+			require.Nil(t, g)
+			return err
+		})
+		pending(t, began)
+		goOn(nil)
+		require.NoError(t, arrived(t, began))
+	})
+}
+
+// A listing that is late shows nothing that was deleted before it was read, though a later one, which has landed, has the
+// deletion forgotten.
+func TestBeginLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(numbered(growingFiles)...)
+		var late atomic.Bool
+		goOn := make(chan struct{})
+		s.onList = func(context.Context) error {
+			if !late.Swap(true) {
+				<-goOn
+			}
+			return nil
+		}
+		x, clock := newIndex(t, s, Options{Sorted: true})
+		level := levelLater(t.Context(), x)
+		s.delete(1, 1)
+		x.Remove(name(1, 1))
+		began := later(func() error {
+			snapshot, g, err := x.Begin(t.Context(), 2)
+			require.Nil(t, g)
+			require.Equal(t, numbered(growingFiles)[1:], filesOf(snapshot))
+			return err
+		})
+		clock.advance(freshness)
+		require.Equal(t, numbered(growingFiles)[1:], listLevel(t, x))
+		pending(t, began)
+		close(goOn)
+		require.NoError(t, arrived(t, began))
+		require.NoError(t, arrived(t, level).err)
 	})
 }
 

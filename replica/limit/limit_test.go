@@ -280,28 +280,32 @@ func TestInFlightListings(t *testing.T) {
 	assert.Zero(t, m.OpenListings())
 }
 
-// A listing in any order keeps its place, however many wait.
+// A listing in any order keeps its place for many files, and then lets in who waits.
 func TestInFlightListingsInAnyOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := mock.New()
-		const n = 3
-		for i := range ltx.TXID(n) {
+		const turn = 1000
+		for i := range ltx.TXID(2*turn + 1) {
 			m.Put(0, i, i, nil)
 		}
 		s := limit.NewInFlight(1).Around(m)
+		listed := 0
 		var stated atomic.Int64
 		for f, err := range s.LTXFiles(t.Context(), 0, replica.ListOptions{AnyOrder: true}) {
 			require.NoError(t, err)
-			go func() {
-				_, err := s.StatLTXFile(t.Context(), f.Name, replica.StatOptions{})
-				assert.NoError(t, err)
-				stated.Add(1)
-			}()
+			if listed++; listed%turn == 1 {
+				go func() {
+					_, err := s.StatLTXFile(t.Context(), f.Name, replica.StatOptions{})
+					assert.NoError(t, err)
+					stated.Add(1)
+				}()
+			}
 			synctest.Wait()
-			require.Zero(t, stated.Load())
+			require.EqualValues(t, listed/turn, stated.Load(), listed)
 		}
 		synctest.Wait()
-		require.EqualValues(t, n, stated.Load())
+		require.Equal(t, 2*turn+1, listed)
+		require.EqualValues(t, 3, stated.Load())
 	})
 }
 
@@ -395,7 +399,6 @@ func TestInFlightListingPanics(t *testing.T) {
 	require.Len(t, storetest.List(t, s, 0), 1)
 }
 
-// No limit is no store around the store.
 // manyRequests is a store that takes 64 operations at a time.
 type manyRequests struct{ replica.Store }
 
@@ -412,6 +415,7 @@ func TestInFlightProperties(t *testing.T) {
 	require.Equal(t, 3, limit.NewInFlight(3).Around(mock.New()).Properties().Requests)
 }
 
+// No limit is no store around the store.
 func TestInFlightWithoutLimit(t *testing.T) {
 	m := mock.New()
 	require.Same(t, m, limit.NewInFlight(0).Around(m))
