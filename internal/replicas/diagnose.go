@@ -16,6 +16,7 @@ import (
 	"github.com/ltxfs/ltxfs/internal/settings"
 	"github.com/ltxfs/ltxfs/replica/s3"
 	"github.com/ltxfs/ltxfs/replica/s3/config"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 // proofTimeout bounds the requests that prove a cause, which are made at once. Tests
@@ -71,7 +72,7 @@ var remedies = []remedy{
 		change: func(c *config.Config, _ *settings.Source, err error) bool {
 			was := *c.ForcePathStyle
 			c.ForcePathStyle = new(true)
-			return !was && c.Endpoint != "" && (refusesAddress(err) || errors.Is(err, s3.ErrNoSuchHost))
+			return !was && c.Endpoint != "" && (refusesAddress(err) || errors.Is(err, transport.ErrNoSuchHost))
 		},
 		proves: succeeds, code: exitcode.NoReplica,
 		text: "the store wants the bucket in the path: set forcePathStyle=true, with which it answers",
@@ -133,7 +134,7 @@ func isBare400(err error) bool {
 // isBroken fits requests to servers that can be reached, and answer nothing of HTTP.
 func isBroken(err error) bool {
 	found := answer(err)
-	return found != nil && found.Status == 0 && !errors.Is(err, s3.ErrUnreachable) &&
+	return found != nil && found.Status == 0 && !errors.Is(err, transport.ErrUnreachable) &&
 		!errors.Is(err, s3.ErrNoCredentials) && !errors.Is(err, s3.ErrConfiguration)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/ltxfs/ltxfs/internal/settings"
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 // advice is what to do about an error of a store.
@@ -46,15 +47,15 @@ var (
 		{is(s3.ErrNoSuchProfile), exitcode.Usage, "check the profile's name, and what AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name"},
 		{is(s3.ErrConfiguration), exitcode.Usage, "check the variables that begin with AWS_, and the shared AWS files"},
 		{is(os.ErrPermission), exitcode.Permission, "the credentials must be allowed to list the bucket (s3:ListBucket)"},
-		{is(s3.ErrProxy), exitcode.NoReplica, "check the proxy that HTTPS_PROXY or HTTP_PROXY names, or name the store's host in NO_PROXY"},
+		{is(transport.ErrProxy), exitcode.NoReplica, "check the proxy that HTTPS_PROXY or HTTP_PROXY names, or name the store's host in NO_PROXY"},
 		// A name or a port that is wrong is tried until the deadline, as it could
 		// be right a moment later.
-		{is(s3.ErrNoSuchHost), exitcode.NoReplica, "check the endpoint, the bucket's name and the network"},
-		{is(s3.ErrNoTLS), exitcode.NoReplica, "the store speaks no TLS: begin the endpoint with http://"},
+		{is(transport.ErrNoSuchHost), exitcode.NoReplica, "check the endpoint, the bucket's name and the network"},
+		{is(transport.ErrNoTLS), exitcode.NoReplica, "the store speaks no TLS: begin the endpoint with http://"},
 		{isBare400, exitcode.NoReplica, "if the store wants TLS, begin the endpoint with https://"},
-		{is(s3.ErrUntrusted), exitcode.NoReplica, "name the authority's certificates with LTXFS_S3_CA_FILE or AWS_CA_BUNDLE"},
-		{is(s3.ErrTLS), exitcode.NoReplica, "check the endpoint's certificate, and the host in the endpoint"},
-		{is(s3.ErrUnreachable), exitcode.NoReplica, "check the endpoint and the network, and that the store runs"},
+		{is(transport.ErrUntrusted), exitcode.NoReplica, "name the authority's certificates with LTXFS_S3_CA_FILE or AWS_CA_BUNDLE"},
+		{is(transport.ErrTLS), exitcode.NoReplica, "check the endpoint's certificate, and the host in the endpoint"},
+		{is(transport.ErrUnreachable), exitcode.NoReplica, "check the endpoint and the network, and that the store runs"},
 		{is(context.DeadlineExceeded), exitcode.Timeout, "check the endpoint and the network"},
 		{always, exitcode.NoReplica, "check the URL and its settings"},
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/file"
 	"github.com/ltxfs/ltxfs/replica/s3"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 // key is a secret.
@@ -123,13 +124,13 @@ func TestExplain(t *testing.T) {
 		{&s3.StoreError{Op: "ListObjectsV2", Status: 301, Code: "PermanentRedirect"}, exitcode.NoReplica, ""},
 		{fmt.Errorf("x: %w", os.ErrPermission), exitcode.Permission, "s3:ListBucket"},
 		{fmt.Errorf("x: %w", replica.ErrMixedLayouts), exitcode.NoReplica, "two layouts"},
-		{s3.ErrNoSuchHost, exitcode.NoReplica, "check the endpoint, the bucket's name"},
-		{fmt.Errorf("%w, after: %w", context.DeadlineExceeded, s3.ErrUnreachable), exitcode.NoReplica, "that the store runs"},
-		{s3.ErrUntrusted, exitcode.NoReplica, "AWS_CA_BUNDLE"},
+		{transport.ErrNoSuchHost, exitcode.NoReplica, "check the endpoint, the bucket's name"},
+		{fmt.Errorf("%w, after: %w", context.DeadlineExceeded, transport.ErrUnreachable), exitcode.NoReplica, "that the store runs"},
+		{transport.ErrUntrusted, exitcode.NoReplica, "AWS_CA_BUNDLE"},
 		{fmt.Errorf("x: %w", replica.ErrLitestream03), exitcode.NoReplica, "Litestream 0.3"},
-		{fmt.Errorf("x509: certificate is valid for a, not b: %w", s3.ErrTLS), exitcode.NoReplica, "the host in the endpoint"},
-		{s3.ErrNoTLS, exitcode.NoReplica, "http://"},
-		{fmt.Errorf("%w, after: %w", context.DeadlineExceeded, s3.ErrProxy), exitcode.NoReplica, "NO_PROXY"},
+		{fmt.Errorf("x509: certificate is valid for a, not b: %w", transport.ErrTLS), exitcode.NoReplica, "the host in the endpoint"},
+		{transport.ErrNoTLS, exitcode.NoReplica, "http://"},
+		{fmt.Errorf("%w, after: %w", context.DeadlineExceeded, transport.ErrProxy), exitcode.NoReplica, "NO_PROXY"},
 		{s3.ErrPathStyle, exitcode.NoReplica, "forcePathStyle=false"},
 		{s3.ErrNoSuchProfile, exitcode.Usage, "the profile's name"},
 		{s3.ErrConfiguration, exitcode.Usage, "variables"},

@@ -9,8 +9,6 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
@@ -32,17 +30,11 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { return nil }
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{} }
 
-// dial connects through conns, as the client does.
-func (p *pipes) dial(all *conns) func(context.Context, string, string) (net.Conn, error) {
-	return func(context.Context, string, string) (net.Conn, error) {
-		ours, theirs := net.Pipe()
-		p.dialed <- theirs
-		c := &conn{Conn: ours, conns: all, timeouts: all.timeouts}
-		all.mu.Lock()
-		defer all.mu.Unlock()
-		all.open[c] = struct{}{}
-		return c, nil
-	}
+// dial connects to the server.
+func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	p.dialed <- theirs
+	return ours, nil
 }
 
 // serveInBubble starts a server within a bubble, which has been fast, and a store that may ask for one
@@ -56,12 +48,10 @@ func serveInBubble(t *testing.T, a answers, change ...func(*config.Config)) (*se
 	go func() { _ = web.Serve(p) }()
 	t.Cleanup(func() { _ = web.Close() })
 	c, _ := s.unready(t, change...)
-	client, err := newHTTPClient(c.cfg, c.conns)
-	require.NoError(t, err)
-	c.share(client.WithTransportOptions(func(tr *http.Transport) { tr.DialContext = p.dial(c.conns) }))
+	c.conns.Dial = p.dial
 	ready(t, c, config.DefaultRegion)
-	c.pace.answered(0)
-	c.pace.came(piece, 0)
+	c.pace.Answered(0)
+	c.pace.Came(piece, 0)
 	t.Cleanup(end)
 	return s, c
 }

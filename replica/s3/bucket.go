@@ -2,7 +2,6 @@ package s3
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/ltxfs/ltxfs/replica/s3/config"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 // bucket is what all requests share.
@@ -18,10 +18,9 @@ type bucket struct {
 	cfg    config.Config // complete
 	logger atomic.Pointer[slog.Logger]
 	life   context.Context // ends with the store
-	*connections
-	tally *tally
-	pages *semaphore.Weighted // that listings are ahead, see maxAhead
-	pace  *pace
+	conns  *transport.Connections
+	pace   *transport.Pace
+	pages  *semaphore.Weighted // that listings are ahead, see maxAhead
 
 	// alive is when the bucket was last seen, in Unix nanoseconds, and ahead by how
 	// much the store's clock is ahead, by its last answer.
@@ -32,15 +31,6 @@ type bucket struct {
 	seen    *witnesses
 
 	slowPage time.Duration // see slowPage
-}
-
-// sendBody has a request with a body to store sent, once it has its connection.
-func (b *bucket) sendBody(ctx context.Context, send func() error) error {
-	if err := b.sending.Acquire(ctx, 1); err != nil {
-		return fmt.Errorf("wait for a connection: %w", err)
-	}
-	defer b.sending.Release(1)
-	return send()
 }
 
 func (b *bucket) log() *slog.Logger { return b.logger.Load() }

@@ -5,12 +5,10 @@ import (
 	"net/http"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ltxfs/ltxfs/replica"
-	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
 
 // Close ends a deletion that is under way, and waits for it: nothing is deleted, and
@@ -61,15 +59,4 @@ func TestCloseEndsDeleteAll(t *testing.T) {
 	require.ErrorIs(t, <-done, os.ErrClosed)
 	require.Equal(t, "LIST", s.ops())
 	require.Zero(t, c.Connections())
-}
-
-// A connection that is made while the client closes is closed as well.
-func TestCloseEndsDials(t *testing.T) {
-	s := serve(t, nil)
-	c := newConns(config.Timeouts{Connect: time.Second, Stall: time.Second, FirstByte: time.Second})
-	c.close()
-	conn, err := c.dial(t.Context(), "tcp", s.Listener.Addr().String())
-	require.ErrorIs(t, err, os.ErrClosed)
-	require.Nil(t, conn)
-	require.Zero(t, c.count())
 }

@@ -23,12 +23,13 @@ import (
 	"github.com/ltxfs/ltxfs/replica/s3/config"
 	"github.com/ltxfs/ltxfs/replica/s3/credentials"
 	"github.com/ltxfs/ltxfs/replica/s3/document"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 // connect makes the SDK's client of a store, for a bucket in a region.
 func (b *bucket) connect(ctx context.Context, region string) (*awss3.Client, error) {
 	cfg := b.cfg
-	httpClient, err := newHTTPClient(cfg, b.conns)
+	httpClient, err := b.conns.NewClient(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +47,7 @@ func (b *bucket) connect(ctx context.Context, region string) (*awss3.Client, err
 		renew = append(renew, p.Renew(refusesCredentials))
 	}
 	client := awss3.NewFromConfig(sdk, func(o *awss3.Options) {
-		o.HTTPClient = &counted{b.share(sdk.HTTPClient.(*awshttp.BuildableClient)), b.tally} // the SDK may have made another of it
+		o.HTTPClient = b.conns.Share(sdk.HTTPClient.(*awshttp.BuildableClient)) // the SDK may have made another of it
 		o.UsePathStyle = *cfg.ForcePathStyle
 		o.UseARNRegion = true
 		o.HTTPSignerV4 = credentials.NewSigner(o.Logger, o.ClientLogMode)
@@ -122,7 +123,7 @@ func (e *configError) Unwrap() error { return e.error }
 // store's. A source that is away for a moment is no refusal of credentials.
 func (e *StoreError) lacksCredentials(missing *credentials.Error) {
 	e.identity = true
-	if e.is = connectionKind(missing.Cause); e.is == nil {
+	if e.is = transport.Kind(missing.Cause); e.is == nil {
 		e.is = []error{ErrNoCredentials}
 	}
 	const advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or anonymous=true for a public bucket"

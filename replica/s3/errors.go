@@ -16,6 +16,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3/credentials"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 var (
@@ -120,7 +121,7 @@ var kinds = struct {
 		http.StatusUnauthorized:                 os.ErrPermission,
 		http.StatusForbidden:                    os.ErrPermission,
 		http.StatusNotFound:                     os.ErrNotExist,
-		http.StatusProxyAuthRequired:            ErrProxy,
+		http.StatusProxyAuthRequired:            transport.ErrProxy,
 		http.StatusPreconditionFailed:           errPrecondition,
 		http.StatusRequestedRangeNotSatisfiable: errRange,
 	},
@@ -137,7 +138,7 @@ func storeError(ctx context.Context, op string, err error) error {
 		e.text, e.is = cause.Error(), []error{cause}
 		if last := lastAttempt(err); last != nil {
 			e.text += ", after: " + rootText(last)
-			e.is = append(e.is, connectionKind(last)...)
+			e.is = append(e.is, transport.Kind(last)...)
 		}
 		return e
 	}
@@ -186,7 +187,7 @@ func (e *StoreError) classify(err error) {
 		e.is = append(e.is, kind)
 	}
 	if e.Status == 0 {
-		e.is = append(e.is, connectionKind(err)...)
+		e.is = append(e.is, transport.Kind(err)...)
 	}
 }
 

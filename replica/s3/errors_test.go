@@ -21,12 +21,13 @@ import (
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3/config"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 // sentinels are all that an error of a store may count as.
 var sentinels = []error{
 	os.ErrNotExist, os.ErrPermission, os.ErrExist, replica.ErrReplaced, replica.ErrUnavailable, ErrNoSuchBucket, ErrNoCredentials,
-	ErrRegion, ErrPathStyle, ErrConfiguration, ErrNoSuchProfile, ErrUnreachable, ErrNoSuchHost, ErrProxy, ErrTLS, ErrNoTLS, ErrUntrusted, context.Canceled, context.DeadlineExceeded, errPrecondition, errRange, errDigest, errNoSuchUpload,
+	ErrRegion, ErrPathStyle, ErrConfiguration, ErrNoSuchProfile, transport.ErrUnreachable, transport.ErrNoSuchHost, transport.ErrProxy, transport.ErrTLS, transport.ErrNoTLS, transport.ErrUntrusted, context.Canceled, context.DeadlineExceeded, errPrecondition, errRange, errDigest, errNoSuchUpload,
 }
 
 // requireKinds fails the test unless err counts as these, and as nothing else.
@@ -73,7 +74,7 @@ func TestErrorKinds(t *testing.T) {
 		{403, "SecondLevelDomainForbidden", []error{ErrPathStyle}, ""},
 		{403, "PathStyleDomainForbidden", []error{ErrPathStyle}, ""},
 		{403, "VirtualHostDomainRequired", []error{ErrPathStyle}, ""},
-		{407, "", []error{ErrProxy}, "407"},
+		{407, "", []error{transport.ErrProxy}, "407"},
 		{400, "AuthorizationHeaderMalformed", []error{ErrRegion}, "give it with region="},
 		{400, "SomethingElse", nil, "SomethingElse"},
 		{500, "InternalError", nil, "InternalError"},
@@ -180,17 +181,17 @@ func TestErrorUnreachable(t *testing.T) {
 	c := s.store(t)
 	s.stop()
 	_, err := readRange(t, c, "", 0, 0)
-	requireKinds(t, err, ErrUnreachable)
+	requireKinds(t, err, transport.ErrUnreachable)
 	require.ErrorContains(t, err, "connection refused")
 
 	for kind, err := range map[error]error{
-		ErrNoSuchHost:            &net.DNSError{Err: "no such host", Name: "s3.example", IsNotFound: true},
+		transport.ErrNoSuchHost:  &net.DNSError{Err: "no such host", Name: "s3.example", IsNotFound: true},
 		context.DeadlineExceeded: &net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded},
-		ErrNoTLS:                 http.ErrSchemeMismatch,
+		transport.ErrNoTLS:       http.ErrSchemeMismatch,
 	} {
 		requireKinds(t, storeError(t.Context(), "GetObject", fmt.Errorf("operation error: %w", err)), kind)
 	}
-	requireKinds(t, storeError(t.Context(), "GetObject", &net.OpError{Op: "proxyconnect", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}), ErrProxy)
+	requireKinds(t, storeError(t.Context(), "GetObject", &net.OpError{Op: "proxyconnect", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}), transport.ErrProxy)
 	requireKinds(t, storeError(t.Context(), "GetObject", errors.New("odd")))
 	// What isn't about the store's objects must not say that one is missing.
 	requireKinds(t, storeError(t.Context(), "configure", &fs.PathError{Op: "open", Path: "/x", Err: os.ErrNotExist}))

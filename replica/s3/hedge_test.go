@@ -11,12 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ltxfs/ltxfs/replica/s3/config"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 // slowly sends n bytes of an object at once, and then one at a time with a pause before each.
@@ -60,14 +59,14 @@ func TestHedges(t *testing.T) {
 				got, err := readRange(t, c, tt.version, 0, 0)
 				require.NoError(t, err)
 				require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
-				require.Equal(t, minPatience, time.Since(began))
+				require.Equal(t, transport.MinPatience, time.Since(began))
 				calls := s.of("GET")
 				require.Len(t, calls, 2)
 				require.Equal(t, `"v1"`, calls[1].get("If-Match"))
 				require.Equal(t, tt.second, calls[1].get("Range"))
-				require.Equal(t, 1, told(t, c.tally.hedged))
-				require.Equal(t, 1, told(t, c.tally.hedgesWon))
-				require.Zero(t, told(t, c.tally.resumed))
+				require.Equal(t, 1, told(t, c, "hedges_total"))
+				require.Equal(t, 1, told(t, c, "hedges_won_total"))
+				require.Zero(t, told(t, c, "resumes_total"))
 			})
 		})
 	}
@@ -127,13 +126,13 @@ func TestHedgesKeepTheFirst(t *testing.T) {
 				_, err = io.ReadFull(r, got)
 				require.NoError(t, err)
 				require.True(t, string(data) == string(got), "other bytes")
-				require.Equal(t, minPatience+900*time.Millisecond, time.Since(began))
+				require.Equal(t, transport.MinPatience+900*time.Millisecond, time.Since(began))
 				time.Sleep(time.Second)
 				require.Equal(t, "GET GET", s.ops())
-				require.Equal(t, 1, told(t, c.tally.hedged))
-				require.Zero(t, told(t, c.tally.hedgesWon))
-				require.Zero(t, told(t, c.tally.resumed))
-				require.Zero(t, told(t, c.tally.retried.WithLabelValues("GetObject")))
+				require.Equal(t, 1, told(t, c, "hedges_total"))
+				require.Zero(t, told(t, c, "hedges_won_total"))
+				require.Zero(t, told(t, c, "resumes_total"))
+				require.Zero(t, told(t, c, "retries_total", "GetObject"))
 				require.NoError(t, r.Close())
 			})
 		})
@@ -150,9 +149,9 @@ func TestHedgesGiveUpTheFirst(t *testing.T) {
 		got, err := readRange(t, c, "v1", 0, 0)
 		require.NoError(t, err)
 		require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
-		require.Equal(t, minPatience+500*time.Millisecond, time.Since(began))
+		require.Equal(t, transport.MinPatience+500*time.Millisecond, time.Since(began))
 		require.Equal(t, "GET GET", s.ops())
-		require.Equal(t, 1, told(t, c.tally.hedgesWon))
+		require.Equal(t, 1, told(t, c, "hedges_won_total"))
 	})
 }
 
@@ -167,24 +166,25 @@ func after(d time.Duration, then http.HandlerFunc) http.HandlerFunc {
 
 // What is late when no GET may be made again is made again once one may: its answer, or the rest of it.
 func TestHedgesOnceTheyMay(t *testing.T) {
+	const getsPerHedge = 20
 	data := bytesOf(300_000)
 	for _, tt := range []struct {
 		name  string
 		first http.HandlerFunc
 		after time.Duration
 	}{
-		{"no answer", hang, 3 * minPatience},
-		{"a body that stops", withPauses(data, part{1000, time.Hour}), 3 * minPatience},
-		{"a body that trickles", slowly(data, 0, 7*time.Millisecond), 203*time.Millisecond + minPatience},
+		{"no answer", hang, 3 * transport.MinPatience},
+		{"a body that stops", withPauses(data, part{1000, time.Hour}), 3 * transport.MinPatience},
+		{"a body that trickles", slowly(data, 0, 7*time.Millisecond), 203*time.Millisecond + transport.MinPatience},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, c := serveInBubble(t, answers{"GET": inTurn(tt.first, object(data, "v1"))})
-				require.True(t, c.pace.mayHedge())
-				time.AfterFunc(2*minPatience+time.Millisecond, func() {
+				require.True(t, c.pace.MayHedge())
+				time.AfterFunc(2*transport.MinPatience+time.Millisecond, func() {
 					require.Len(t, s.of("GET"), 1)
 					for range 2*getsPerHedge - 1 {
-						c.pace.begin()
+						c.pace.Begin()
 					}
 				})
 				began := time.Now()
@@ -193,8 +193,8 @@ func TestHedgesOnceTheyMay(t *testing.T) {
 				require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
 				require.Equal(t, tt.after, time.Since(began))
 				require.Len(t, s.of("GET"), 2)
-				require.Equal(t, 1, told(t, c.tally.hedged))
-				require.Equal(t, 1, told(t, c.tally.hedgesWon))
+				require.Equal(t, 1, told(t, c, "hedges_total"))
+				require.Equal(t, 1, told(t, c, "hedges_won_total"))
 			})
 		})
 	}
@@ -221,16 +221,14 @@ func TestHedgesHaveConnections(t *testing.T) {
 				got, err := readRange(t, c, "v1", 0, 0)
 				require.NoError(t, err)
 				require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
-				require.Equal(t, minPatience+took, time.Since(began))
+				require.Equal(t, transport.MinPatience+took, time.Since(began))
 				synctest.Wait()
-				require.Equal(t, 1, told(t, c.tally.hedged))
-				require.Equal(t, 1, told(t, c.tally.hedgesWon))
+				require.Equal(t, 1, told(t, c, "hedges_total"))
+				require.Equal(t, 1, told(t, c, "hedges_won_total"))
 				for _, status := range tt.statuses {
-					require.Equal(t, 1, told(t, c.tally.sent.WithLabelValues("GetObject", status)), status)
+					require.Equal(t, 1, told(t, c, "requests_total", "GetObject", status), status)
 				}
-				var m dto.Metric
-				require.NoError(t, c.tally.firstByte.WithLabelValues("GetObject").(prometheus.Metric).Write(&m))
-				require.Equal(t, took.Seconds(), m.GetHistogram().GetSampleSum())
+				require.Equal(t, took.Seconds(), metric(t, c, "first_byte_seconds", "GetObject").GetHistogram().GetSampleSum())
 			})
 		})
 	}
@@ -239,7 +237,7 @@ func TestHedgesHaveConnections(t *testing.T) {
 // Who waits for a connection isn't late, nor are those who wait for him.
 func TestHedgesNotWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, c := serveInBubble(t, answers{"GET": after(minPatience-1, object(bytesOf(10), "v1"))}, func(c *config.Config) { c.MaxConnections = 1 })
+		s, c := serveInBubble(t, answers{"GET": after(transport.MinPatience-1, object(bytesOf(10), "v1"))}, func(c *config.Config) { c.MaxConnections = 1 })
 		var all errgroup.Group
 		for range 5 {
 			all.Go(func() error {
@@ -254,7 +252,7 @@ func TestHedgesNotWhatWaits(t *testing.T) {
 		}
 		require.NoError(t, all.Wait())
 		require.Len(t, s.of("GET"), 5)
-		require.Zero(t, told(t, c.tally.hedged))
+		require.Zero(t, told(t, c, "hedges_total"))
 	})
 }
 
@@ -272,11 +270,11 @@ func TestHedgesOfWhatBreaks(t *testing.T) {
 		got, err := readRange(t, c, "v1", 0, 0)
 		require.NoError(t, err)
 		require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
-		require.Equal(t, minPatience+200*time.Millisecond, time.Since(began))
+		require.Equal(t, transport.MinPatience+200*time.Millisecond, time.Since(began))
 		require.Len(t, s.of("GET"), 2)
-		require.Equal(t, 1, told(t, c.tally.hedged))
-		require.Equal(t, 1, told(t, c.tally.hedgesWon))
-		require.Zero(t, told(t, c.tally.resumed))
+		require.Equal(t, 1, told(t, c, "hedges_total"))
+		require.Equal(t, 1, told(t, c, "hedges_won_total"))
+		require.Zero(t, told(t, c, "resumes_total"))
 	})
 }
 
@@ -312,10 +310,10 @@ func TestLateBodies(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newPace()
-				p.answered(0)
+				p := transport.NewPool().Pace(config.Config{})
+				p.Answered(0)
 				if tt.others > 0 {
-					p.came(piece, tt.others)
+					p.Came(piece, tt.others)
 				}
 				s, c := serveInBubble(t, answers{"GET": refuse(403, "AccessDenied")})
 				c.pace = p
@@ -336,6 +334,31 @@ func TestLateBodies(t *testing.T) {
 	}
 }
 
+// How long a reader takes isn't how long the store does.
+func TestPaceOfReaders(t *testing.T) {
+	for _, tt := range []struct {
+		away time.Duration // before it waits for a millisecond
+		want time.Duration
+	}{
+		{0, 8 * time.Millisecond / 64},
+		{time.Millisecond, 8 * time.Millisecond / 64},
+		{2 * time.Millisecond, time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			_, c := serveInBubble(t, answers{})
+			c.pace = transport.NewPool().Pace(config.Config{})
+			r := &reader{at: c.ready.Load(), ctx: t.Context(), own: true, left: math.MaxInt64, body: &timedBody{piece, time.Millisecond}}
+			r.began = time.Now()
+			time.Sleep(tt.away)
+			n, err := r.Read(make([]byte, piece))
+			require.NoError(t, err)
+			require.Equal(t, piece, n)
+			_, perKiB := c.pace.Bounds()
+			require.Equal(t, tt.want, perKiB)
+		})
+	}
+}
+
 // What ends a read ends what was asked for again.
 func TestHedgesEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -348,7 +371,7 @@ func TestHedgesEnd(t *testing.T) {
 			hang(w, r)
 			ended.Add(1)
 		})})
-		ctx, cancel := context.WithTimeout(t.Context(), minPatience+time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), transport.MinPatience+time.Millisecond)
 		defer cancel()
 		r, err := c.OpenLTXFile(ctx, versioned("v1"), 0, 0)
 		require.NoError(t, err)

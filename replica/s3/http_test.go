@@ -13,6 +13,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3/config"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 // secureServer serves over TLS, with a certificate that is in a file alone.
@@ -51,7 +52,7 @@ func TestTLSTrust(t *testing.T) {
 			ready(t, c, config.DefaultRegion)
 			got, err := readRange(t, c, "", 0, 0)
 			if !tt.trusted {
-				requireKinds(t, err, ErrUntrusted)
+				requireKinds(t, err, transport.ErrUntrusted)
 				require.Len(t, s.seen(), before)
 				return
 			}
@@ -72,46 +73,18 @@ func TestTLSFileWithComments(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestTLSFiles(t *testing.T) {
-	s := serve(t, nil)
-	isolate(t)
-	cfg := s.testConfig()
-	cfg.CAFile = filepath.Join(t.TempDir(), "missing")
-	_, err := New(cfg)
-	require.ErrorIs(t, err, os.ErrNotExist)
-	require.ErrorContains(t, err, cfg.CAFile)
-	require.NoError(t, os.WriteFile(cfg.CAFile, []byte("no certificate"), 0o600))
-	_, err = New(cfg)
-	require.ErrorContains(t, err, cfg.CAFile+" has no certificate in PEM")
-}
-
 // A store that speaks no TLS, at an https endpoint, and the reverse.
 func TestTLSWrongScheme(t *testing.T) {
 	plain := serve(t, nil)
 	c := plain.store(t, func(c *config.Config) { c.Endpoint = "https" + plain.URL[len("http"):] })
 	_, err := c.OpenLTXFile(within(t, 10*time.Second), replica.File{Name: nth(1)}, 0, 0)
-	requireKinds(t, err, ErrNoTLS)
+	requireKinds(t, err, transport.ErrNoTLS)
 
 	secure, _ := secureServer(t)
 	c = secure.store(t, func(c *config.Config) { c.Endpoint = "http" + secure.URL[len("https"):] })
 	_, err = c.OpenLTXFile(within(t, 10*time.Second), replica.File{Name: nth(1)}, 0, 0)
 	require.Error(t, err)
 	require.Empty(t, secure.seen())
-}
-
-// The SDK takes no other kind of client when AWS_CA_BUNDLE is set, and what it
-// makes of this one keeps its settings.
-func TestHTTPClient(t *testing.T) {
-	s := serve(t, nil)
-	c := s.store(t, func(c *config.Config) { c.MaxConnections = 7 })
-	client, err := newHTTPClient(c.cfg, c.conns)
-	require.NoError(t, err)
-	tr := client.GetTransport()
-	require.Equal(t, []int{7, 7, 7}, []int{tr.MaxConnsPerHost, tr.MaxIdleConns, tr.MaxIdleConnsPerHost})
-	require.True(t, tr.DisableCompression)
-	require.False(t, tr.DisableKeepAlives)
-	require.Equal(t, c.cfg.Timeouts.Connect, tr.TLSHandshakeTimeout)
-	require.Zero(t, client.GetTimeout(), "contexts and connections have deadlines")
 }
 
 // Headers without an end are an error, not memory.

@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/ltxfs/ltxfs/replica"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 // everyone is the weight of Close, which waits for all changes.
 const everyone = 1 << 30
-
-// errStoreClosed is returned by what is called after Close, or cut short by it.
-var errStoreClosed = fmt.Errorf("the store is closed: %w", os.ErrClosed)
 
 // Layout returns the layout as it was given to New or detected by Init. It is
 // the zero layout until then.
@@ -26,7 +23,7 @@ func (s *Store) Layout() replica.Layout {
 
 // Connections is the number of open connections of the store and those that it shares them
 // with, idle ones among them.
-func (s *Store) Connections() int { return s.conns.count() }
+func (s *Store) Connections() int { return s.conns.Count() }
 
 // Init connects: it finds the credentials, the region of an AWS bucket if it
 // isn't given, and the layout if it isn't given, with three requests at most for
@@ -43,7 +40,7 @@ func (s *Store) Init(ctx context.Context) error {
 
 func (s *Store) init(ctx context.Context) (*session, error) {
 	if s.life.Err() != nil {
-		return nil, errStoreClosed
+		return nil, transport.ErrClosed
 	}
 	if at := s.ready.Load(); at != nil {
 		return at, ctx.Err()
@@ -109,7 +106,7 @@ func (s *Store) change(ctx context.Context, do func(context.Context, *session) e
 // unlessClosed is err, or that the store is closed where that has cut a change short.
 func (s *Store) unlessClosed(caller context.Context, err error) error {
 	if s.life.Err() != nil && caller.Err() == nil && errors.Is(err, context.Canceled) {
-		return errStoreClosed
+		return transport.ErrClosed
 	}
 	return err
 }

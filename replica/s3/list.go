@@ -16,6 +16,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3/document"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 const (
@@ -173,7 +174,7 @@ func (l *listing) next() ([]replica.File, error) {
 func (l *listing) ask() (*document.Listing, error) {
 	at := l.at
 	if at.life.Err() != nil {
-		return nil, errStoreClosed
+		return nil, transport.ErrClosed
 	}
 	in := &awss3.ListObjectsV2Input{
 		Bucket: &at.cfg.Bucket, Prefix: &l.prefix, Delimiter: aws.String("/"), MaxKeys: aws.Int32(pageSize),

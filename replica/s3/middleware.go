@@ -135,11 +135,11 @@ func (b *bucket) rememberAttempts(stack *middleware.Stack) error {
 		func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 			last, ok := ctx.Value(lastAttemptKey{}).(*error)
 			if ok && *last != nil {
-				b.tally.retried.WithLabelValues(middleware.GetOperationName(ctx)).Inc()
+				b.conns.Tally.Retried.WithLabelValues(middleware.GetOperationName(ctx)).Inc()
 			}
 			out, metadata, err := next.HandleFinalize(ctx, in)
 			if err != nil {
-				b.tally.failed(ctx, err)
+				b.conns.Tally.Failed(ctx, err)
 			}
 			if ok && err != nil && ctx.Err() == nil {
 				*last = err

@@ -121,7 +121,7 @@ func (p *parts) sendPart(ctx context.Context, i int, body *requestBody, digest *
 		in.ChecksumCRC64NVME = aws.String(digest.CRC64NVME())
 	}
 	var out *awss3.UploadPartOutput
-	err := p.at.sendBody(ctx, func() (err error) {
+	err := p.at.conns.SendBody(ctx, func() (err error) {
 		out, err = p.at.s3.UploadPart(ctx, in, digest.signed)
 		return err
 	})
@@ -152,7 +152,7 @@ func (p *parts) complete(ctx context.Context) error {
 	if done, err := p.lookFirst(ctx); done || err != nil {
 		return err
 	}
-	out, err := p.at.s3.CompleteMultipartUpload(ctx, in, at.patiently)
+	out, err := p.at.s3.CompleteMultipartUpload(ctx, in, func(o *awss3.Options) { o.HTTPClient = at.conns.Patient() })
 	if err == nil && aws.ToString(out.ETag) != "" {
 		at.sawBucket()
 		p.done(out.ETag, out.ResultMetadata)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3/document"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 // errPrecondition means that an object isn't of the version asked for, or is
@@ -317,16 +318,16 @@ func (r *reader) resume(cause error) error {
 		return err
 	}
 	if at.life.Err() != nil {
-		return errStoreClosed
+		return transport.ErrClosed
 	}
-	at.tally.failed(r.ctx, cause)
+	at.conns.Tally.Failed(r.ctx, cause)
 	most := max(maxResumes, at.cfg.Retry.Attempts)
 	if r.resumes++; r.resumes > most {
 		return fmt.Errorf("the answer broke off at %d, %d times: %w", r.off, most, storeError(r.ctx, "GetObject", cause))
 	}
 	at.log().Debug("the answer broke off; asking for the rest", "key", r.key, "offset", r.off, "left", r.left, "error", rootText(cause))
 	_ = r.body.Close() // it is broken
-	at.tally.resumed.Inc()
+	at.conns.Tally.Resumed.Inc()
 	if r.resumes > 1 {
 		if err := at.pause(r.ctx, r.resumes); err != nil {
 			return err

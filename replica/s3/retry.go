@@ -15,6 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/ltxfs/ltxfs/replica/s3/config"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 // retryable is what may pass if a request is made again, beside connections that
@@ -56,12 +57,12 @@ func isRetryable(err error) aws.Ternary {
 	if isAPI && retryable.code[api.ErrorCode()] {
 		return aws.TrueTernary
 	}
-	broken := slices.ContainsFunc(connectionKind(err), func(kind error) bool { return errors.Is(kind, ErrTLS) })
+	broken := slices.ContainsFunc(transport.Kind(err), func(kind error) bool { return errors.Is(kind, transport.ErrTLS) })
 	if _, ok := errors.AsType[*contentError](err); ok || broken {
 		return aws.FalseTernary
 	}
-	if refusal, ok := errors.AsType[*proxyRefusal](err); ok {
-		return aws.BoolTernary(retryable.status[refusal.status])
+	if refusal, ok := errors.AsType[*transport.ProxyRefusal](err); ok {
+		return aws.BoolTernary(retryable.status[refusal.Status])
 	}
 	// Without an answer, the SDK makes one of status 0.
 	answer := answerOf(err)

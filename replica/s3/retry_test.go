@@ -14,6 +14,7 @@ import (
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3/config"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 // The wait is any time up to a limit that doubles.
@@ -233,7 +234,7 @@ func TestNotRetriedForGood(t *testing.T) {
 	t.Cleanup(s.stop)
 	c := s.store(t)
 	_, err := c.OpenLTXFile(within(t, 10*time.Second), replica.File{Name: nth(1)}, 0, 0)
-	require.ErrorIs(t, err, ErrTLS)
+	require.ErrorIs(t, err, transport.ErrTLS)
 	require.Equal(t, 1, s.connections())
 	require.NotErrorIs(t, err, os.ErrNotExist)
 }

@@ -22,10 +22,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/ltxfs/ltxfs/replica"
 	"github.com/ltxfs/ltxfs/replica/s3/config"
+	"github.com/ltxfs/ltxfs/replica/s3/transport"
 )
 
 // Type is what Store.Type returns.
@@ -72,6 +74,45 @@ func New(cfg config.Config) (*Store, error) {
 	return s, err
 }
 
+// Pool is connections that stores share where they are made in the same way, what is
+// counted of their requests, and the room for what their listings are ahead.
+type Pool struct {
+	conns *transport.Pool
+	pages *semaphore.Weighted // see bucket
+}
+
+// NewPool returns a pool without connections.
+func NewPool() *Pool {
+	return &Pool{conns: transport.NewPool(), pages: semaphore.NewWeighted(maxAhead)}
+}
+
+// New returns a store whose connections are the pool's, and end with that. It asks no network,
+// and reads no file but the CA certificates.
+func (p *Pool) New(cfg config.Config) (*Store, error) {
+	cfg, err := cfg.Resolve()
+	if err != nil {
+		return nil, err
+	}
+	conns, err := p.conns.Connections(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		bucket:   &bucket{cfg: cfg, conns: conns, pages: p.pages, pace: p.conns.Pace(cfg), seen: newWitnesses(), slowPage: slowPage},
+		starting: make(chan struct{}, 1), changing: semaphore.NewWeighted(everyone),
+	}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.lacking[uploadChecksums].Store(cfg.NoChecksums)
+	s.SetLogger(cfg.Logger)
+	return s, nil
+}
+
+// Collectors are what is counted of the requests of all stores.
+func (p *Pool) Collectors() []prometheus.Collector { return p.conns.Collectors() }
+
+// Close closes all connections. The stores can't be used afterwards.
+func (p *Pool) Close() { p.conns.Close() }
+
 // Type returns "s3".
 func (s *Store) Type() string { return Type }
 
@@ -112,7 +153,7 @@ func (s *Store) LTXFiles(ctx context.Context, level int, opts replica.ListOption
 	return func(yield func(replica.File, error) bool) {
 		err := s.list(ctx, level, opts, func(f replica.File) bool { return yield(f, nil) })
 		if err != nil && s.life.Err() != nil {
-			err = errStoreClosed
+			err = transport.ErrClosed
 		}
 		if err != nil {
 			yield(replica.File{}, fmt.Errorf("list level %d: %w", level, err))

@@ -126,7 +126,7 @@ func (u *upload) put(ctx context.Context) error {
 		return err
 	}
 	var out *awss3.PutObjectOutput
-	err = at.sendBody(ctx, func() (err error) {
+	err = at.conns.SendBody(ctx, func() (err error) {
 		out, err = at.s3.PutObject(ctx, in, digest.signed)
 		return err
 	})

@@ -1,4 +1,4 @@
-package s3
+package transport
 
 import (
 	"context"
@@ -14,22 +14,22 @@ import (
 	"github.com/ltxfs/ltxfs/replica/metrics"
 )
 
-// tally counts what was sent to stores, attempt by attempt.
-type tally struct {
+// Tally counts what was sent to stores, attempt by attempt.
+type Tally struct {
+	Retried   *prometheus.CounterVec // requests, by their name, after one that failed
+	Resumed   prometheus.Counter     // answers that broke off
+	HedgesWon prometheus.Counter     // GETs that were made again, and brought the first answer
 	sent      *prometheus.CounterVec
 	firstByte *prometheus.HistogramVec
-	retried   *prometheus.CounterVec
-	resumed   prometheus.Counter
 	stalled   prometheus.Counter
 	hedged    prometheus.Counter
-	hedgesWon prometheus.Counter
 }
 
-func newTally() *tally {
+func newTally() *Tally {
 	counter := func(name, help string) prometheus.CounterOpts {
 		return prometheus.CounterOpts{Namespace: "ltxfs", Subsystem: "s3", Name: name, Help: help}
 	}
-	return &tally{
+	return &Tally{
 		sent: prometheus.NewCounterVec(counter("requests_total",
 			"Requests by the status of the answer, or none if there was no answer. Each attempt is one."), []string{"request", "status"}),
 		firstByte: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -37,18 +37,18 @@ func newTally() *tally {
 			Help:    "Time from a request to the header of its answer, by which a body was sent.",
 			Buckets: metrics.Seconds,
 		}, []string{"request"}),
-		retried:   prometheus.NewCounterVec(counter("retries_total", "Requests that were made again after one that failed."), []string{"request"}),
-		resumed:   prometheus.NewCounter(counter("resumes_total", "Answers that broke off, and whose rest was asked for.")),
+		Retried:   prometheus.NewCounterVec(counter("retries_total", "Requests that were made again after one that failed."), []string{"request"}),
+		Resumed:   prometheus.NewCounter(counter("resumes_total", "Answers that broke off, and whose rest was asked for.")),
 		stalled:   prometheus.NewCounter(counter("stalls_total", "Requests that the store left without a byte for too long.")),
 		hedged:    prometheus.NewCounter(counter("hedges_total", "GETs that were made again since they were late.")),
-		hedgesWon: prometheus.NewCounter(counter("hedges_won_total", "Of these, how many brought the first answer.")),
+		HedgesWon: prometheus.NewCounter(counter("hedges_won_total", "Of these, how many brought the first answer.")),
 	}
 }
 
 // counted is a client whose requests count.
 type counted struct {
 	client aws.HTTPClient
-	tally  *tally
+	tally  *Tally
 }
 
 // Do implements aws.HTTPClient.
@@ -60,7 +60,7 @@ func (c *counted) Do(req *http.Request) (*http.Response, error) {
 }
 
 // answered counts an attempt; the answer is nil if it got none.
-func (r *tally) answered(req *http.Request, answer *http.Response, took time.Duration) {
+func (r *Tally) answered(req *http.Request, answer *http.Response, took time.Duration) {
 	request, status := middleware.GetOperationName(req.Context()), "none"
 	if answer != nil {
 		status = strconv.Itoa(answer.StatusCode)
@@ -69,9 +69,9 @@ func (r *tally) answered(req *http.Request, answer *http.Response, took time.Dur
 	r.sent.WithLabelValues(request, status).Inc()
 }
 
-// failed counts an error that ends an attempt or an answer, if it is a silent store's.
-func (r *tally) failed(ctx context.Context, err error) {
-	for _, kind := range connectionKind(err) {
+// Failed counts an error that ends an attempt or an answer, if it is a silent store's.
+func (r *Tally) Failed(ctx context.Context, err error) {
+	for _, kind := range Kind(err) {
 		if ctx.Err() == nil && errors.Is(kind, context.DeadlineExceeded) {
 			r.stalled.Inc()
 		}
@@ -80,5 +80,6 @@ func (r *tally) failed(ctx context.Context, err error) {
 
 // Collectors are what is counted of the requests of all stores.
 func (p *Pool) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{p.tally.sent, p.tally.firstByte, p.tally.retried, p.tally.resumed, p.tally.stalled, p.tally.hedged, p.tally.hedgesWon}
+	t := p.tally
+	return []prometheus.Collector{t.sent, t.firstByte, t.Retried, t.Resumed, t.stalled, t.hedged, t.HedgesWon}
 }

@@ -1,4 +1,4 @@
-package s3
+package transport
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 )
 
@@ -38,6 +40,16 @@ type scriptedBody struct {
 
 func (b *scriptedBody) Close() error { b.closed = true; return nil }
 
+// wait waits, unless the context ends.
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (s *scripted) Do(req *http.Request) (*http.Response, error) {
 	s.mu.Lock()
 	n := len(s.sent)
@@ -62,9 +74,17 @@ func (s *scripted) Do(req *http.Request) (*http.Response, error) {
 
 // hedger is one of a store that has been fast.
 func (s *scripted) hedger(t *testing.T) *hedger {
-	b := &bucket{life: t.Context(), tally: newTally(), pace: newPace()}
-	b.pace.answered(0)
-	return &hedger{b, s, &again{s, b.tally}}
+	c, pace := &Connections{Tally: newTally()}, newPace()
+	pace.Answered(0)
+	return &hedger{c, t.Context(), s, &again{s, c.Tally}, pace}
+}
+
+// told is the value of a counter.
+func told(t *testing.T, c prometheus.Counter) int {
+	t.Helper()
+	var m dto.Metric
+	require.NoError(t, c.Write(&m))
+	return int(m.GetCounter().GetValue())
 }
 
 // A request that isn't answered in time is sent again. What the first ends with is taken, or what
@@ -120,13 +140,13 @@ func TestHedger(t *testing.T) {
 				require.Equal(t, tt.after, time.Since(began), "and nothing is left")
 				require.Len(t, store.sent, len(tt.script))
 				if len(tt.script) > 1 {
-					require.Equal(t, tt.script[0].queued+minPatience, store.sent[1].Sub(store.sent[0]))
+					require.Equal(t, tt.script[0].queued+MinPatience, store.sent[1].Sub(store.sent[0]))
 				}
 				for _, body := range store.bodies {
 					require.Equal(t, err != nil || body != got.Body, body.closed)
 				}
-				require.Equal(t, tt.hedges, told(t, h.tally.hedged))
-				require.Equal(t, tt.won, told(t, h.tally.hedgesWon))
+				require.Equal(t, tt.hedges, told(t, h.Tally.hedged))
+				require.Equal(t, tt.won, told(t, h.Tally.HedgesWon))
 			})
 		})
 	}
@@ -149,18 +169,4 @@ func TestHedgerContext(t *testing.T) {
 		require.Len(t, store.sent, 2)
 		require.Equal(t, firstPatience, store.sent[1].Sub(store.sent[0]))
 	})
-}
-
-// For whom nobody waits, and for a store that is closed, nothing is made again, nor is the right to.
-func TestMayHedge(t *testing.T) {
-	life, end := context.WithCancel(t.Context())
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	b := &bucket{life: life, pace: newPace()}
-	require.False(t, b.mayHedge(ctx))
-	require.True(t, b.mayHedge(t.Context()))
-	b.pace = newPace()
-	end()
-	require.False(t, b.mayHedge(t.Context()))
-	require.True(t, b.pace.mayHedge())
 }

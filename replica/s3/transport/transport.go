@@ -1,4 +1,6 @@
-package s3
+// Package transport has the connections to stores in S3: their deadlines and TLS, what is
+// counted of requests, and GETs that are sent again since they are late.
+package transport
 
 import (
 	"context"
@@ -16,7 +18,6 @@ import (
 	"time"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/ltxfs/ltxfs/replica/s3/config"
 )
@@ -41,6 +42,9 @@ var (
 
 	// ErrUntrusted is ErrTLS because the certificate's authority isn't known.
 	ErrUntrusted = fmt.Errorf("the certificate's authority isn't known: %w", ErrTLS)
+
+	// ErrClosed means that the store, or its Pool, was closed. It is os.ErrClosed.
+	ErrClosed = fmt.Errorf("the store is closed: %w", os.ErrClosed)
 )
 
 const (
@@ -56,15 +60,15 @@ const (
 	completeTimeout = 5 * time.Minute
 )
 
-// newHTTPClient makes the SDK's own kind of HTTP client: any other kind fails
+// NewClient makes the SDK's own kind of HTTP client over the connections: any other kind fails
 // when AWS_CA_BUNDLE is set.
-func newHTTPClient(cfg config.Config, conns *conns) (*awshttp.BuildableClient, error) {
+func (c *Connections) NewClient(cfg config.Config) (*awshttp.BuildableClient, error) {
 	tlsConfig, err := newTLSConfig(cfg)
 	if err != nil {
 		return nil, err
 	}
 	return awshttp.NewBuildableClient().WithReadTimeout(0).WithTransportOptions(func(tr *http.Transport) {
-		tr.DialContext = conns.dial
+		tr.DialContext = c.dial
 		tr.TLSClientConfig = tlsConfig
 		tr.TLSHandshakeTimeout = cfg.Timeouts.Connect
 		// S3 speaks HTTP/1.1, and one connection a request is what it scales by.
@@ -81,7 +85,7 @@ func newHTTPClient(cfg config.Config, conns *conns) (*awshttp.BuildableClient, e
 			if answer.StatusCode == http.StatusOK {
 				return nil
 			}
-			return &net.OpError{Op: opProxy, Net: "tcp", Err: &proxyRefusal{proxy.Host, answer.StatusCode}}
+			return &net.OpError{Op: opProxy, Net: "tcp", Err: &ProxyRefusal{answer.StatusCode, proxy.Host}}
 		}
 	}), nil
 }
@@ -108,18 +112,18 @@ func newTLSConfig(cfg config.Config) (*tls.Config, error) {
 // opProxy is the Op of an error of net/http about a proxy.
 const opProxy = "proxyconnect"
 
-// proxyRefusal is the answer of a proxy that doesn't connect to the store.
-type proxyRefusal struct {
+// ProxyRefusal is the answer of a proxy that doesn't connect to the store.
+type ProxyRefusal struct {
+	Status int // of HTTP
 	host   string
-	status int
 }
 
-func (e *proxyRefusal) Error() string {
-	return fmt.Sprintf("the proxy %s answers %d %s", e.host, e.status, http.StatusText(e.status))
+func (e *ProxyRefusal) Error() string {
+	return fmt.Sprintf("the proxy %s answers %d %s", e.host, e.Status, http.StatusText(e.Status))
 }
 
-// connectionKind is what an error counts as that is no answer of the store.
-func connectionKind(err error) []error {
+// Kind is what an error counts as that is no answer of the store: one of these, or context.DeadlineExceeded.
+func Kind(err error) []error {
 	timeout, isNet := errors.AsType[net.Error](err)
 	_, noName := errors.AsType[*net.DNSError](err)
 	op, isOp := errors.AsType[*net.OpError](err)
@@ -145,45 +149,20 @@ func connectionKind(err error) []error {
 	return nil
 }
 
-// patiently makes a request over a connection of its own, on which the store may
-// be silent for long.
-func (b *bucket) patiently(o *awss3.Options) {
-	client := b.client.WithTransportOptions(func(tr *http.Transport) {
-		tr.DialContext = b.conns.dialPatiently
-		tr.DisableKeepAlives = true
-	})
-	o.HTTPClient = &counted{client, b.tally}
-}
-
-// conns are the connections to the store. Each has a deadline that moves on with
-// every byte: TCP itself would wait for a silent peer for a quarter of an hour.
-type conns struct {
-	timeouts config.Timeouts
-
-	mu   sync.Mutex
-	open map[*conn]struct{}
-	over bool // there are to be no more
-}
-
-func newConns(t config.Timeouts) *conns {
-	return &conns{timeouts: t, open: map[*conn]struct{}{}}
-}
-
-func (c *conns) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+func (c *Connections) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	return c.connect(ctx, network, addr, c.timeouts)
 }
 
 // dialPatiently is dial for a request on which the store may be silent for long.
-func (c *conns) dialPatiently(ctx context.Context, network, addr string) (net.Conn, error) {
+func (c *Connections) dialPatiently(ctx context.Context, network, addr string) (net.Conn, error) {
 	t := c.timeouts
 	t.FirstByte = max(t.FirstByte, completeTimeout)
 	t.Stall = t.FirstByte
 	return c.connect(ctx, network, addr, t)
 }
 
-func (c *conns) connect(ctx context.Context, network, addr string, t config.Timeouts) (net.Conn, error) {
-	d := net.Dialer{Timeout: t.Connect, KeepAlive: 30 * time.Second}
-	raw, err := d.DialContext(ctx, network, addr)
+func (c *Connections) connect(ctx context.Context, network, addr string, t config.Timeouts) (net.Conn, error) {
+	raw, err := c.Dial(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -192,21 +171,21 @@ func (c *conns) connect(ctx context.Context, network, addr string, t config.Time
 	defer c.mu.Unlock()
 	if c.over {
 		_ = raw.Close() // nobody has used it
-		return nil, errStoreClosed
+		return nil, ErrClosed
 	}
 	c.open[wrapped] = struct{}{}
 	return wrapped, nil
 }
 
-// count is the number of open connections, those in the pool among them.
-func (c *conns) count() int {
+// Count is the number of open connections, idle ones among them.
+func (c *Connections) Count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.open)
 }
 
 // close closes all connections, in use or not, and lets nobody make more.
-func (c *conns) close() {
+func (c *Connections) close() {
 	c.mu.Lock()
 	c.over = true
 	open := slices.Collect(maps.Keys(c.open))
@@ -216,11 +195,11 @@ func (c *conns) close() {
 	}
 }
 
-// conn is a connection that fails when it is silent for too long. An idle one in
-// the pool fails as well, and so leaves the pool.
+// conn is a connection that fails when it is silent for too long. An idle one
+// fails as well, and so leaves the client that keeps it.
 type conn struct {
 	net.Conn
-	conns    *conns
+	conns    *Connections
 	timeouts config.Timeouts
 
 	mu    sync.Mutex

@@ -1,13 +1,15 @@
-package s3
+package transport
 
 import (
+	"context"
+	"slices"
 	"sync"
 	"time"
 )
 
 const (
-	// minPatience is how long a store may always take.
-	minPatience = 200 * time.Millisecond
+	// MinPatience is how long a store may always take.
+	MinPatience = 200 * time.Millisecond
 
 	// firstPatience is how long one may take that has not answered yet.
 	firstPatience = time.Second
@@ -22,10 +24,6 @@ const (
 	// fastest is how long a KiB of a body may always take: 1 GB/s is no store's fault.
 	fastest = time.Microsecond
 
-	// piece is how much of a body tells the pace of others, in bytes: less may have come with
-	// its header.
-	piece = 64 << 10
-
 	// recentGets is of how many GETs it is known how long they took.
 	recentGets = 256
 
@@ -33,8 +31,8 @@ const (
 	getsPerHedge = 20
 )
 
-// pace is how long GETs took lately, and how many may be made again.
-type pace struct {
+// Pace is how long GETs took lately, and how many may be made again.
+type Pace struct {
 	mu      sync.Mutex
 	began   [recentGets]time.Duration // after which answers began
 	answers int                       // that there ever were
@@ -48,29 +46,29 @@ type pace struct {
 	hedged bool // once at least, which may be in advance
 }
 
-func newPace() *pace { return &pace{most: firstPatience / 2, perKiB: time.Second} }
+func newPace() *Pace { return &Pace{most: firstPatience / 2, perKiB: time.Second} }
 
-// bounds are how long an answer may take to begin, and then for each KiB of its body.
-func (p *pace) bounds() (patience, perKiB time.Duration) {
+// Bounds are how long an answer may take to begin, and then for each KiB of its body.
+func (p *Pace) Bounds() (patience, perKiB time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.patience(), p.perKiB
 }
 
-func (p *pace) patience() time.Duration {
+func (p *Pace) patience() time.Duration {
 	if p.answers < enoughGets {
 		return 2 * p.most // longer ones are to be expected
 	}
-	return max(p.most, minPatience)
+	return max(p.most, MinPatience)
 }
 
-// answered notes after which time an answer has begun.
-func (p *pace) answered(took time.Duration) {
+// Answered notes after which time an answer has begun.
+func (p *Pace) Answered(took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	// One that could not be made again may have stalled, and must not have the next ones wait as
 	// long. If all take so long, it is soon known.
-	p.began[p.answers%recentGets] = min(max(took, minPatience/2), 2*p.most)
+	p.began[p.answers%recentGets] = min(max(took, MinPatience/2), 2*p.most)
 	p.answers++
 	n := min(p.answers, recentGets)
 	var most [recentGets/100 + 1]time.Duration // longest first
@@ -84,9 +82,9 @@ func (p *pace) answered(took time.Duration) {
 	p.most = most[n/100]
 }
 
-// came notes how long a piece of a body was waited for. One that stalled counts as an answer
-// does that did.
-func (p *pace) came(n int64, took time.Duration) {
+// Came notes how long a piece of a body was waited for, of n bytes, some KiB at least. One that
+// stalled counts as an answer does that did.
+func (p *Pace) Came(n int64, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.took += min(took, 2*time.Duration(n)*p.perKiB>>10) - p.took/recentGets
@@ -94,16 +92,20 @@ func (p *pace) came(n int64, took time.Duration) {
 	p.perKiB = max(slowest*p.took/time.Duration(p.bytes>>10), fastest)
 }
 
-// begin counts a GET, and returns how long it may take to begin.
-func (p *pace) begin() time.Duration {
+// Begin counts a GET, and returns how long it may take to begin.
+func (p *Pace) Begin() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.credit = min(p.credit+1, recentGets)
 	return p.patience()
 }
 
-// mayHedge takes the right to make one GET again.
-func (p *pace) mayHedge() bool {
+// MayHedge takes the right to make one GET again, unless one of the contexts has ended of those
+// that want its answer.
+func (p *Pace) MayHedge(wanted ...context.Context) bool {
+	if slices.ContainsFunc(wanted, func(ctx context.Context) bool { return ctx.Err() != nil }) {
+		return false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.hedged && p.credit < getsPerHedge {
