@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"context"
 	"io"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ type lag struct {
 	waited time.Duration // for it
 	behind time.Duration // how much longer than it may it has been waited for
 	rest   chan *reader  // asks for the rest, or nil
+	giveUp context.CancelFunc
 }
 
 // next reads from the body. While it waits for one that is late, the rest is asked for again.
@@ -44,6 +46,7 @@ func (r *reader) next(p []byte) (int, error) {
 	}
 	patience, perKiB := r.at.pace.Bounds()
 	rest, body, off, left := make(chan *reader, 1), r.body, r.off, r.left
+	ctx, giveUp := context.WithCancel(r.ctx)
 	var settled atomic.Bool // once some bytes have come, or the rest is asked for
 	late := time.AfterFunc(patience-r.behind, func() {
 		for !r.at.pace.MayHedge(r.ctx, r.at.life) {
@@ -52,7 +55,7 @@ func (r *reader) next(p []byte) (int, error) {
 			}
 		}
 		if settled.CompareAndSwap(false, true) {
-			rest <- r.askForRest(body, off, left)
+			rest <- r.askForRest(ctx, body, off, left)
 		}
 	})
 	began := time.Now()
@@ -63,10 +66,19 @@ func (r *reader) next(p []byte) (int, error) {
 	if !late.Stop() {
 		r.behind = min(r.behind, patience-transport.MinPatience) // when it is looked again
 	}
-	if !settled.CompareAndSwap(false, true) {
-		r.rest, r.behind = rest, 0
+	if settled.CompareAndSwap(false, true) {
+		giveUp()
+	} else {
+		r.rest, r.giveUp, r.behind = rest, giveUp, 0
 	}
 	return n, err
+}
+
+// awaitRest waits for the rest of a body that has ended, for no longer than for an answer that may be asked for
+// again: with none, the body is gone on with as if nothing had been asked for.
+func (r *reader) awaitRest() *reader {
+	defer time.AfterFunc(transport.MinPatience, r.giveUp).Stop()
+	return <-r.rest
 }
 
 // notePace notes how long the last piece of the body took, once there is one. One for which
@@ -87,8 +99,8 @@ func (b *bucket) once(o *awss3.Options) { o.HTTPClient, o.Retryer = b.conns.Agai
 
 // askForRest asks for what is left of a body that is late. If there is an answer before a piece
 // more of the body has come, it ends the body, and who waits for it; else it returns nil.
-func (r *reader) askForRest(body io.Closer, off, left int64) *reader {
-	rest := &reader{at: r.at, ctx: r.ctx, key: r.key, name: r.name, want: r.want, own: r.own, off: off, left: left}
+func (r *reader) askForRest(ctx context.Context, body io.Closer, off, left int64) *reader {
+	rest := &reader{at: r.at, ctx: ctx, key: r.key, name: r.name, want: r.want, own: r.own, off: off, left: left}
 	in, _, _ := rest.input()
 	if _, err := rest.ask(in, r.at.once); err != nil {
 		return nil

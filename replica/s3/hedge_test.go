@@ -278,6 +278,28 @@ func TestHedgesOfWhatBreaks(t *testing.T) {
 	})
 }
 
+// What breaks off while the rest gets no answer is gone on with as without it.
+func TestHedgesThatHangWhileWhatBreaks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data := bytesOf(300_000)
+		s, c := serveInBubble(t, answers{"GET": inTurn(func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), 300*time.Millisecond)
+			defer cancel()
+			slowly(data, 100_000, time.Hour)(w, r.WithContext(ctx))
+			panic(http.ErrAbortHandler)
+		}, hang, object(data, "v1"))})
+		began := time.Now()
+		got, err := readRange(t, c, "v1", 0, 0)
+		require.NoError(t, err)
+		require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
+		require.Equal(t, 300*time.Millisecond+transport.MinPatience, time.Since(began))
+		require.Len(t, s.of("GET"), 3)
+		require.Equal(t, 1, told(t, c, "hedges_total"))
+		require.Zero(t, told(t, c, "hedges_won_total"))
+		require.Equal(t, 1, told(t, c, "resumes_total"))
+	})
+}
+
 // timedBody gives some bytes with each Read, after some time.
 type timedBody struct {
 	n    int

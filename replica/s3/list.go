@@ -164,9 +164,8 @@ func (l *listing) next() ([]replica.File, error) {
 		return nil, nil
 	}
 	l.going = true
-	greatest := page.Greatest(l.prefix)
-	l.over = l.until != "" && greatest > l.prefix+l.until
-	return files, l.turn(page, greatest)
+	l.over = l.until != "" && page.GreatestFile(l.prefix) > l.prefix+l.until
+	return files, l.turn(page, page.Greatest(l.prefix))
 }
 
 // ask asks for a page. A store that gives its first one again may know how to go on by
@@ -207,14 +206,12 @@ func (l *listing) ask() (*document.Listing, error) {
 // askFromBeginning asks for the first page of all where a store refused to begin after a key.
 func (l *listing) askFromBeginning(refusal error) (page *document.Listing, err error) {
 	if l.follows {
-		err = errNoSpans
-	} else {
-		l.after, l.seeks = "", false
-		if page, err = l.ask(); err != nil {
-			return nil, err
-		}
+		return nil, fmt.Errorf("%w: %w", errNoSpans, refusal)
 	}
-	l.at.learn(startAfter, refusal)
+	l.after, l.seeks = "", false
+	if page, err = l.ask(); err == nil {
+		l.at.learn(startAfter, refusal)
+	}
 	return page, err
 }
 

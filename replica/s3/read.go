@@ -299,7 +299,7 @@ func (r *reader) read(p []byte) (int, error) {
 			r.notePace()
 			return n, nil // what went wrong besides comes again
 		}
-		if err == nil || r.rest != nil && r.goOn(<-r.rest) {
+		if err == nil || r.rest != nil && r.goOn(r.awaitRest()) {
 			continue
 		}
 		if err := r.resume(err); err != nil {

@@ -104,12 +104,26 @@ func (l *listing) listSpans(yield func(replica.File) bool) error {
 		defer cancel()
 		return s.give(yield)
 	}()
+	if err == nil {
+		l.at.refused[startAfter].Store(false)
+	}
 	if errors.Is(err, errNoSpans) {
+		if refusesHeaders(err) {
+			l.at.refusesSpans(err)
+		}
 		l.whole, l.given = true, &s.last
 		l.begin()
 		return l.list(yield)
 	}
 	return err
+}
+
+// refusesSpans notes that the store has refused to begin a listing somewhere. A bare 400 may have another reason: it must
+// come with two listings in a row.
+func (b *bucket) refusesSpans(refusal error) {
+	if !refusesForm(refusal) || b.refused[startAfter].Swap(true) {
+		b.learn(startAfter, refusal)
+	}
 }
 
 // newSpan is a span that begins with a TXID.

@@ -110,14 +110,20 @@ func (l *Listing) BeginsBy(prefix, key string) bool {
 	return len(l.CommonPrefixes) > 0 && l.CommonPrefixes[0] < key
 }
 
-// Greatest is the greatest key or common prefix of a page. One that isn't exact doesn't
-// count, since other keys may lie between it and the store's.
-func (l *Listing) Greatest(prefix string) (key string) {
+// GreatestFile is the greatest key of a page. One that isn't exact doesn't count, since other
+// keys may lie between it and the store's.
+func (l *Listing) GreatestFile(prefix string) (key string) {
 	for _, o := range l.Contents {
 		if IsExact(prefix, o.Key) {
 			key = max(key, o.Key)
 		}
 	}
+	return key
+}
+
+// Greatest is GreatestFile, or the greatest common prefix of the page.
+func (l *Listing) Greatest(prefix string) (key string) {
+	key = l.GreatestFile(prefix)
 	for _, common := range l.CommonPrefixes {
 		if IsExact(prefix, common) {
 			key = max(key, common)

@@ -12,7 +12,7 @@ import (
 
 // A store leaves one request in a hundred for seconds without an answer, or in the middle of
 // it, and gives the same one at once if it is asked again. So a GET that is late, beside those
-// before it, is made again, once, and what comes first is taken.
+// before it, is made again, and what comes first is taken.
 
 // Again is the client, once there is one, of GETs that are made again. They have connections of
 // their own, since those that are late keep theirs, and count once they have one.
@@ -62,6 +62,7 @@ type hedger struct {
 type attempt struct {
 	cancel context.CancelFunc
 	sent   chan struct{} // closed once it has its connection, or won't get one
+	began  time.Time     // when it had its connection
 	done   chan struct{} // closed once there is what follows
 	answer *http.Response
 	err    error
@@ -72,7 +73,10 @@ type attempt struct {
 // alone; the second serves only if it brings what was asked for.
 func (h *hedger) Do(req *http.Request) (*http.Response, error) {
 	first, second := h.send(h.client, req), &attempt{}
-	<-first.sent
+	if <-first.sent; first.began.IsZero() { // the store hasn't seen it
+		<-first.done
+		return h.take(first)
+	}
 	late := time.NewTimer(h.pace.Begin())
 	defer late.Stop()
 	for {
@@ -102,13 +106,15 @@ func (h *hedger) send(client aws.HTTPClient, req *http.Request) *attempt {
 	// It ends with the request's own context, which the reader of the answer ends.
 	ctx, cancel := context.WithCancel(req.Context())
 	a := &attempt{cancel: cancel, sent: make(chan struct{}), done: make(chan struct{})}
-	var began time.Time
-	sent := sync.OnceFunc(func() { began = time.Now(); close(a.sent) })
+	sent := sync.OnceFunc(func() { close(a.sent) })
 	go func() {
 		defer close(a.done)
-		a.answer, a.err = client.Do(onConnection(req.Clone(ctx), sent))
+		a.answer, a.err = client.Do(onConnection(req.Clone(ctx), sync.OnceFunc(func() {
+			a.began = time.Now()
+			sent()
+		})))
 		sent()
-		a.took = time.Since(began)
+		a.took = time.Since(a.began)
 	}()
 	return a
 }

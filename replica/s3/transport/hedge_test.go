@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +29,7 @@ type scripted struct {
 
 type script struct {
 	after  time.Duration // it has its connection
-	status int           // 0 is an error
+	status int           // 0 is an error, and less than that one without a connection
 	queued time.Duration // until it has that
 }
 
@@ -58,6 +59,9 @@ func (s *scripted) Do(req *http.Request) (*http.Response, error) {
 	if err := wait(req.Context(), s.script[n].queued); err != nil {
 		return nil, err
 	}
+	if s.script[n].status < 0 {
+		return nil, fmt.Errorf("no connection %d", n)
+	}
 	httptrace.ContextClientTrace(req.Context()).GotConn(httptrace.GotConnInfo{})
 	if err := wait(req.Context(), s.script[n].after); err != nil {
 		return nil, err
@@ -85,6 +89,22 @@ func told(t *testing.T, c prometheus.Counter) int {
 	var m dto.Metric
 	require.NoError(t, c.Write(&m))
 	return int(m.GetCounter().GetValue())
+}
+
+// What the store has never seen gives no right to ask it again.
+func TestHedgerWithoutConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &scripted{script: slices.Repeat([]script{{0, -1, time.Second}}, 2*getsPerHedge)}
+		h := store.hedger(t)
+		require.True(t, h.pace.MayHedge(t.Context(), t.Context()), "in advance")
+		for range store.script {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://store/", nil)
+			require.NoError(t, err)
+			_, err = h.Do(req)
+			require.ErrorContains(t, err, "no connection")
+		}
+		require.False(t, h.pace.MayHedge(t.Context(), t.Context()))
+	})
 }
 
 // A request that isn't answered in time is sent again. What the first ends with is taken, or what
