@@ -406,6 +406,22 @@ func TestHedgesEnd(t *testing.T) {
 	})
 }
 
+// A body that is late is waited for once the store is closed.
+func TestHedgesNotOfClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data := bytesOf(300_000)
+		s, c := serveInBubble(t, answers{"GET": withPauses(data, part{1000, time.Second})})
+		r, err := c.OpenLTXFile(t.Context(), versioned("v1"), 0, 0)
+		require.NoError(t, err)
+		c.end()
+		got, err := io.ReadAll(r)
+		require.NoError(t, err)
+		require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
+		require.NoError(t, r.Close())
+		require.Len(t, s.of("GET"), 1)
+	})
+}
+
 // Without hedges, a read waits.
 func TestNoHedges(t *testing.T) {
 	for name, stop := range map[string]http.HandlerFunc{"no answer": hang, "a body that stops": slowly(bytesOf(10), 1, time.Hour)} {

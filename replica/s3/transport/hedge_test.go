@@ -190,3 +190,19 @@ func TestHedgerContext(t *testing.T) {
 		require.Equal(t, firstPatience, store.sent[1].Sub(store.sent[0]))
 	})
 }
+
+// What is late of a store that is closed isn't sent again.
+func TestHedgerOfClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &scripted{script: []script{{time.Second, 200, 0}}}
+		h := store.hedger(t)
+		life, end := context.WithCancel(t.Context())
+		end()
+		h.life = life
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://store/", nil)
+		require.NoError(t, err)
+		_, err = h.Do(req)
+		require.NoError(t, err)
+		require.Len(t, store.sent, 1)
+	})
+}
