@@ -49,6 +49,7 @@ func (c *Cache) sweep() {
 		sum, err := c.makeRoom()
 		room := int64(0)
 		if err == nil {
+			c.age()
 			room, err = c.space(sum)
 		}
 		if err == nil && room <= sum && room < c.opts.Size {
@@ -69,9 +70,6 @@ func (c *Cache) makeRoom() (sum int64, err error) {
 	if err := c.makeDirs(); err != nil {
 		return 0, err
 	}
-	if err := c.age(); err != nil {
-		return 0, err
-	}
 	// A directory may have a million files, so that all there is of them is how much was used when.
 	sizes := map[int64]int64{}
 	if err := c.each(c.dir, func(_ string, used, size int64) error {
@@ -89,13 +87,15 @@ func (c *Cache) makeRoom() (sum int64, err error) {
 	if sum > room {
 		most = room / 100 * lowWatermark
 	}
-	oldest, left := time.Now().Add(-maxAge).Unix(), sum
+	oldest, left, some := time.Now().Add(-maxAge).Unix(), sum, false
 	for _, used := range slices.Sorted(maps.Keys(sizes)) {
 		if left <= most && used > oldest {
 			break
 		}
-		oldest = max(oldest, used)
-		left -= sizes[used]
+		oldest, left, some = max(oldest, used), left-sizes[used], true
+	}
+	if !some {
+		return sum, nil
 	}
 	return sum - c.unlink(oldest, sum, most), nil
 }
@@ -117,27 +117,24 @@ func (c *Cache) unlink(oldest, sum, most int64) (gone int64) {
 	return gone
 }
 
-// age unlinks what nobody has used of other versions of ltxfs.
-func (c *Cache) age() error {
-	dirs, err := filepath.Glob(filepath.Join(c.opts.Dir, formats))
-	if err != nil {
-		return err
-	}
+// age unlinks what nobody has used of other versions of ltxfs. What it can't stays, and stops nothing else.
+func (c *Cache) age() {
+	dirs, err := os.ReadDir(c.opts.Dir)
 	oldest := time.Now().Add(-maxAge).Unix()
 	for _, dir := range dirs {
-		if dir == c.dir {
+		if other, _ := filepath.Match(formats, dir.Name()); !other || !dir.IsDir() || dir.Name() == format {
 			continue
 		}
-		if err := c.each(dir, func(path string, used, _ int64) error {
+		err = errors.Join(err, c.each(filepath.Join(c.opts.Dir, dir.Name()), func(path string, used, _ int64) error {
 			if used > oldest {
 				return nil
 			}
 			return os.Remove(path)
-		}); err != nil {
-			return err
-		}
+		}))
 	}
-	return nil
+	if err != nil {
+		c.opts.Logger.Info("can't look through what other versions of ltxfs have kept", "error", err)
+	}
 }
 
 // each calls do for the files in a directory, with the second of their last use, and their

@@ -116,3 +116,45 @@ func TestTwoNames(t *testing.T) {
 	require.Len(t, r.entries(), 2)
 	require.Equal(t, before, c.Stats().Bytes)
 }
+
+// What else lies in the directory stops nobody who makes room, and no name of a directory is taken for a pattern.
+func TestAgesByName(t *testing.T) {
+	for _, name := range []string{"[x", "[ab]"} {
+		r := newRig(t)
+		beside := filepath.Dir(r.dir)
+		r.dir = filepath.Join(beside, name)
+		unused := func(dir, name string) string {
+			require.NoError(t, os.MkdirAll(dir, 0o700))
+			path := filepath.Join(dir, name)
+			require.NoError(t, os.WriteFile(path, nil, 0o600))
+			then := time.Now().Add(-2 * maxAge)
+			require.NoError(t, os.Chtimes(path, then, then))
+			return path
+		}
+		file, elsewhere := unused(r.dir, "v1.bak"), unused(filepath.Join(beside, "a", "v0"), "x")
+		own, other := unused(filepath.Join(r.dir, format), "x"), unused(filepath.Join(r.dir, "v0"), "x")
+		r.cache().swept()
+		require.NoFileExists(t, own)
+		require.NoFileExists(t, other)
+		require.FileExists(t, file)
+		require.FileExists(t, elsewhere)
+		require.Empty(t, r.log.String())
+	}
+}
+
+// Where nothing is old and everything fits, the directory is looked through once.
+func TestLooksOnce(t *testing.T) {
+	r := newRig(t)
+	c := r.cache()
+	r.read(c, 0, 100)
+	c.swept()
+	looks, err := unix.InotifyInit1(unix.IN_NONBLOCK)
+	require.NoError(t, err)
+	defer unix.Close(looks)
+	_, err = unix.InotifyAddWatch(looks, c.dir, unix.IN_OPEN|unix.IN_CLOSE_NOWRITE)
+	require.NoError(t, err)
+	c.sweepNow()
+	n, err := unix.Read(looks, make([]byte, 100*unix.SizeofInotifyEvent))
+	require.NoError(t, err)
+	require.Equal(t, 2*unix.SizeofInotifyEvent, n, "it is opened and closed")
+}
