@@ -2,6 +2,7 @@ package disk
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -183,18 +184,17 @@ func (e *entry) readBlock(i int64, from, to uint32, buf *buffer) ([]byte, bool) 
 }
 
 // undamaged is readBlock for one attempt. It also reports whether it is there at all, as it must be in
-// a complete entry.
+// a complete entry. Of a closed one, which who comes back from a disk that hung may find, nothing is.
 func (e *entry) undamaged(i int64, from, to uint32, buf *buffer) (p []byte, ok, there bool) {
 	rs := e.records.Load()
 	r, err := e.record(rs, i)
-	if err != nil || !r.has(from, to) {
-		return nil, false, rs.complete
+	if err == nil && r.has(from, to) {
+		there, p = true, buf.take(int(r.to-r.from))
+		if _, err = e.f.ReadAt(p, i*blockSize+int64(r.from)); err == nil && e.sum(i, r.from, p) == r.sum {
+			return p[from-r.from : to-r.from], true, true
+		}
 	}
-	p = buf.take(int(r.to - r.from))
-	if _, err := e.f.ReadAt(p, i*blockSize+int64(r.from)); err != nil || e.sum(i, r.from, p) != r.sum {
-		return nil, false, true
-	}
-	return p[from-r.from : to-r.from], true, true
+	return nil, false, (there || rs.complete) && !errors.Is(err, os.ErrClosed)
 }
 
 // noteDamage counts a block that doesn't match. A complete entry goes, since it isn't written to.

@@ -286,3 +286,16 @@ func TestTooLarge(t *testing.T) {
 	require.Equal(t, size, r.read(c, 0, size))
 	require.Empty(t, r.entries())
 }
+
+// Who comes back from a disk that hung when the entry has been closed takes that for no damage.
+func TestClosedIsNotDamaged(t *testing.T) {
+	r := newRig(t)
+	c := r.cache()
+	require.NoError(t, c.MakeCopy(t.Context(), "a", int64(len(r.data)), bytes.NewReader(r.data)))
+	k := c.Copy("a", int64(len(r.data)))
+	k.Close()
+	require.Empty(t, k.entry.read(0, 100, new(buffer)))
+	require.Zero(t, c.Stats().Damaged)
+	require.FileExists(t, k.entry.path)
+	require.Empty(t, r.log.String())
+}
