@@ -55,6 +55,16 @@ func (e *entry) record(rs *records, i int64) (r record, err error) {
 	return r, nil
 }
 
+// put writes the record of a block.
+func (rs *records) put(i int64, r record) error {
+	var b [recordSize]byte
+	binary.LittleEndian.PutUint32(b[:], r.from)
+	binary.LittleEndian.PutUint32(b[4:], r.to)
+	binary.LittleEndian.PutUint64(b[8:], r.sum)
+	_, err := rs.f.WriteAt(b[:], rs.at+i*recordSize)
+	return err
+}
+
 func parseRecord(b []byte) record {
 	return record{binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint64(b[8:])}
 }
@@ -177,7 +187,7 @@ func (e *entry) readBlock(i int64, from, to uint32, buf *buffer) ([]byte, bool) 
 		defer e.writing.Unlock()
 		there := false
 		if p, ok, there = e.undamaged(i, from, to, buf); !ok && there {
-			e.noteDamage()
+			e.noteDamage(i)
 		}
 	}
 	return p, ok
@@ -197,15 +207,18 @@ func (e *entry) undamaged(i int64, from, to uint32, buf *buffer) (p []byte, ok, 
 	return nil, false, (there || rs.complete) && !errors.Is(err, os.ErrClosed)
 }
 
-// noteDamage counts a block that doesn't match. A complete entry goes, since it isn't written to.
-func (e *entry) noteDamage() {
+// noteDamage counts a block that doesn't match, and has it come again. A complete entry goes, since it isn't
+// written to.
+func (e *entry) noteDamage(i int64) {
 	e.cache.counters.damaged.Add(1)
 	if !e.damaged.Swap(true) {
 		e.cache.opts.Logger.Warn("a block of the disk cache is damaged; it is read from the replica instead", "entry", e.path)
 	}
-	if e.records.Load().complete {
+	if rs := e.records.Load(); rs.complete {
 		e.cache.drop(e.content)
 		e.cache.remove(e.content)
+	} else if err := rs.put(i, record{}); err != nil {
+		e.cache.fault(fmt.Errorf("keep %s: %w", e.path, err))
 	}
 }
 
@@ -258,12 +271,8 @@ func (e *entry) write(i int64, from uint32, p []byte) (int, error) {
 	if _, err := e.f.WriteAt(p, i*blockSize+int64(r.from)); err != nil {
 		return 0, err
 	}
-	var b [recordSize]byte
-	binary.LittleEndian.PutUint32(b[:], r.from)
-	binary.LittleEndian.PutUint32(b[4:], r.to)
-	binary.LittleEndian.PutUint64(b[8:], e.sum(i, r.from, p))
-	_, err = rs.f.WriteAt(b[:], rs.at+i*recordSize)
-	return len(p), err
+	r.sum = e.sum(i, r.from, p)
+	return len(p), rs.put(i, r)
 }
 
 // union are bytes that touch, of a block, from where each begins. The second ones count.

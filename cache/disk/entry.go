@@ -69,7 +69,7 @@ type entry struct {
 
 	finishing sync.Mutex // is held by who makes it complete
 	writing   sync.Mutex // is held by who changes a block and its record
-	frozen    bool       // none is changed, since it is verified; writing guards it
+	frozen    bool       // nothing is kept of any, since it is verified; writing guards it
 }
 
 // use returns the entry of a content, or nil if it would take half of the room, another process is
@@ -363,8 +363,10 @@ func (e *entry) finish(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil: // the next process does it
 		return context.Cause(ctx)
+	case errors.Is(err, ErrIncomplete): // a block was damaged here, and comes again
+		return err
 	case err != nil:
-		e.cache.noteInvalid(e, err)
+		e.cache.noteInvalid(e)
 		e.cache.forget(e.content)
 		return err
 	}
@@ -384,11 +386,8 @@ func (e *entry) freeze(on bool) {
 // mostInvalid is how often an entry is verified that isn't valid: a store can give other bytes once.
 const mostInvalid = 2
 
-// noteInvalid notes that an entry wasn't what it should be, not that it was damaged here.
-func (c *Cache) noteInvalid(e *entry, err error) {
-	if errors.Is(err, ErrIncomplete) {
-		return
-	}
+// noteInvalid notes that an entry wasn't what it should be.
+func (c *Cache) noteInvalid(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.invalid[e.path]++

@@ -299,3 +299,25 @@ func TestClosedIsNotDamaged(t *testing.T) {
 	require.FileExists(t, k.entry.path)
 	require.Empty(t, r.log.String())
 }
+
+// Of what isn't whole, a block that is damaged comes again, and no other.
+func TestDamagedBlockComesAgain(t *testing.T) {
+	r := newRig(t)
+	size := int64(len(r.data))
+	c := r.cache()
+	s := c.Around(r.mock, "replica")
+	e := c.use(s.content(r.file), true)
+	for i := range e.blocks() {
+		e.keep(i, 0, r.data[i*blockSize:i*blockSize+e.blockLen(i)])
+	}
+	flip(t, e.path+partial, 2*blockSize+5)
+	require.ErrorIs(t, e.finish(t.Context()), ErrIncomplete)
+	require.EqualValues(t, 1, c.Stats().Damaged)
+	c.letGo(e)
+	w, err := s.Complete(t.Context(), r.file, time.Minute)
+	require.NoError(t, err)
+	w.Close()
+	require.EqualValues(t, blockSize, r.mock.BytesRead())
+	require.Zero(t, r.read(c, 0, size))
+	require.EqualValues(t, 1, c.Stats().Damaged)
+}
