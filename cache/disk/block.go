@@ -69,12 +69,18 @@ func parseRecord(b []byte) record {
 	return record{binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint64(b[8:])}
 }
 
-// hasAll reports whether all blocks are there, by what their records say.
-func (e *entry) hasAll() bool {
+// hasAll reports whether all blocks are there, by what their records say. It looks at those from one on first:
+// what is read in order lacks the next, so that the records of the others needn't be read each time.
+func (e *entry) hasAll(first int64) bool {
+	return e.hasBlocks(first, e.blocks()) && e.hasBlocks(0, first) && !e.forgotten.Load()
+}
+
+// hasBlocks reports whether all of the blocks [i, end) are there, by what their records say.
+func (e *entry) hasBlocks(i, end int64) bool {
 	rs := e.records.Load()
 	var some [256 * recordSize]byte
-	for i := int64(0); i < e.blocks(); {
-		p := some[:min(int64(len(some)), (e.blocks()-i)*recordSize)]
+	for i < end {
+		p := some[:min(int64(len(some)), (end-i)*recordSize)]
 		if _, err := rs.f.ReadAt(p, rs.at+i*recordSize); err != nil {
 			return false
 		}
@@ -84,7 +90,7 @@ func (e *entry) hasAll() bool {
 			}
 		}
 	}
-	return !e.forgotten.Load()
+	return true
 }
 
 // sum is the checksum of a block's bytes. What was written there for another block or entry, or

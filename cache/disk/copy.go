@@ -135,7 +135,7 @@ func (c *Cache) Copy(key string, size int64) *Copy {
 }
 
 // Close lets go of the entry.
-func (k *Copy) Close() { k.entry.cache.release(k.entry) }
+func (k *Copy) Close() { k.entry.cache.release(k.entry, 0) }
 
 // ReadAt is that of a Whole, which also fails while the disk hangs.
 func (k *Copy) ReadAt(p []byte, off int64) (int, error) {

@@ -252,13 +252,13 @@ func touch(f *os.File, st os.FileInfo) bool {
 	return unix.Futimes(int(f.Fd()), []unix.Timeval{now, now}) == nil // otherwise it goes earlier
 }
 
-// release lets go of an entry, without waiting for a disk that hangs. If all blocks are there, it is made
-// complete in the background.
-func (c *Cache) release(e *entry) {
+// release lets go of an entry that was read up to a block, without waiting for a disk that hangs. If all blocks
+// are there, it is made complete in the background.
+func (c *Cache) release(e *entry, upTo int64) {
 	done := make(chan struct{})
 	c.work.Go(func() {
 		defer close(done)
-		if !e.records.Load().complete && !c.isInvalid(e) && e.hasAll() {
+		if !e.records.Load().complete && !c.isInvalid(e) && e.hasAll(upTo) {
 			select {
 			case c.toFinish <- e.content:
 			default:
@@ -356,7 +356,7 @@ func (e *entry) finish(ctx context.Context) error {
 	}
 	e.freeze(true)
 	defer e.freeze(false)
-	if e.cache.isInvalid(e) || !e.hasAll() {
+	if e.cache.isInvalid(e) || !e.hasAll(0) {
 		return ErrIncomplete
 	}
 	err := e.verify(ctx, e)

@@ -321,3 +321,29 @@ func TestDamagedBlockComesAgain(t *testing.T) {
 	require.Zero(t, r.read(c, 0, size))
 	require.EqualValues(t, 1, c.Stats().Damaged)
 }
+
+// An entry lacks what it lacks wherever one begins to look, and nothing in the end.
+func TestHasAll(t *testing.T) {
+	r := newRig(t)
+	c := r.cache()
+	e := c.use(copyOf("a", 5*blockSize), true)
+	keep := func(i int64) { e.keep(i, 0, r.data[:blockSize]) }
+	all := func(want bool) {
+		t.Helper()
+		for first := range e.blocks() + 1 {
+			require.Equal(t, want, e.hasAll(first), first)
+		}
+	}
+	for i := range e.blocks() {
+		all(false)
+		keep(i)
+	}
+	all(true)
+	for i := range e.blocks() {
+		require.NoError(t, e.records.Load().put(i, record{}))
+		all(false)
+		keep(i)
+		all(true)
+	}
+	c.letGo(e)
+}

@@ -173,7 +173,7 @@ func (r *reader) Close() error {
 	if r.body != nil {
 		err = r.body.Close()
 	}
-	r.entry.cache.release(r.entry)
+	r.entry.cache.release(r.entry, r.off/blockSize)
 	buffers.Put(r.buf)
 	return err
 }
