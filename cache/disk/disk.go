@@ -91,7 +91,7 @@ type Cache struct {
 	room     atomic.Int64 // for how many bytes the directory isn't looked through
 	sweeping atomic.Bool
 	toFinish chan content
-	work     sync.WaitGroup
+	work     sync.WaitGroup // begins under mu, and not once ctx is done
 	ctx      context.Context
 	end      context.CancelFunc
 
@@ -165,7 +165,9 @@ func (c *Cache) tryLinks() error {
 
 // Close ends what is under way. Nothing of the cache is used any more.
 func (c *Cache) Close() {
+	c.mu.Lock()
 	c.end()
+	c.mu.Unlock()
 	c.calls.Close(context.Canceled)
 	done := make(chan struct{})
 	go func() {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -458,4 +459,28 @@ func TestPrivate(t *testing.T) {
 	_, err := Open(Options{Dir: dir, Size: 1 << 20})
 	require.ErrorContains(t, err, "chmod 700")
 	require.False(t, strings.Contains(err.Error(), format))
+}
+
+// Who reads while the cache is closed lets go of what it has, and nothing begins any more.
+func TestUsedWhileClosed(t *testing.T) {
+	r := newRig(t)
+	for range 30 {
+		c := r.cache()
+		rc, err := c.Around(r.mock, "replica").OpenLTXFile(t.Context(), r.file, 0, 100)
+		require.NoError(t, err)
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			for c.ctx.Err() == nil {
+				c.sweep()
+			}
+			if err := rc.Close(); err != nil {
+				t.Error(err)
+			}
+			c.sweep()
+		})
+		c.Close()
+		reading.Wait()
+		<-rc.(*reader).entry.closed
+		require.False(t, c.sweeping.Load())
+	}
 }

@@ -256,7 +256,7 @@ func touch(f *os.File, st os.FileInfo) bool {
 // are there, it is made complete in the background.
 func (c *Cache) release(e *entry, upTo int64) {
 	done := make(chan struct{})
-	c.work.Go(func() {
+	go func() { // also once the cache is closed
 		defer close(done)
 		if !e.records.Load().complete && !c.isInvalid(e) && e.hasAll(upTo) {
 			select {
@@ -265,7 +265,7 @@ func (c *Cache) release(e *entry, upTo int64) {
 			}
 		}
 		c.letGo(e)
-	})
+	}()
 	select {
 	case <-done:
 	case <-time.After(c.patience):

@@ -40,6 +40,8 @@ var errNoRoom = errors.New("the disk has no room beside what others have on it, 
 
 // sweep makes room, in the background.
 func (c *Cache) sweep() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.ctx.Err() != nil || !c.sweeping.CompareAndSwap(false, true) {
 		return
 	}
