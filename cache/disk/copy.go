@@ -13,7 +13,8 @@ import (
 )
 
 // Complete has all of a file kept and verified, and returns that. What is there isn't asked for
-// again. It ends once the store has given nothing for as long as patience.
+// again. It ends once the store has given nothing for as long as patience. What has come is verified until ctx ends, and
+// written out and linked for as long as the disk takes.
 func (s *Store) Complete(ctx context.Context, f replica.File, patience time.Duration) (*Whole, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -36,14 +37,11 @@ func (s *Store) Complete(ctx context.Context, f replica.File, patience time.Dura
 
 // fill has all of a file kept. It calls progress for each block.
 func (s *Store) fill(ctx context.Context, f replica.File, progress func()) (*entry, error) {
-	rc, err := s.OpenLTXFile(ctx, f, 0, 0)
-	if err != nil {
-		return nil, err
+	r := s.reader(ctx, f, 0, 0)
+	if r == nil {
+		return nil, ErrIncomplete
 	}
-	r, ok := rc.(*reader)
-	if !ok {
-		return nil, errors.Join(ErrIncomplete, rc.Close())
-	}
+	var err error
 	for r.off < r.end && err == nil && s.cache.writable() {
 		progress()
 		if i, from, to := r.span(); r.body == nil && r.entry.has(i, from, to) {

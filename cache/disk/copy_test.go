@@ -131,3 +131,15 @@ func TestNotCompleted(t *testing.T) {
 	require.ErrorContains(t, err, "verify")
 	require.Zero(t, c.Stats().Completed)
 }
+
+// What another process fills isn't completed beside it, for which the store isn't asked.
+func TestCompletedElsewhere(t *testing.T) {
+	r := newRig(t)
+	rc, err := r.cache().Around(r.mock, "replica").OpenLTXFile(t.Context(), r.file, 0, 0)
+	require.NoError(t, err)
+	r.mock.ResetCalls()
+	_, err = r.cache().Around(r.mock, "replica").Complete(t.Context(), r.file, time.Minute)
+	require.ErrorIs(t, err, ErrIncomplete)
+	require.Zero(t, r.mock.Calls(mock.OpOpen))
+	require.NoError(t, rc.Close())
+}

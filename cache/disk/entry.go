@@ -72,7 +72,7 @@ type entry struct {
 	frozen    bool       // nothing is kept of any, since it is verified; writing guards it
 }
 
-// use returns the entry of a content, or nil if it would take half of the room, another process is
+// use returns the entry of a content, or nil if it would take more than half of the room, another process is
 // filling it, or the disk fails or hangs. Without begin it is nil as well if there is none yet.
 func (c *Cache) use(what content, begin bool) *entry {
 	if what.size > c.opts.Size/2 {

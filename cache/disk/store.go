@@ -42,24 +42,33 @@ func (s *Store) content(f replica.File) content {
 
 // OpenLTXFile implements replica.Store.
 func (s *Store) OpenLTXFile(ctx context.Context, f replica.File, offset, size int64) (io.ReadCloser, error) {
-	end := f.Version.Size
-	if size > 0 && size < end-offset {
-		end = offset + size
-	}
-	if f.Version.ETag == "" || offset < 0 || size < 0 || offset >= end {
+	r := s.reader(ctx, f, offset, size)
+	if r == nil {
 		return s.Store.OpenLTXFile(ctx, f, offset, size)
 	}
-	e := s.cache.use(s.content(f), true)
-	if e == nil {
-		return s.Store.OpenLTXFile(ctx, f, offset, size)
-	}
-	r := &reader{store: s.Store, ctx: ctx, file: f, entry: e, off: offset, end: end, buf: buffers.Get().(*buffer)}
 	if until := r.lacks(); until > offset {
 		if err := r.fetch(until); err != nil {
 			return nil, errors.Join(err, r.Close())
 		}
 	}
 	return r, nil
+}
+
+// reader returns a reader that hasn't asked the store for anything yet, or nil where the cache has no entry to read
+// and fill.
+func (s *Store) reader(ctx context.Context, f replica.File, offset, size int64) *reader {
+	end := f.Version.Size
+	if size > 0 && size < end-offset {
+		end = offset + size
+	}
+	if f.Version.ETag == "" || offset < 0 || size < 0 || offset >= end {
+		return nil
+	}
+	e := s.cache.use(s.content(f), true)
+	if e == nil {
+		return nil
+	}
+	return &reader{store: s.Store, ctx: ctx, file: f, entry: e, off: offset, end: end, buf: buffers.Get().(*buffer)}
 }
 
 // Forget has nothing that is kept of a file count any more, since it can't be right: the next one
