@@ -88,6 +88,49 @@ func TestDamageElsewhere(t *testing.T) {
 	require.ErrorIs(t, err, ErrDamaged)
 }
 
+// TestDamageStaysKept: what is kept of a file is forgotten when something of it can't be right, but
+// no more once the replica is known to have it damaged.
+func TestDamageStaysKept(t *testing.T) {
+	h := newHistory(t, 1, 4096)
+	h.Commit(200, 0)
+	first := replica.Name{MinTXID: 1, MaxTXID: 1}
+	good := h.Files[first]
+	require.Greater(t, len(good), wholeSize)
+	off, n, err := ltxfile.IndexAt(good, int64(len(good)))
+	require.NoError(t, err)
+	for name, at := range map[string]int64{"a header": 0, "a frame": ltx.HeaderSize + 3, "an index": off + n - 1} {
+		h.Add(first, flippedAt(good, int(at)))
+		r := newRig(t, h.store, 4<<20)
+		forgotten := 0
+		r.opts.Forget = func(f replica.File) {
+			require.Equal(t, first, f.Name)
+			forgotten++
+		}
+		read := func() error {
+			tl, err := r.Timeline(t.Context())
+			require.NoError(t, err)
+			s, err := r.State(t.Context(), tl, 0)
+			if err != nil {
+				return err
+			}
+			rd, err := s.Open(t.Context())
+			if err != nil {
+				return err
+			}
+			defer rd.Close()
+			_, err = rd.ReadAt(t.Context(), make([]byte, 4096), 0)
+			return err
+		}
+		for range 3 {
+			require.ErrorIs(t, read(), ErrDamaged, name)
+		}
+		require.Equal(t, 1, forgotten, name)
+		h.Add(first, good)
+		r.refresh()
+		require.NoError(t, read(), name)
+	}
+}
+
 // TestOtherPageSize: a file of another page size than the state's isn't taken for one of it.
 func TestOtherPageSize(t *testing.T) {
 	h := newHistory(t, 1, 4096)

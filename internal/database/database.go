@@ -44,7 +44,7 @@ type Options struct {
 	Exact bool
 
 	// Forget, if set, is told of files of which something was read that can't be right, before
-	// it is read again.
+	// it is read again, unless it couldn't be right the second time either within the last hour.
 	Forget func(replica.File)
 
 	// ReadTimeout is the deadline of one request.
@@ -66,7 +66,8 @@ type Database struct {
 	times     *simplelru.LRU[ltx.TXID, header] // the earliest that was seen of each state
 	ahead     ahead
 	instants  instants
-	unordered bool // a state has an earlier time than one before it
+	unordered bool                  // a state has an earlier time than one before it
+	invalid   map[version]time.Time // since when a file is taken for damaged in the replica itself
 	contents  map[*content]struct{}
 	runs      *simplelru.LRU[version, *run] // of single files
 	reading   map[version]*reading
@@ -90,7 +91,7 @@ func New(opts Options) *Database {
 	d := &Database{
 		opts: opts, asking: map[version]*asking{}, contents: map[*content]struct{}{},
 		headers: newKnown[version](opts.Memory), times: newKnown[ltx.TXID](opts.Memory),
-		reading: map[version]*reading{}, ends: semaphore.NewWeighted(endsAtOnce),
+		reading: map[version]*reading{}, invalid: map[version]time.Time{}, ends: semaphore.NewWeighted(endsAtOnce),
 	}
 	d.runs = newLRU(func(_ version, r *run) {
 		d.opts.Maps.unkeep(r.memory())
@@ -196,9 +197,28 @@ func (d *Database) Close() {
 	d.opts.Maps.trees.forget(d)
 }
 
-// forgetFile is called when something was read of a file that can't be right.
-func (d *Database) forgetFile(f replica.File) {
-	if d.opts.Forget != nil {
+const (
+	// maxInvalid is how many files are taken for damaged in the replica itself at most, and
+	// invalidFor how long.
+	maxInvalid = 1024
+	invalidFor = time.Hour
+)
+
+// foundInvalid is called when something was read of a file that can't be right, and again when that
+// is so once more. Then the replica's file is damaged, and what is kept of it isn't forgotten for that.
+func (d *Database) foundInvalid(f replica.File, again bool) {
+	key := versionOf(f)
+	d.mu.Lock()
+	since, known := d.invalid[key]
+	known = known && time.Since(since) < invalidFor
+	if again && !known {
+		if len(d.invalid) >= maxInvalid {
+			clear(d.invalid)
+		}
+		d.invalid[key] = time.Now()
+	}
+	d.mu.Unlock()
+	if !again && !known && d.opts.Forget != nil {
 		d.opts.Forget(f)
 	}
 }

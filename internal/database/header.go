@@ -88,7 +88,7 @@ func (d *Database) readHeader(ctx context.Context, f replica.File) (header, erro
 		return header{}, damaged(f, fmt.Errorf("its %d bytes are less than a header", f.Size))
 	}
 	var wrong error
-	for range 2 { // the store can have given something else once
+	for try := range 2 { // the store can have given something else once
 		b, err := d.read(context.WithoutCancel(ctx), f, 0, ltx.HeaderSize)
 		if err != nil {
 			return header{}, err
@@ -97,7 +97,7 @@ func (d *Database) readHeader(ctx context.Context, f replica.File) (header, erro
 		if h, wrong = parseHeader(b, f.Name); wrong == nil {
 			return h, nil
 		}
-		d.forgetFile(f)
+		d.foundInvalid(f, try > 0)
 	}
 	return header{}, damaged(f, wrong)
 }

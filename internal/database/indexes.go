@@ -168,14 +168,22 @@ func (d *Database) keepRun(r *run) {
 // once.
 func (d *Database) readSound(ctx context.Context, f replica.File) (*run, error) {
 	r, err := d.readIndex(ctx, f)
-	switch {
-	case err == nil && r.files[0].damaged:
-		r.release()
-	case !errors.Is(err, ErrDamaged):
+	if !unsound(r, err) {
 		return r, err
 	}
-	d.forgetFile(f)
-	return d.readIndex(ctx, f)
+	if r != nil {
+		r.release()
+	}
+	d.foundInvalid(f, false)
+	if r, err = d.readIndex(ctx, f); unsound(r, err) {
+		d.foundInvalid(f, true)
+	}
+	return r, err
+}
+
+// unsound reports whether what readIndex returns is of a damaged file.
+func unsound(r *run, err error) bool {
+	return errors.Is(err, ErrDamaged) || err == nil && r.files[0].damaged
 }
 
 // readIndex makes the run of a file. It reads its page index, and its header.

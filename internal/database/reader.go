@@ -208,12 +208,12 @@ func (s *State) readPages(ctx context.Context, f *files, dest []byte, off int64)
 				return damaged(file.File, ltx.ErrChecksumMismatch)
 			}
 			h := f.handle(sp.file)
-			for range 2 {
+			for try := range 2 {
 				if err = s.readSpan(ctx, h, sp); !errors.Is(err, ltxfile.ErrInvalid) {
 					break
 				}
 				// The store can have given something else, and may not the next time.
-				s.d.forgetFile(file.File)
+				s.d.foundInvalid(file.File, try > 0)
 				h.Forget(sp.off, sp.end-sp.off)
 			}
 			return inFile(file.File, err)
