@@ -10,6 +10,7 @@ import (
 
 	gofs "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/cache/disk"
 	"github.com/ltxfs/ltxfs/internal/database"
@@ -194,13 +195,17 @@ const (
 	// mostToKeep is how many states may wait for the keeper.
 	mostToKeep = 4
 
-	// mostSources is of how many files a state is at most that is kept. While its copy is made all
-	// are open, with their checksums: two descriptors each.
-	mostSources = 512
-
 	// keeperTimeout is how long an end waits for a disk that takes its time.
 	keeperTimeout = 5 * time.Second
 )
+
+// mostSources is of how many files a state is at most that is kept. While its copy is made all are
+// open, with their checksums: two descriptors each, and a quarter of those that the process may have.
+func mostSources() int {
+	var files unix.Rlimit
+	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &files) // none is kept if it can't be told
+	return int(min(512, files.Cur/4/2))
+}
 
 func newKeeper() *keeper {
 	k := &keeper{queue: make(chan *toKeep, mostToKeep), ended: make(chan struct{})}
@@ -253,7 +258,7 @@ func (s *toKeep) keep(ctx context.Context) error {
 	for _, f := range s.files {
 		needs += f.Size
 	}
-	if len(s.files) > mostSources || !cache.HasRoom(needs) {
+	if len(s.files) > mostSources() || !cache.HasRoom(needs) {
 		return disk.ErrIncomplete
 	}
 	sources := make([]database.Source, len(s.files))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/superfly/ltx"
+	"golang.org/x/sys/unix"
 
 	"github.com/ltxfs/ltxfs/cache/disk"
 	"github.com/ltxfs/ltxfs/internal/database"
@@ -226,6 +227,17 @@ func TestKeptOnceReadWhole(t *testing.T) {
 	release()
 	r.requireKept(2) // after the other, if that was to be kept
 	require.Nil(t, r.copyOf(1))
+}
+
+// A state is kept of as many files as may be open beside all else.
+func TestMostSources(t *testing.T) {
+	var before unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
+	t.Cleanup(func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before)) })
+	for limit, want := range map[uint64]int{1024: 128, 4096: 512, 8192: 512} {
+		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: before.Max}))
+		require.Equal(t, want, mostSources())
+	}
 }
 
 func TestCoverage(t *testing.T) {

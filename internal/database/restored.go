@@ -11,6 +11,7 @@ import (
 
 	"github.com/superfly/ltx"
 
+	"github.com/ltxfs/ltxfs/internal/flight"
 	"github.com/ltxfs/ltxfs/replica"
 )
 
@@ -21,7 +22,7 @@ type Source struct {
 }
 
 // Restored is a state's database file, page after page, made of its files alone: each page is
-// that of the last file that has it. It needs no page index. It is to be closed.
+// that of the last file that has it. It needs no page index. It is to be closed. One goroutine uses it.
 type Restored struct {
 	// Identity is what Reader.Identity is for these files.
 	Identity [sha256.Size]byte
@@ -60,6 +61,8 @@ func (s *State) Restored(ctx context.Context, sources []Source) (_ *Restored, er
 		return nil, s.failed(fmt.Errorf("its %d files are too many for the memory of the cache", len(sources)))
 	}
 	r := &Restored{state: s, memory: int64(len(sources)) * (buffer + pageSize)}
+	ctx, cancel := flight.Deadline(ctx, s.d.opts.ReadTimeout) // a large one that waits holds up all others
+	defer cancel()
 	if err := budget.Acquire(ctx, r.memory); err != nil {
 		return nil, s.failed(fmt.Errorf("wait for memory: %w", err))
 	}
@@ -128,13 +131,15 @@ func (r *Restored) next() error {
 	return nil
 }
 
-// end reads what is left of the files, which may have had more pages once.
+// end reads what is left of the files, which may have had more pages once. Then it needs no memory
+// any more, however long the disk takes for what was made of them.
 func (r *Restored) end() error {
 	for _, in := range r.inputs {
 		if err := in.skip(noPage); err != nil {
 			return err
 		}
 	}
+	r.Close()
 	return io.EOF
 }
 
@@ -157,5 +162,8 @@ func (in *input) skip(pgno int64) error {
 	return nil
 }
 
-// Close gives the memory back.
-func (r *Restored) Close() { r.state.d.opts.Budget.Release(r.memory) }
+// Close gives the memory back, unless the end has.
+func (r *Restored) Close() {
+	r.state.d.opts.Budget.Release(r.memory)
+	r.inputs, r.memory = nil, 0
+}

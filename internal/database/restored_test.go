@@ -2,9 +2,12 @@ package database
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/superfly/ltx"
@@ -125,6 +128,44 @@ func TestRestoredOfOthers(t *testing.T) {
 	}
 	_, err = r.restored(t, s, many)
 	require.ErrorContains(t, err, "its 200 files are too many for the memory of the cache")
+}
+
+// TestRestoredGivesBack: at its end the memory is given back, though it isn't closed yet.
+func TestRestoredGivesBack(t *testing.T) {
+	h := newHistory(t, 1, 4096)
+	h.Commit(20, 0)
+	r := newRig(t, h.store, 4<<20)
+	s := r.state(t, 1)
+	sources, _ := r.sources(t, h, s)
+	before := r.budget.Used()
+	restored, err := s.Restored(t.Context(), sources)
+	require.NoError(t, err)
+	require.Greater(t, r.budget.Used(), before)
+	_, err = io.ReadAll(restored)
+	require.NoError(t, err)
+	require.Equal(t, before, r.budget.Used())
+	n, err := restored.Read(make([]byte, 1))
+	require.Equal(t, io.EOF, err)
+	require.Zero(t, n)
+	restored.Close()
+	require.Equal(t, before, r.budget.Used())
+}
+
+// TestRestoredWaits: memory that others have is waited for no longer than for a read.
+func TestRestoredWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHistory(t, 1, 4096)
+		h.Commit(20, 0)
+		r := newRig(t, h.store, 4<<20)
+		s := r.state(t, 1)
+		sources, _ := r.sources(t, h, s)
+		require.NoError(t, r.budget.Acquire(t.Context(), r.budget.Size()))
+		defer r.budget.Release(r.budget.Size())
+		began := time.Now()
+		_, err := s.Restored(t.Context(), sources)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, r.opts.ReadTimeout, time.Since(began))
+	})
 }
 
 func flippedAt(file []byte, at int) []byte {
