@@ -45,8 +45,9 @@ type input struct {
 const noPage = math.MaxInt64
 
 const (
-	// leastInput and mostInput are how much of a file is read at once, in bytes.
-	leastInput, mostInput = 4 << 10, 128 << 10
+	// inputSize is how much of a file is read at once, in bytes: a block of the disk cache, which reads and
+	// checks no less, so that each is read once.
+	inputSize = 128 << 10
 
 	// restoredShare is how much of the budget the files of a Restored take at most, as one part of so many.
 	restoredShare = 4
@@ -56,11 +57,13 @@ const (
 // it has been read to its end, each has matched the checksum that it ends with.
 func (s *State) Restored(ctx context.Context, sources []Source) (_ *Restored, err error) {
 	pageSize, budget := int64(s.stamp.pageSize), s.d.opts.Budget
-	buffer := min(budget.Size()/restoredShare/int64(len(sources))-pageSize, mostInput)
-	if buffer < leastInput {
+	r := &Restored{state: s}
+	for _, src := range sources {
+		r.memory += min(src.Size, inputSize) + pageSize
+	}
+	if r.memory > budget.Size()/restoredShare {
 		return nil, s.failed(fmt.Errorf("its %d files are too many for the memory of the cache", len(sources)))
 	}
-	r := &Restored{state: s, memory: int64(len(sources)) * (buffer + pageSize)}
 	ctx, cancel := flight.Deadline(ctx, s.d.opts.ReadTimeout) // a large one that waits holds up all others
 	defer cancel()
 	if err := budget.Acquire(ctx, r.memory); err != nil {
@@ -78,7 +81,7 @@ func (s *State) Restored(ctx context.Context, sources []Source) (_ *Restored, er
 			return nil, replica.NewFileError("read", src.Name, err)
 		}
 		identify(h, src.File, binary.BigEndian.Uint64(sum[:]))
-		file := bufio.NewReaderSize(io.NewSectionReader(src, 0, src.Size), int(buffer))
+		file := bufio.NewReaderSize(io.NewSectionReader(src, 0, src.Size), int(min(src.Size, inputSize)))
 		in := &input{File: src.File, dec: ltx.NewDecoder(file), page: make([]byte, pageSize)}
 		in.dec.SetRetainPageIndex(false)
 		if err := in.dec.DecodeHeader(); err != nil {

@@ -151,6 +151,45 @@ func TestRestoredGivesBack(t *testing.T) {
 	require.Equal(t, before, r.budget.Used())
 }
 
+// TestRestoredInBlocks: each block of a file is read once, however many files there are, and the one
+// that has the checksum a second time.
+func TestRestoredInBlocks(t *testing.T) {
+	h := newHistory(t, 1, 4096)
+	h.Commit(200, 0)
+	for range 9 {
+		h.Commit(200, 1)
+	}
+	r := newRig(t, h.store, 4<<20)
+	s := r.state(t, 10)
+	sources, _ := r.sources(t, h, s)
+	require.Len(t, sources, 10)
+	for i := range sources {
+		sources[i].ReaderAt = &notes{ReaderAt: sources[i].ReaderAt}
+	}
+	got, err := r.restored(t, s, sources)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(h.File(10), got))
+	require.Greater(t, sources[0].Size, int64(3*inputSize))
+	for _, src := range sources {
+		want := []int64{src.Size - 8}
+		for off := int64(0); off < src.Size; off += inputSize {
+			want = append(want, off)
+		}
+		require.Equal(t, want, src.ReaderAt.(*notes).offsets)
+	}
+}
+
+// notes notes from where on it is read.
+type notes struct {
+	io.ReaderAt
+	offsets []int64
+}
+
+func (n *notes) ReadAt(p []byte, off int64) (int, error) {
+	n.offsets = append(n.offsets, off)
+	return n.ReaderAt.ReadAt(p, off)
+}
+
 // TestRestoredWaits: memory that others have is waited for no longer than for a read.
 func TestRestoredWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
