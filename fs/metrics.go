@@ -83,12 +83,12 @@ func (m *Mounted) Collect(ch chan<- prometheus.Metric) {
 	}
 	usage := m.Usage()
 	stats := usage.Cache
-	var disk disk.Stats
+	var onDisk disk.Stats
 	if c := m.mount.opts.DiskCache; c != nil {
-		disk = c.Stats()
+		onDisk = c.Stats()
 	}
 	writable := 0.0
-	if disk.Keeps {
+	if onDisk.Keeps {
 		writable = 1
 	}
 	r.mu.Lock()
@@ -118,14 +118,14 @@ func (m *Mounted) Collect(ch chan<- prometheus.Metric) {
 		{"budget_used_bytes", "Memory of the budget that is in use. That of cached blocks is given back to whoever needs it.",
 			prometheus.GaugeValue, float64(usage.BudgetUsed)},
 		{"disk_cache_hit_bytes_total", "Bytes of files that were asked for and in the disk cache. What the kernel reads of it by itself, it doesn't tell.",
-			prometheus.CounterValue, float64(disk.HitBytes)},
-		{"disk_cache_miss_bytes_total", "Bytes of files that had to be read of the replica, for who asked for them or to have a file whole.", prometheus.CounterValue, float64(disk.MissBytes)},
-		{"disk_cache_completed_total", "Files and states that the disk cache has got whole.", prometheus.CounterValue, float64(disk.Completed)},
-		{"disk_cache_evictions_total", "Files of the disk cache that made room for others, or that nobody had used: a partial entry is one, a whole one two.", prometheus.CounterValue, float64(disk.Evictions)},
+			prometheus.CounterValue, float64(onDisk.HitBytes)},
+		{"disk_cache_miss_bytes_total", "Bytes of files that had to be read of the replica, for who asked for them or to have a file whole.", prometheus.CounterValue, float64(onDisk.MissBytes)},
+		{"disk_cache_completed_total", "Files and states that the disk cache has got whole.", prometheus.CounterValue, float64(onDisk.Completed)},
+		{"disk_cache_evictions_total", "Files of the disk cache that made room for others, or that nobody had used: a partial entry is one, a whole one two.", prometheus.CounterValue, float64(onDisk.Evictions)},
 		{"disk_cache_damaged_total", "Blocks of the disk cache that didn't match their checksums, and were read of the replica again.",
-			prometheus.CounterValue, float64(disk.Damaged)},
+			prometheus.CounterValue, float64(onDisk.Damaged)},
 		{"disk_cache_bytes", "What the disk cache takes up: as its directory was looked through last, and what this mount has kept since.",
-			prometheus.GaugeValue, float64(disk.Bytes)},
+			prometheus.GaugeValue, float64(onDisk.Bytes)},
 		{"disk_cache_writable", "1 if the disk cache keeps what is read, and 0 for 10 s whenever its disk has refused that or hung, or without one.",
 			prometheus.GaugeValue, writable},
 		{"unpublished_files", "Files that were written to the mount and aren't in the replica.", prometheus.GaugeValue, float64(usage.Unpublished)},
