@@ -208,6 +208,7 @@ type stateNode struct {
 	node
 	state *database.State
 	mode  openMode
+	read  coverage
 }
 
 func (n *stateNode) path() string { return path.Join(dbName, atName, stateName(n.state.TXID)) }

@@ -103,7 +103,8 @@ func (h stateHandle) kept(ctx context.Context) gofs.FileHandle {
 	}
 	k := &keptState{stateHandle: h, key: key, copy: cache.Copy(key, size)} // without it, the files are read
 	if cache.HasRoom(size) {
-		k.read = &coverage{size: size}
+		k.read = &n.read
+		k.read.open(size)
 	}
 	return k
 }
@@ -127,7 +128,7 @@ func (h *keptState) Read(ctx context.Context, dest []byte, off int64) (fuse.Read
 
 func (h *keptState) Release(ctx context.Context) syscall.Errno {
 	h.node.tree.requests.after(ctx, h.node.mode.release)
-	if h.read != nil && h.read.most() && (h.copy == nil || h.lost.Load()) {
+	if h.read != nil && h.read.close() && (h.copy == nil || h.lost.Load()) {
 		h.node.tree.keeper.take(&toKeep{h.node, h.key, h.reader.Files()})
 	}
 	if h.copy != nil {
@@ -136,19 +137,27 @@ func (h *keptState) Release(ctx context.Context) syscall.Errno {
 	return h.stateHandle.Release(ctx)
 }
 
-// coverage is which units of a file were asked for, so that what is read again and again counts once.
+// coverage is which units of a file were asked for by all who have it open, so that what is read
+// again and again counts once.
 type coverage struct {
-	size int64 // in bytes
-
-	mu   sync.Mutex
-	seen []uint64 // a bit for each unit
-	n    int64    // of those that were
+	mu    sync.Mutex
+	opens int
+	size  int64    // in bytes
+	seen  []uint64 // a bit for each unit, once one was
+	n     int64    // of those that were
 }
 
 // coverageUnit is the kernel's page, in bytes, of which its reads are.
 const coverageUnit = 4 << 10
 
 func (c *coverage) units() int64 { return (c.size + coverageUnit - 1) / coverageUnit }
+
+func (c *coverage) open(size int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.opens++
+	c.size = size
+}
 
 // add notes that n bytes from off on were asked for.
 func (c *coverage) add(off, n int64) {
@@ -169,11 +178,16 @@ func (c *coverage) add(off, n int64) {
 	}
 }
 
-// most reports whether three quarters were: the kernel may have had the rest.
-func (c *coverage) most() bool {
+// close reports whether three quarters were since the first open, or since it reported so: the kernel
+// may have had the rest.
+func (c *coverage) close() (most bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.n >= c.units()-c.units()/4
+	c.opens--
+	if most = c.n >= c.units()-c.units()/4; most || c.opens == 0 {
+		c.seen, c.n = nil, 0
+	}
+	return most
 }
 
 // toKeep is a state that was read whole, of which a copy is to be made.

@@ -240,8 +240,22 @@ func TestMostSources(t *testing.T) {
 	}
 }
 
+// What several have read of a state at the same time counts together, and takes memory once.
+func TestKeptOnceReadTogether(t *testing.T) {
+	r := newKeptRig(t)
+	half := 100 * 4096
+	readFirst, releaseFirst := r.openState(2)
+	readSecond, releaseSecond := r.openState(2)
+	readFirst(0, half)
+	readSecond(int64(half), half)
+	releaseFirst()
+	releaseSecond()
+	r.requireKept(2)
+}
+
 func TestCoverage(t *testing.T) {
-	c := coverage{size: 10*coverageUnit + 1}
+	var c coverage
+	c.open(10*coverageUnit + 1)
 	for _, tt := range []struct{ off, n, want int64 }{
 		{0, coverageUnit - 1, 0},
 		{0, coverageUnit, 1},
@@ -253,8 +267,14 @@ func TestCoverage(t *testing.T) {
 	} {
 		c.add(tt.off, tt.n)
 		require.Equal(t, tt.want, c.n)
-		require.Equal(t, tt.want == 9, c.most())
+		c.open(c.size)
+		require.Equal(t, tt.want == 9, c.close())
 	}
+	require.Nil(t, c.seen, "it was told")
+	c.add(0, coverageUnit)
+	require.NotNil(t, c.seen)
+	require.False(t, c.close())
+	require.Nil(t, c.seen, "nobody has it open")
 }
 
 // An end waits for a copy that is being made no longer than the disk and the store take to hear of it,

@@ -2,9 +2,11 @@ package database
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 
 	"github.com/ltxfs/ltxfs/replica"
 )
@@ -16,6 +18,9 @@ type content struct {
 	size uint32 // of a page
 	runs []*run // of adjacent files of the plan, all together
 	refs int    // guarded by Database.mu
+
+	identified sync.Once // sets hash, which is Reader.Identity
+	hash       [sha256.Size]byte
 }
 
 // files are those of its plan.

@@ -52,11 +52,14 @@ func (r *Reader) filesOf(c *content) *files {
 func (r *Reader) Identity() [sha256.Size]byte {
 	c, _ := r.state.content()
 	defer r.state.d.release(c)
-	h := sha256.New()
-	for _, f := range c.files() {
-		identify(h, f.File, f.sum)
-	}
-	return [sha256.Size]byte(h.Sum(nil))
+	c.identified.Do(func() {
+		h := sha256.New()
+		for _, f := range c.files() {
+			identify(h, f.File, f.sum)
+		}
+		h.Sum(c.hash[:0])
+	})
+	return c.hash
 }
 
 func identify(h hash.Hash, f replica.File, sum uint64) { fmt.Fprintln(h, f.Name, f.Size, sum) }

@@ -190,6 +190,18 @@ func (n *notes) ReadAt(p []byte, off int64) (int, error) {
 	return n.ReaderAt.ReadAt(p, off)
 }
 
+// TestIdentityOnce: the identity of a state's files isn't computed for each who opens it.
+func TestIdentityOnce(t *testing.T) {
+	h := newHistory(t, 1, 4096)
+	h.Commit(20, 0)
+	h.Commit(20, 3)
+	rd, err := newRig(t, h.store, 4<<20).state(t, 2).Open(t.Context())
+	require.NoError(t, err)
+	defer rd.Close()
+	require.NotZero(t, rd.Identity())
+	require.Zero(t, testing.AllocsPerRun(10, func() { rd.Identity() }))
+}
+
 // TestRestoredWaits: memory that others have is waited for no longer than for a read.
 func TestRestoredWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
