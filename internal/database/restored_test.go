@@ -169,10 +169,10 @@ func TestRestoredInBlocks(t *testing.T) {
 	got, err := r.restored(t, s, sources)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(h.File(10), got))
-	require.Greater(t, sources[0].Size, int64(3*inputSize))
+	require.Greater(t, sources[0].Size, int64(3*128<<10))
 	for _, src := range sources {
 		want := []int64{src.Size - 8}
-		for off := int64(0); off < src.Size; off += inputSize {
+		for off := int64(0); off < src.Size; off += 128 << 10 {
 			want = append(want, off)
 		}
 		require.Equal(t, want, src.ReaderAt.(*notes).offsets)
