@@ -20,6 +20,17 @@ func TestReadOrders(t *testing.T) {
 	require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
 }
 
+// A mount of a replica on disk keeps nothing in a disk cache, wherever that would be.
+func TestReadWithDiskCache(t *testing.T) {
+	t.Parallel()
+	orders := ltxfstest.Orders(t)
+	dir := filepath.Join(orders, "cache")
+	m := ltxfstest.MountWith(t, orders, ltxfstest.MountOptions{Env: []string{"LTXFS_DISK_CACHE=" + dir}})
+	ltxfstest.RequireOrders(t, m)
+	require.NoDirExists(t, dir)
+	require.Equal(t, ltxfstest.ExitOK, m.Terminate(t), m.Log())
+}
+
 func TestReadLinks(t *testing.T) {
 	t.Parallel()
 	m := ltxfstest.Mount(t, ltxfstest.Orders(t))

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"syscall"
 	"time"
@@ -139,7 +140,11 @@ func (c *Cache) age() {
 	}
 }
 
-// each calls do for the files in a directory, with the second of their last use, and their
+// ours are the names that a cache gives to files, in this version and any other: by the content's key, and to what it
+// tries a directory with. All else in a directory is its owner's.
+var ours = regexp.MustCompile(`^([0-9a-f]{64}([.].*)?|try-[0-9]+)$`)
+
+// each calls do for the cache's files in a directory, with the second of their last use, and their
 // size on disk.
 func (c *Cache) each(in string, do func(path string, used, size int64) error) error {
 	dir, err := os.Open(in)
@@ -156,6 +161,9 @@ func (c *Cache) each(in string, do func(path string, used, size int64) error) er
 			return err
 		}
 		for _, f := range files {
+			if !ours.MatchString(f.Name()) {
+				continue
+			}
 			path := filepath.Join(in, f.Name())
 			st, err := f.Info()
 			if err == nil && st.Mode().IsRegular() {

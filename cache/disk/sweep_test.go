@@ -1,9 +1,11 @@
 package disk
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,6 +62,9 @@ func (c *Cache) sweepNow() {
 	c.swept()
 }
 
+// ownName is that of some entry.
+var ownName = strings.Repeat("0a", sha256.Size)
+
 // Files that nobody has used for 30 days go under a mount that does nothing, also those of other versions of ltxfs.
 func TestAges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -68,7 +73,7 @@ func TestAges(t *testing.T) {
 		var paths []string
 		for _, dir := range []string{filepath.Join(r.dir, format), other, none} {
 			require.NoError(t, os.MkdirAll(dir, 0o700))
-			path := filepath.Join(dir, "a")
+			path := filepath.Join(dir, ownName)
 			require.NoError(t, os.WriteFile(path, nil, 0o600))
 			require.NoError(t, os.Chtimes(path, time.Now(), time.Now()))
 			paths = append(paths, path)
@@ -117,7 +122,7 @@ func TestTwoNames(t *testing.T) {
 	require.Equal(t, before, c.Stats().Bytes)
 }
 
-// What else lies in the directory stops nobody who makes room, and no name of a directory is taken for a pattern.
+// What else lies in the directory stays, and stops nobody who makes room, and no name of a directory is taken for a pattern.
 func TestAgesByName(t *testing.T) {
 	for _, name := range []string{"[x", "[ab]"} {
 		r := newRig(t)
@@ -131,13 +136,23 @@ func TestAgesByName(t *testing.T) {
 			require.NoError(t, os.Chtimes(path, then, then))
 			return path
 		}
-		file, elsewhere := unused(r.dir, "v1.bak"), unused(filepath.Join(beside, "a", "v0"), "x")
-		own, other := unused(filepath.Join(r.dir, format), "x"), unused(filepath.Join(r.dir, "v0"), "x")
+		keeps := []string{unused(r.dir, "v1.bak"), unused(filepath.Join(beside, "a", "v0"), ownName)}
+		var goes []string
+		for _, dir := range []string{filepath.Join(r.dir, format), filepath.Join(r.dir, "v0")} {
+			for _, name := range []string{"", partial, sums, sums + "-123"} {
+				goes = append(goes, unused(dir, ownName+name))
+			}
+			for _, name := range []string{"notes.txt", "photo.sums", ownName[1:], "x" + ownName, "try-it"} {
+				keeps = append(keeps, unused(dir, name))
+			}
+		}
 		r.cache().swept()
-		require.NoFileExists(t, own)
-		require.NoFileExists(t, other)
-		require.FileExists(t, file)
-		require.FileExists(t, elsewhere)
+		for _, path := range goes {
+			require.NoFileExists(t, path)
+		}
+		for _, path := range keeps {
+			require.FileExists(t, path)
+		}
 		require.Empty(t, r.log.String())
 	}
 }

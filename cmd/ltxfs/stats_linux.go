@@ -150,7 +150,8 @@ func (f figures) write(w io.Writer, mountpoint string, before figures) {
 		{"store: bytes read", "store_bytes_total", "operation", is("read"), size},
 		{"store: bytes written", "store_bytes_total", "operation", is("write"), size},
 		{"S3: requests", "s3_requests_total", "", nil, plain},
-		{"S3: made again", "s3_retries_total", "", nil, plain},
+		{"S3: repeated after a failure", "s3_retries_total", "", nil, plain},
+		{"S3: made again, being late", "s3_hedges_total", "", nil, plain},
 	} {
 		now := f.sum(row.name, row.label, row.counts)
 		grown := (now - before.sum(row.name, row.label, row.counts)) / f.at.Sub(before.at).Seconds()

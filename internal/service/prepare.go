@@ -95,10 +95,10 @@ func (s *server) withPID(err error) error {
 	return fmt.Errorf("%w (process %d)", err, w.State.PID)
 }
 
-// openDiskCache opens the disk cache, if there is to be one.
+// openDiskCache opens the disk cache, if there is to be one: of a replica on disk nothing is kept.
 func (s *server) openDiskCache() (err error) {
 	cfg := &s.cfg
-	if cfg.DiskCache == "" {
+	if cfg.DiskCache == "" || cfg.Databases == nil && cfg.Source.OnDisk() {
 		return nil
 	}
 	if preflight.Inside(cfg.DiskCache, cfg.Mountpoint) {
