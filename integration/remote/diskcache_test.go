@@ -441,7 +441,7 @@ func TestDiskCacheRefused(t *testing.T) {
 		open:                           "chmod 700",
 		"/proc/c":                      "make the disk cache",
 	} {
-		got := ltxfstest.Ltxfs(t, "mount", "--disk-cache", dir, ltxfstest.Orders(t), mountpoint)
+		got := ltxfstest.Ltxfs(t, "mount", "--disk-cache", dir, "s3://bucket/db", mountpoint)
 		require.NotEqual(t, ltxfstest.ExitOK, got.Code)
 		require.True(t, strings.Contains(got.Stderr, want), got.Stderr)
 	}
