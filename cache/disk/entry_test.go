@@ -94,6 +94,23 @@ func (c *Cache) settle(t *testing.T) {
 	require.Eventually(t, func() bool { return c.calls.Overdue() == 0 }, time.Minute, time.Millisecond)
 }
 
+// readLocked reads all but the last byte of the file while somebody holds the lock of its entry.
+func (r *rig) readLocked(c *Cache) {
+	r.t.Helper()
+	want := r.data[:len(r.data)-1]
+	rc, err := c.Around(r.mock, "replica").OpenLTXFile(r.t.Context(), r.file, 0, int64(len(want)))
+	require.NoError(r.t, err)
+	e := rc.(*reader).entry
+	e.writing.Lock()
+	got, err := io.ReadAll(rc)
+	require.NoError(r.t, err)
+	require.True(r.t, bytes.Equal(want, got))
+	require.Equal(r.t, 1, c.calls.Overdue())
+	e.writing.Unlock()
+	c.settle(r.t)
+	require.NoError(r.t, rc.Close())
+}
+
 // A disk that hangs when an entry is opened, read or written to costs a wait, and no read. Until it has come back, it
 // isn't asked for anything else.
 func TestHangs(t *testing.T) {
@@ -119,18 +136,7 @@ func TestHangs(t *testing.T) {
 
 	// Who writes to an entry holds its lock, and who reads what is damaged waits for that.
 	c = r.impatient()
-	s := c.Around(r.mock, "replica")
-	rc, err := s.OpenLTXFile(t.Context(), r.file, 0, size-1)
-	require.NoError(t, err)
-	e := rc.(*reader).entry
-	e.writing.Lock()
-	got, err := io.ReadAll(rc)
-	require.NoError(t, err)
-	require.True(t, bytes.Equal(r.data[:size-1], got))
-	require.Equal(t, 1, c.calls.Overdue())
-	e.writing.Unlock()
-	c.settle(t)
-	require.NoError(t, rc.Close())
+	r.readLocked(c)
 	c.finish()
 
 	c = r.cache()
@@ -138,17 +144,7 @@ func TestHangs(t *testing.T) {
 	c.finish()
 	flip(t, r.entry(partial), 5)
 	c = r.impatient()
-	rc, err = c.Around(r.mock, "replica").OpenLTXFile(t.Context(), r.file, 0, size-1)
-	require.NoError(t, err)
-	e = rc.(*reader).entry
-	e.writing.Lock()
-	got, err = io.ReadAll(rc)
-	require.NoError(t, err)
-	require.True(t, bytes.Equal(r.data[:size-1], got))
-	require.Equal(t, 1, c.calls.Overdue())
-	e.writing.Unlock()
-	c.settle(t)
-	require.NoError(t, rc.Close())
+	r.readLocked(c)
 }
 
 // Who makes an entry complete that another process has completed meanwhile leaves nothing behind, nor fails since its name

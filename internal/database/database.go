@@ -66,8 +66,8 @@ type Database struct {
 	times     *simplelru.LRU[ltx.TXID, header] // the earliest that was seen of each state
 	ahead     ahead
 	instants  instants
-	unordered bool                  // a state has an earlier time than one before it
-	invalid   map[version]time.Time // since when a file is taken for damaged in the replica itself
+	unordered bool                               // a state has an earlier time than one before it
+	invalid   *simplelru.LRU[version, time.Time] // since when a file is taken for damaged in the replica itself
 	contents  map[*content]struct{}
 	runs      *simplelru.LRU[version, *run] // of single files
 	reading   map[version]*reading
@@ -91,9 +91,9 @@ func New(opts Options) *Database {
 	d := &Database{
 		opts: opts, asking: map[version]*asking{}, contents: map[*content]struct{}{},
 		headers: newKnown[version](opts.Memory), times: newKnown[ltx.TXID](opts.Memory),
-		reading: map[version]*reading{}, invalid: map[version]time.Time{}, ends: semaphore.NewWeighted(endsAtOnce),
+		reading: map[version]*reading{}, invalid: newLRU[version, time.Time](maxInvalid, nil), ends: semaphore.NewWeighted(endsAtOnce),
 	}
-	d.runs = newLRU(func(_ version, r *run) {
+	d.runs = newLRU(maxKnown, func(_ version, r *run) {
 		d.opts.Maps.unkeep(r.memory())
 		r.release()
 	})
@@ -101,11 +101,11 @@ func New(opts Options) *Database {
 }
 
 func newKnown[K comparable](memory index.Memory) *simplelru.LRU[K, header] {
-	return newLRU(func(K, header) { memory.Add(-knownSize) })
+	return newLRU(maxKnown, func(K, header) { memory.Add(-knownSize) })
 }
 
-func newLRU[K comparable, V any](lost func(K, V)) *simplelru.LRU[K, V] {
-	l, err := simplelru.NewLRU(maxKnown, lost)
+func newLRU[K comparable, V any](size int, lost func(K, V)) *simplelru.LRU[K, V] {
+	l, err := simplelru.NewLRU(size, lost)
 	if err != nil {
 		panic(err) // its one error is a size below 1
 	}
@@ -209,13 +209,10 @@ const (
 func (d *Database) foundInvalid(f replica.File, again bool) {
 	key := versionOf(f)
 	d.mu.Lock()
-	since, known := d.invalid[key]
+	since, known := d.invalid.Get(key)
 	known = known && time.Since(since) < invalidFor
 	if again && !known {
-		if len(d.invalid) >= maxInvalid {
-			clear(d.invalid)
-		}
-		d.invalid[key] = time.Now()
+		d.invalid.Add(key, time.Now())
 	}
 	d.mu.Unlock()
 	if !again && !known && d.opts.Forget != nil {

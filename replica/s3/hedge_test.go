@@ -256,48 +256,40 @@ func TestHedgesNotWhatWaits(t *testing.T) {
 	})
 }
 
-// What breaks off while the rest is on its way is not asked for a third time.
+// What breaks off while the rest is on its way is not asked for a third time, unless that gets no answer: then it is gone
+// on with as without it.
 func TestHedgesOfWhatBreaks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		data := bytesOf(300_000)
-		s, c := serveInBubble(t, answers{"GET": inTurn(func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), 300*time.Millisecond)
-			defer cancel()
-			slowly(data, 100_000, time.Hour)(w, r.WithContext(ctx))
-			panic(http.ErrAbortHandler)
-		}, after(200*time.Millisecond, object(data, "v1")))})
-		began := time.Now()
-		got, err := readRange(t, c, "v1", 0, 0)
-		require.NoError(t, err)
-		require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
-		require.Equal(t, transport.MinPatience+200*time.Millisecond, time.Since(began))
-		require.Len(t, s.of("GET"), 2)
-		require.Equal(t, 1, told(t, c, "hedges_total"))
-		require.Equal(t, 1, told(t, c, "hedges_won_total"))
-		require.Zero(t, told(t, c, "resumes_total"))
-	})
-}
-
-// What breaks off while the rest gets no answer is gone on with as without it.
-func TestHedgesThatHangWhileWhatBreaks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		data := bytesOf(300_000)
-		s, c := serveInBubble(t, answers{"GET": inTurn(func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), 300*time.Millisecond)
-			defer cancel()
-			slowly(data, 100_000, time.Hour)(w, r.WithContext(ctx))
-			panic(http.ErrAbortHandler)
-		}, hang, object(data, "v1"))})
-		began := time.Now()
-		got, err := readRange(t, c, "v1", 0, 0)
-		require.NoError(t, err)
-		require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
-		require.Equal(t, 300*time.Millisecond+transport.MinPatience, time.Since(began))
-		require.Len(t, s.of("GET"), 3)
-		require.Equal(t, 1, told(t, c, "hedges_total"))
-		require.Zero(t, told(t, c, "hedges_won_total"))
-		require.Equal(t, 1, told(t, c, "resumes_total"))
-	})
+	const breaks = 300 * time.Millisecond
+	data := bytesOf(300_000)
+	for _, tt := range []struct {
+		name               string
+		rest               http.HandlerFunc
+		after              time.Duration
+		gets, won, resumed int
+	}{
+		{"an answer", after(200*time.Millisecond, object(data, "v1")), transport.MinPatience + 200*time.Millisecond, 2, 1, 0},
+		{"no answer", hang, breaks + transport.MinPatience, 3, 0, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, c := serveInBubble(t, answers{"GET": inTurn(func(w http.ResponseWriter, r *http.Request) {
+					ctx, cancel := context.WithTimeout(r.Context(), breaks)
+					defer cancel()
+					slowly(data, 100_000, time.Hour)(w, r.WithContext(ctx))
+					panic(http.ErrAbortHandler)
+				}, tt.rest, object(data, "v1"))})
+				began := time.Now()
+				got, err := readRange(t, c, "v1", 0, 0)
+				require.NoError(t, err)
+				require.True(t, string(data) == string(got), "other bytes: %d of %d", len(got), len(data))
+				require.Equal(t, tt.after, time.Since(began))
+				require.Len(t, s.of("GET"), tt.gets)
+				require.Equal(t, 1, told(t, c, "hedges_total"))
+				require.Equal(t, tt.won, told(t, c, "hedges_won_total"))
+				require.Equal(t, tt.resumed, told(t, c, "resumes_total"))
+			})
+		})
+	}
 }
 
 // timedBody gives some bytes with each Read, after some time.

@@ -104,10 +104,10 @@ func (l *listing) listSpans(yield func(replica.File) bool) error {
 		defer cancel()
 		return s.give(yield)
 	}()
-	if err == nil {
+	switch {
+	case err == nil:
 		l.at.refused[startAfter].Store(false)
-	}
-	if errors.Is(err, errNoSpans) {
+	case errors.Is(err, errNoSpans):
 		if refusesHeaders(err) {
 			l.at.refusesSpans(err)
 		}
