@@ -1,12 +1,12 @@
 package ltxfstest
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -14,9 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// devFuse is what a user must be able to open to mount. Distributions give it
-// the mode 0666 by a rule of udev; a machine without udev leaves it to root.
-const devFuse = "/dev/fuse"
+// devices are what a user must be able to open: to mount, and to run in the
+// background. Distributions give them the mode 0666; a machine without udev, or
+// a container, may leave them to root.
+var devices = []string{"/dev/fuse", os.DevNull}
 
 // User is a user who isn't root and may mount through fusermount3 for as long as
 // the test runs: nobody, or nil, which is ourselves, if we aren't root.
@@ -29,26 +30,35 @@ func User(t testing.TB) *syscall.Credential {
 	if err != nil {
 		t.Fatalf("a user to run as: %v", err)
 	}
-	openDevFuse(t)
+	OpenDevices(t)
 	return &syscall.Credential{Uid: uint32(Atoi(t, nobody.Uid)), Gid: uint32(Atoi(t, nobody.Gid))}
 }
 
-// openDevFuse lets everybody open /dev/fuse until this test and all others that
+// OpenDevices lets everybody open devices until this test and all others that
 // need it, in this process and in others, have ended. Each of them holds a lock,
-// so that the first can note the mode and the last can set it back.
-func openDevFuse(t testing.TB) {
+// so that the first can note the modes and the last can set them back.
+func OpenDevices(t testing.TB) {
 	t.Helper()
-	const path = "/run/ltxfstest-dev-fuse"
+	const path = "/run/ltxfstest-devices"
 	in := openLock(t, path)
 	guarded(t, path, func() error {
 		if unix.Flock(int(in.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			info, err := os.Stat(devFuse)
-			if err != nil {
+			modes := make([]fs.FileMode, len(devices))
+			for i, device := range devices {
+				info, err := os.Stat(device)
+				if err != nil {
+					return err
+				}
+				modes[i] = info.Mode().Perm()
+			}
+			noted, err := json.Marshal(modes)
+			if err := errors.Join(err, os.WriteFile(path, noted, 0o600)); err != nil {
 				return err
 			}
-			mode := []byte(strconv.FormatUint(uint64(info.Mode().Perm()), 8))
-			if err := errors.Join(os.WriteFile(path, mode, 0o600), os.Chmod(devFuse, 0o666)); err != nil {
-				return err
+			for _, device := range devices {
+				if err := os.Chmod(device, 0o666); err != nil {
+					return err
+				}
 			}
 		}
 		return unix.Flock(int(in.Fd()), unix.LOCK_SH)
@@ -59,12 +69,19 @@ func openDevFuse(t testing.TB) {
 			if unix.Flock(int(in.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
 				return nil // another still needs it
 			}
-			text, err := os.ReadFile(path)
+			noted, err := os.ReadFile(path)
 			if err != nil {
 				return err
 			}
-			mode, err := strconv.ParseUint(string(text), 8, 32)
-			return errors.Join(err, os.Chmod(devFuse, fs.FileMode(mode)))
+			var modes []fs.FileMode
+			if err := json.Unmarshal(noted, &modes); err != nil {
+				return err
+			}
+			var errs []error
+			for i, mode := range modes {
+				errs = append(errs, os.Chmod(devices[i], mode))
+			}
+			return errors.Join(errs...)
 		})
 	})
 }
@@ -75,7 +92,7 @@ func guarded(t testing.TB, path string, fn func() error) {
 	guard := openLock(t, path+".guard")
 	defer guard.Close()
 	if err := errors.Join(unix.Flock(int(guard.Fd()), unix.LOCK_EX), fn()); err != nil {
-		t.Errorf("the mode of %s: %v", devFuse, err)
+		t.Errorf("the modes of %v: %v", devices, err)
 	}
 }
 

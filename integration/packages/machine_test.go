@@ -44,6 +44,7 @@ func boot(t *testing.T) *machine {
 	if os.Geteuid() != 0 {
 		t.Fatal("a machine is to be had by root alone: run the tests as root")
 	}
+	ltxfstest.OpenDevices(t) // the machine's have the same modes
 	m := &machine{t: t, root: filepath.Join(t.TempDir(), "root")}
 	installed := ltxfstest.Run(t, bootTimeout, "bash", "-euo", "pipefail", "-c", installMachine, "bash", m.root)
 	require.Zero(t, installed.Code, installed)
