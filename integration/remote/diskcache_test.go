@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -377,8 +378,28 @@ func TestDiskCacheRefused(t *testing.T) {
 	}
 }
 
-// A wrong byte in a page, which has no checksum of its own, isn't kept in a copy of the state: the next
-// mount gives the right one.
+// One on a disk that hangs isn't waited for without end.
+func TestDiskCacheHangsAtMount(t *testing.T) {
+	t.Parallel()
+	dir := ltxfstest.MountPoint(t)
+	disk := exec.Command("mergerfs", "-f", t.TempDir(), dir)
+	disk.Env, disk.SysProcAttr = ltxfstest.Env(), &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	require.NoError(t, disk.Start())
+	defer func() {
+		require.NoError(t, disk.Process.Kill())
+		require.Error(t, disk.Wait())
+	}()
+	ltxfstest.Eventually(t, ltxfstest.Timeout, "the disk is there", func() bool { return len(ltxfstest.Mounts(dir)) > 0 })
+	require.NoError(t, disk.Process.Signal(syscall.SIGSTOP))
+
+	mount := exec.Command(ltxfstest.Binary(), "mount", "--disk-cache", filepath.Join(dir, "c"), "s3://bucket/db", ltxfstest.MountPoint(t))
+	mount.Env = ltxfstest.Env()
+	got := ltxfstest.RunCmd(t, 2*ltxfstest.Timeout, mount)
+	require.Equal(t, ltxfstest.ExitTimeout, got.Code, got)
+	require.Contains(t, got.Stderr, "hasn't answered yet")
+	require.Contains(t, got.Stderr, "check its disk, or give another directory")
+}
+
 // A hundred thousand opens of what is whole, and of what isn't, leave nothing behind.
 func TestDiskCacheLeaks(t *testing.T) {
 	r := newDiskRig(t, s3test.MinIO)

@@ -84,6 +84,8 @@ func flipByte(t *testing.T, path string, at int64) {
 	require.NoError(t, f.Close())
 }
 
+// A wrong byte in a page, which has no checksum of its own, isn't kept in a copy of the state: the next
+// mount gives the right one.
 func TestDiskCacheOfWrongAnswers(t *testing.T) {
 	forEachCounted(t, func(t *testing.T, c *counted) {
 		f := newFile(t, replica.SnapshotLevel, 1, 512)
