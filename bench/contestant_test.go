@@ -20,6 +20,8 @@ type contestant struct {
 	program func() (string, error)
 	// open makes it ready to work on a replica, with nothing cached.
 	open func(w *world, r replicaAt) (*session, error)
+	// fill has its cache on disk filled, if it has one that is measured.
+	fill func(w *world) error
 }
 
 type kind int

@@ -81,7 +81,7 @@ func allGroups(w *world) []*group {
 		listGroup(w, "list", pick(w, 20_000, 1_000), stores(w)...),
 		listGroup(w, "list-disk", pick(w, 200_000, 20_000), w.disk), databaseGroup(w), scanGroup(w),
 	}
-	groups = append(groups, keptGroup(w, "kept", "by the kernel", passedThrough), keptGroup(w, "kept-checked", "by the daemon", checked), keptDatabaseGroup(w))
+	groups = append(groups, keptGroup(w, "kept", "by the kernel", passedThrough, s3fsKeeping, rcloneKeeping), keptGroup(w, "kept-checked", "by the daemon", checked), keptDatabaseGroup(w))
 	groups = append(groups, offlineGroups(w)...)
 	if !w.quick {
 		groups = append(groups, stalledGroup(w), writeGroup(w, "write-far", 100, w.far), pagedGroup(w),

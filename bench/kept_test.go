@@ -3,86 +3,121 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// keptBy is ltxfs with a disk cache that has the file whole, from an earlier mount.
-func keptBy(name string, env ...string) *contestant {
-	return &contestant{name: name, kind: subject, open: func(w *world, r replicaAt) (*session, error) {
-		s, err := w.mountLtxfs(w.ltxfs, r, nil, append(env, w.keeping())...)
+// keeping is a contestant that finds the large file in its cache on disk, from an earlier mount.
+// pattern is of the file that has it there, below the bench's directory.
+func keeping(name string, c *contestant, pattern string) *contestant {
+	k := *c
+	k.name = name
+	k.open = func(w *world, r replicaAt) (*session, error) {
+		s, err := c.open(w, r)
 		if err != nil {
 			return nil, err
 		}
-		if s.kept, err = w.whole(); err != nil {
+		if s.kept, err = w.whole(pattern); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
 		return s, nil
-	}}
+	}
+	k.fill = func(w *world) error {
+		if _, err := w.whole(pattern); err == nil {
+			return nil // another group has filled it
+		}
+		s, err := c.open(w, replicaAt{place: w.far, name: largeReplica})
+		if err != nil {
+			return err
+		}
+		_, err = w.do(s.target(job{Kind: "read", Block: 1 << 20, Readers: 1}, 9, largeName), s.daemon, nil)
+		for began := time.Now(); err == nil; time.Sleep(10 * time.Millisecond) {
+			if _, missing := w.whole(pattern); missing == nil {
+				break
+			} else if time.Since(began) > w.deadline() {
+				err = missing
+			}
+		}
+		return errors.Join(err, s.close())
+	}
+	return &k
 }
 
+// ltxfsKeeping is ltxfs with a disk cache.
+func ltxfsKeeping(name string, env ...string) *contestant {
+	return keeping(name, &contestant{kind: subject, open: func(w *world, r replicaAt) (*session, error) {
+		return w.mountLtxfs(w.ltxfs, r, nil, append(env, "LTXFS_DISK_CACHE="+filepath.Join(w.dir, "disk-cache"))...)
+	}}, diskCacheEntry)
+}
+
+// diskCacheEntry is of whole entries: names in hexadecimal, where others have .part or .sums.
+const diskCacheEntry = "disk-cache/v1/*[0-9a-f]"
+
 var (
-	passedThrough = keptBy("ltxfs, passthrough")
-	checked       = keptBy("ltxfs, checked", "LTXFS_DISK_CACHE_CHECK=always")
+	passedThrough = ltxfsKeeping("ltxfs, passthrough")
+	checked       = ltxfsKeeping("ltxfs, checked", "LTXFS_DISK_CACHE_CHECK=always")
+	s3fsKeeping   = keeping("s3fs use_cache", peerOf("s3fs", func(w *world, r replicaAt) (*exec.Cmd, error) {
+		cmd, err := s3fsCommand(w, r)
+		cmd.Args = append(cmd.Args, "-o", "use_cache="+filepath.Join(w.dir, "s3fs-kept"))
+		return cmd, err
+	}), "s3fs-kept/*/"+largeReplica+"/0009/"+largeName)
+	rcloneKeeping = keeping("rclone vfs-cache-mode", peerOf("rclone", func(w *world, r replicaAt) (*exec.Cmd, error) {
+		cmd, err := rcloneCommand(w, r)
+		cmd.Args = append(cmd.Args, "--cache-dir", filepath.Join(w.dir, "rclone-kept"), "--vfs-cache-mode", "full", "--vfs-cache-max-age", "24h")
+		return cmd, err
+	}), "rclone-kept/vfs/*/*/"+largeReplica+"/0009/"+largeName)
 )
 
 // entry is the disk cache's file itself: another would lie elsewhere on the disk, of which not all is as fast.
 var entry = &contestant{name: "file", kind: limit, open: func(w *world, _ replicaAt) (*session, error) {
-	path, err := w.whole()
+	path, err := w.whole(diskCacheEntry)
 	return &session{kept: path, target: func(j job, _ int, _ string) job {
 		j.Path = path
 		return j
 	}}, err
 }}
 
-func (w *world) keeping() string { return "LTXFS_DISK_CACHE=" + w.diskCache() }
-
-func (w *world) diskCache() string { return filepath.Join(w.dir, "disk-cache") }
-
-// whole is the one entry of the disk cache that is whole.
-func (w *world) whole() (string, error) {
-	paths, err := filepath.Glob(filepath.Join(w.diskCache(), "v1", "*"))
-	paths = slices.DeleteFunc(paths, func(path string) bool { return filepath.Ext(path) != "" })
+// whole is the one file of a pattern, if it has been filled.
+func (w *world) whole(pattern string) (string, error) {
+	paths, err := filepath.Glob(filepath.Join(w.dir, pattern))
 	if err == nil && len(paths) != 1 {
-		err = fmt.Errorf("the disk cache has %d whole entries, not 1", len(paths))
+		err = fmt.Errorf("%d files are %s, not 1", len(paths), pattern)
 	}
 	if err != nil {
 		return "", err
 	}
+	var st unix.Stat_t
+	if err := unix.Stat(paths[0], &st); err != nil {
+		return "", err
+	}
+	if st.Blocks*512 < w.size() {
+		return "", fmt.Errorf("of %s, %d bytes are there", paths[0], st.Blocks*512)
+	}
 	return paths[0], nil
 }
 
-// fillDiskCache has a mount read the large file, and waits until that is kept.
-func (w *world) fillDiskCache() error {
-	s, err := w.mountLtxfs(w.ltxfs, replicaAt{place: w.far, name: largeReplica}, nil, w.keeping())
-	if err != nil {
-		return err
-	}
-	_, err = w.do(s.target(job{Kind: "read", Block: 1 << 20, Readers: 1}, 9, largeName), s.daemon, nil)
-	for began := time.Now(); err == nil; time.Sleep(10 * time.Millisecond) {
-		if _, missing := w.whole(); missing == nil {
-			break
-		} else if time.Since(began) > w.deadline() {
-			err = missing
-		}
-	}
-	return errors.Join(err, s.close())
-}
-
 // keptGroup reads the large file, 20 ms away, on a mount that finds it in its disk cache.
-func keptGroup(w *world, name, title string, c *contestant) *group {
+func keptGroup(w *world, name, title string, c ...*contestant) *group {
 	return &group{
 		name: name, title: "Reading a file of " + w.large() + " that an earlier mount has kept on disk, " + title, replica: largeReplica,
-		places: []place{w.far}, contestants: func(*world, place) []*contestant { return []*contestant{c, entry} },
+		places: []place{w.far}, contestants: func(*world, place) []*contestant { return append(slices.Clone(c), entry) },
 		prepare: func(w *world) error {
 			if err := prepareLarge(w); err != nil {
 				return err
 			}
-			if _, err := w.whole(); err == nil {
-				return nil // another group has filled it
+			for _, c := range c {
+				if !c.chosen() || c.absent() != nil {
+					continue
+				}
+				if err := c.fill(w); err != nil {
+					return fmt.Errorf("%s: %w", c.name, err)
+				}
 			}
-			return w.fillDiskCache()
+			return nil
 		},
 		rows: []row{
 			readBy("one reader, cold", true, 1),

@@ -129,7 +129,7 @@ func evict(path string) error {
 	}
 	defer f.Close()
 	drop := func() error { return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
-	err = drop()
+	err = errors.Join(f.Sync(), drop()) // what isn't on disk yet stays
 	buf := make([]byte, 1<<20)
 	for err == nil {
 		_, err = f.Read(buf)
