@@ -30,6 +30,7 @@ var goals = []goal{
 	{"4 KiB random, cold", "random", []string{"one thread", "32 threads"}, near, fetched, "SDK", 1.01}, // a hundredth for looking the file up
 	{"re-read from the kernel's cache", "sequential", []string{"one reader, again", "four readers, again"}, near, speed, "file", 0.9},
 	{"second read, complete, passthrough", "kept", []string{"one reader, cold", "four readers, cold"}, far, speed, "file", 0.8},
+	{"second read, complete, passthrough", "kept", []string{"one reader, cold", "four readers, cold"}, far, speed, bestPeer, 1},
 	{"second read, checked", "kept-checked", []string{"one reader, cold", "four readers, cold"}, far, speed, "file", 0.4},
 	{"file replica, sequential", "sequential", []string{"one reader, cold", "four readers, cold"}, disk, speed, "file", 0.9},
 	{"file replica, random", "random", []string{"one thread", "32 threads"}, disk, rate, "file", 0.75},

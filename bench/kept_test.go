@@ -1,8 +1,10 @@
 package bench
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -12,8 +14,8 @@ import (
 )
 
 // keeping is a contestant that finds the large file in its cache on disk, from an earlier mount.
-// pattern is of the file that has it there, below the bench's directory.
-func keeping(name string, c *contestant, pattern string) *contestant {
+// whole finds the file that has it there, once the next mount will use that.
+func keeping(name string, c *contestant, whole func(w *world) (string, error)) *contestant {
 	k := *c
 	k.name = name
 	k.open = func(w *world, r replicaAt) (*session, error) {
@@ -21,13 +23,13 @@ func keeping(name string, c *contestant, pattern string) *contestant {
 		if err != nil {
 			return nil, err
 		}
-		if s.kept, err = w.whole(pattern); err != nil {
+		if s.kept, err = whole(w); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
 		return s, nil
 	}
 	k.fill = func(w *world) error {
-		if _, err := w.whole(pattern); err == nil {
+		if _, err := whole(w); err == nil {
 			return nil // another group has filled it
 		}
 		s, err := c.open(w, replicaAt{place: w.far, name: largeReplica})
@@ -36,7 +38,7 @@ func keeping(name string, c *contestant, pattern string) *contestant {
 		}
 		_, err = w.do(s.target(job{Kind: "read", Block: 1 << 20, Readers: 1}, 9, largeName), s.daemon, nil)
 		for began := time.Now(); err == nil; time.Sleep(10 * time.Millisecond) {
-			if _, missing := w.whole(pattern); missing == nil {
+			if _, missing := whole(w); missing == nil {
 				break
 			} else if time.Since(began) > w.deadline() {
 				err = missing
@@ -54,8 +56,8 @@ func ltxfsKeeping(name string, env ...string) *contestant {
 	}}, diskCacheEntry)
 }
 
-// diskCacheEntry is of whole entries: names in hexadecimal, where others have .part or .sums.
-const diskCacheEntry = "disk-cache/v1/*[0-9a-f]"
+// diskCacheEntry finds the one whole entry: its name is hexadecimal, where others have .part or .sums.
+func diskCacheEntry(w *world) (string, error) { return w.filled("disk-cache/v1/*[0-9a-f]") }
 
 var (
 	passedThrough = ltxfsKeeping("ltxfs, passthrough")
@@ -64,25 +66,55 @@ var (
 		cmd, err := s3fsCommand(w, r)
 		cmd.Args = append(cmd.Args, "-o", "use_cache="+filepath.Join(w.dir, "s3fs-kept"))
 		return cmd, err
-	}), "s3fs-kept/*/"+largeReplica+"/0009/"+largeName)
+	}), func(w *world) (string, error) {
+		return w.filled("s3fs-kept/[^.]*/" + largeReplica + "/0009/" + largeName)
+	})
 	rcloneKeeping = keeping("rclone vfs-cache-mode", peerOf("rclone", func(w *world, r replicaAt) (*exec.Cmd, error) {
 		cmd, err := rcloneCommand(w, r)
 		cmd.Args = append(cmd.Args, "--cache-dir", filepath.Join(w.dir, "rclone-kept"), "--vfs-cache-mode", "full", "--vfs-cache-max-age", "24h")
 		return cmd, err
-	}), "rclone-kept/vfs/*/*/"+largeReplica+"/0009/"+largeName)
+	}), rcloneEntry)
 )
+
+// rcloneEntry finds rclone's copy once rclone has noted, some seconds later, which ranges are in it.
+func rcloneEntry(w *world) (string, error) {
+	const file = "/*/*/" + largeReplica + "/0009/" + largeName
+	path, err := w.filled("rclone-kept/vfs" + file)
+	if err != nil {
+		return "", err
+	}
+	notes, err := filepath.Glob(filepath.Join(w.dir, "rclone-kept/vfsMeta"+file))
+	if err != nil || len(notes) != 1 {
+		return "", fmt.Errorf("rclone has %d notes of the file: %w", len(notes), err)
+	}
+	data, err := os.ReadFile(notes[0])
+	if err != nil {
+		return "", err
+	}
+	var note struct {
+		Size int64
+		Rs   []struct{ Size int64 }
+	}
+	if err := json.Unmarshal(data, &note); err != nil {
+		return "", err
+	}
+	if len(note.Rs) != 1 || note.Rs[0].Size != note.Size {
+		return "", fmt.Errorf("rclone has noted %v of %d bytes", note.Rs, note.Size)
+	}
+	return path, nil
+}
 
 // entry is the disk cache's file itself: another would lie elsewhere on the disk, of which not all is as fast.
 var entry = &contestant{name: "file", kind: limit, open: func(w *world, _ replicaAt) (*session, error) {
-	path, err := w.whole(diskCacheEntry)
+	path, err := diskCacheEntry(w)
 	return &session{kept: path, target: func(j job, _ int, _ string) job {
 		j.Path = path
 		return j
 	}}, err
 }}
 
-// whole is the one file of a pattern, if it has been filled.
-func (w *world) whole(pattern string) (string, error) {
+// filled is the one file of a pattern, below the bench's directory, once no hole is in it.
+func (w *world) filled(pattern string) (string, error) {
 	paths, err := filepath.Glob(filepath.Join(w.dir, pattern))
 	if err == nil && len(paths) != 1 {
 		err = fmt.Errorf("%d files are %s, not 1", len(paths), pattern)
