@@ -83,11 +83,11 @@ func rcloneEntry(w *world) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	notes, err := filepath.Glob(filepath.Join(w.dir, "rclone-kept/vfsMeta"+file))
-	if err != nil || len(notes) != 1 {
-		return "", fmt.Errorf("rclone has %d notes of the file: %w", len(notes), err)
+	noted, err := w.only("rclone-kept/vfsMeta" + file)
+	if err != nil {
+		return "", err
 	}
-	data, err := os.ReadFile(notes[0])
+	data, err := os.ReadFile(noted)
 	if err != nil {
 		return "", err
 	}
@@ -115,33 +115,41 @@ var entry = &contestant{name: "file", kind: limit, open: func(w *world, _ replic
 
 // filled is the one file of a pattern, below the bench's directory, once no hole is in it.
 func (w *world) filled(pattern string) (string, error) {
-	paths, err := filepath.Glob(filepath.Join(w.dir, pattern))
-	if err == nil && len(paths) != 1 {
-		err = fmt.Errorf("%d files are %s, not 1", len(paths), pattern)
-	}
+	path, err := w.only(pattern)
 	if err != nil {
 		return "", err
 	}
 	var st unix.Stat_t
-	if err := unix.Stat(paths[0], &st); err != nil {
+	if err := unix.Stat(path, &st); err != nil {
 		return "", err
 	}
 	if st.Blocks*512 < w.size() {
-		return "", fmt.Errorf("of %s, %d bytes are there", paths[0], st.Blocks*512)
+		return "", fmt.Errorf("of %s, %d bytes are there", path, st.Blocks*512)
+	}
+	return path, nil
+}
+
+func (w *world) only(pattern string) (string, error) {
+	paths, err := filepath.Glob(filepath.Join(w.dir, pattern))
+	if err != nil {
+		return "", err
+	}
+	if len(paths) != 1 {
+		return "", fmt.Errorf("%d files are %s, not 1", len(paths), pattern)
 	}
 	return paths[0], nil
 }
 
 // keptGroup reads the large file, 20 ms away, on a mount that finds it in its disk cache.
-func keptGroup(w *world, name, title string, c ...*contestant) *group {
+func keptGroup(w *world, name, title string, readers ...*contestant) *group {
 	return &group{
 		name: name, title: "Reading a file of " + w.large() + " that an earlier mount has kept on disk, " + title, replica: largeReplica,
-		places: []place{w.far}, contestants: func(*world, place) []*contestant { return append(slices.Clone(c), entry) },
+		places: []place{w.far}, contestants: func(*world, place) []*contestant { return append(slices.Clone(readers), entry) },
 		prepare: func(w *world) error {
 			if err := prepareLarge(w); err != nil {
 				return err
 			}
-			for _, c := range c {
+			for _, c := range readers {
 				if !c.chosen() || c.absent() != nil {
 					continue
 				}
