@@ -1,12 +1,14 @@
 package ltxfstest
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -98,4 +100,26 @@ func (m *Mounted) Goroutines(t testing.TB) (n int, byStart map[string]int) {
 		t.Fatalf("the daemon wrote no goroutines: %s", dump)
 	}
 	return n, byStart
+}
+
+// procStatus is a line of /proc/<pid>/status that holds a size, in bytes.
+func procStatus(t testing.TB, pid int, key string) int64 {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(data) {
+		value, ok := strings.CutPrefix(string(line), key+":")
+		if !ok {
+			continue
+		}
+		kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kb << 10
+	}
+	t.Fatalf("/proc/%d/status has no %s", pid, key)
+	return 0
 }

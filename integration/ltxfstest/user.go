@@ -1,12 +1,13 @@
 package ltxfstest
 
 import (
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -35,64 +36,56 @@ func User(t testing.TB) *syscall.Credential {
 }
 
 // OpenDevices lets everybody open devices until this test and all others that
-// need it, in this process and in others, have ended. Each of them holds a lock,
-// so that the first can note the modes and the last can set them back.
+// need them, in this process and in others, have ended.
 func OpenDevices(t testing.TB) {
 	t.Helper()
-	const path = "/run/ltxfstest-devices"
+	for _, device := range devices {
+		openDevice(t, device)
+	}
+}
+
+// openDevice opens one. Each test that needs it holds a lock, so that the first
+// can note the mode and the last can set it back.
+func openDevice(t testing.TB, device string) {
+	t.Helper()
+	path := "/run/ltxfstest" + strings.ReplaceAll(device, "/", "-")
 	in := openLock(t, path)
-	guarded(t, path, func() error {
+	guarded(t, device, path, func() error {
 		if unix.Flock(int(in.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			modes := make([]fs.FileMode, len(devices))
-			for i, device := range devices {
-				info, err := os.Stat(device)
-				if err != nil {
-					return err
-				}
-				modes[i] = info.Mode().Perm()
-			}
-			noted, err := json.Marshal(modes)
-			if err := errors.Join(err, os.WriteFile(path, noted, 0o600)); err != nil {
+			info, err := os.Stat(device)
+			if err != nil {
 				return err
 			}
-			for _, device := range devices {
-				if err := os.Chmod(device, 0o666); err != nil {
-					return err
-				}
+			mode := []byte(strconv.FormatUint(uint64(info.Mode().Perm()), 8))
+			if err := errors.Join(os.WriteFile(path, mode, 0o600), os.Chmod(device, 0o666)); err != nil {
+				return err
 			}
 		}
 		return unix.Flock(int(in.Fd()), unix.LOCK_SH)
 	})
 	t.Cleanup(func() {
 		defer in.Close()
-		guarded(t, path, func() error {
+		guarded(t, device, path, func() error {
 			if unix.Flock(int(in.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
 				return nil // another still needs it
 			}
-			noted, err := os.ReadFile(path)
+			text, err := os.ReadFile(path)
 			if err != nil {
 				return err
 			}
-			var modes []fs.FileMode
-			if err := json.Unmarshal(noted, &modes); err != nil {
-				return err
-			}
-			var errs []error
-			for i, mode := range modes {
-				errs = append(errs, os.Chmod(devices[i], mode))
-			}
-			return errors.Join(errs...)
+			mode, err := strconv.ParseUint(string(text), 8, 32)
+			return errors.Join(err, os.Chmod(device, fs.FileMode(mode)))
 		})
 	})
 }
 
 // guarded runs fn while nobody else is in guarded.
-func guarded(t testing.TB, path string, fn func() error) {
+func guarded(t testing.TB, device, path string, fn func() error) {
 	t.Helper()
 	guard := openLock(t, path+".guard")
 	defer guard.Close()
 	if err := errors.Join(unix.Flock(int(guard.Fd()), unix.LOCK_EX), fn()); err != nil {
-		t.Errorf("the modes of %v: %v", devices, err)
+		t.Errorf("the mode of %s: %v", device, err)
 	}
 }
 
@@ -152,4 +145,43 @@ func Give(t testing.TB, cred *syscall.Credential, dirs ...string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// chown gives a directory of the test to another user, who must be able to
+// reach it too.
+func chown(t testing.TB, dir string, cred *syscall.Credential) {
+	t.Helper()
+	if err := os.Chown(dir, int(cred.Uid), int(cred.Gid)); err != nil {
+		t.Fatal(err)
+	}
+	// t.TempDir lies below a directory that is its owner's alone.
+	for d := filepath.Dir(dir); strings.HasPrefix(d, os.TempDir()+"/"); d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// coverDirOf is a directory where another user's ltxfs can write its coverage,
+// which is moved to ours when the test ends.
+func coverDirOf(t testing.TB, cred *syscall.Credential) string {
+	t.Helper()
+	dir := t.TempDir()
+	chown(t, dir, cred)
+	t.Cleanup(func() {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, e := range entries {
+			data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+			if err != nil {
+				t.Error(err)
+			}
+			if err := os.WriteFile(filepath.Join(coverDir, e.Name()), data, 0o644); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return dir
 }

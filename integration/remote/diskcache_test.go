@@ -184,10 +184,6 @@ func total(files []ltxFile) (n int) {
 	return n
 }
 
-// A byte that is another one, in whatever file of the cache and wherever there, is noticed, and
-// costs a request at most.
-// damageTo is a place in an entry, another one for each i, and whether damage there is noticed,
-// or makes what is there unknown.
 // Mounts that share a directory with room for a part of what they read take entries away from
 // each other, from readers who have them open, and the other way round. Beside them is another
 // version of ltxfs.

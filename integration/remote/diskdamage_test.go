@@ -14,6 +14,8 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
+// A byte that is another one, in whatever file of the cache and wherever there, is noticed, and
+// costs a request at most.
 func TestDiskCacheDamage(t *testing.T) {
 	s3test.ForEach(t, func(t *testing.T, kind *s3test.Kind) {
 		r := newDiskRig(t, kind)
@@ -53,6 +55,8 @@ func TestDiskCacheDamage(t *testing.T) {
 	})
 }
 
+// damageTo is a place in an entry, another one for each i, and whether damage there is noticed,
+// or makes what is there unknown.
 func damageTo(t *testing.T, path, suffix string, i int) (at int64, noticed bool) {
 	t.Helper()
 	st, err := os.Stat(path)

@@ -31,7 +31,7 @@ func TestUmountOfWhatIsNoMount(t *testing.T) {
 	}
 }
 
-// await is given a mount of which nothing but the state file is left.
+// awaited is given a mount of which nothing but the state file is left.
 func awaited(t *testing.T, end func(f *state.File)) (stderr string, err error) {
 	t.Helper()
 	t.Setenv(state.PathEnv, filepath.Join(t.TempDir(), "state"))

@@ -49,7 +49,7 @@ func below(prefix string) string {
 	return "<CommonPrefixes><Prefix>" + html.EscapeString(prefix) + "</Prefix></CommonPrefixes>"
 }
 
-// listing is a page of level 0's files, the n-th of n bytes.
+// pageOf is a page of level 0's files, the n-th of n bytes.
 func pageOf(token string, files ...int) string {
 	items := make([]string, len(files))
 	for i, n := range files {

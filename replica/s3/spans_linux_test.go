@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"regexp"
 	"runtime"
 	"slices"
 	"sort"
@@ -169,10 +168,6 @@ func TestListSpansShort(t *testing.T) {
 	}
 }
 
-// without changes a request before a store sees it, which then knows no start-after.
-// A store that can't begin anywhere is listed from the beginning, with nothing lost and nothing twice, and
-// isn't asked to again.
-// A store that shows a directory on each page from one on, wherever that lies, is listed with nothing lost.
 // requireNothingAhead fails the test if a listing that has ended has anything under way, or room that it doesn't use.
 func requireNothingAhead(t *testing.T, c *Store) {
 	t.Helper()
@@ -235,12 +230,6 @@ func TestListSpansPanics(t *testing.T) {
 	requireNames(t, s.Listed()[:len(files)], namesOf(files))
 	requireNothingAhead(t, c)
 }
-
-// A store that knows the first version of the request alone goes on after a marker, anywhere.
-var tokens = regexp.MustCompile(`<NextContinuationToken>.*</NextContinuationToken>`)
-
-// A store that turns out to list in another order is listed as it does, and sorted.
-var entriesOf = regexp.MustCompile(`<Contents>.*?</Contents>`)
 
 // An error comes where it is, after all files before it, and nothing is under way afterwards.
 func TestListSpansErrors(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"github.com/ltxfs/ltxfs/replica"
 )
 
+// without changes a request before a store sees it, which then knows no start-after.
 func without(s http.Handler, param string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
@@ -26,6 +28,8 @@ func without(s http.Handler, param string) http.HandlerFunc {
 	}
 }
 
+// A store that can't begin anywhere is listed from the beginning, with nothing lost and nothing twice, and
+// isn't asked to again.
 func TestListSpansWithoutStartAfter(t *testing.T) {
 	for name, unfit := range map[string]func(s *s3test.Synthetic) http.HandlerFunc{
 		"ignored":                              func(s *s3test.Synthetic) http.HandlerFunc { return without(s, "start-after") },
@@ -63,6 +67,7 @@ func TestListSpansWithoutStartAfter(t *testing.T) {
 	}
 }
 
+// A store that shows a directory on each page from one on, wherever that lies, is listed with nothing lost.
 func TestListSpansWithRepeatedPrefixes(t *testing.T) {
 	for from := range int64(2 * leastPages) {
 		s := newLevel()
@@ -82,6 +87,9 @@ func TestListSpansWithRepeatedPrefixes(t *testing.T) {
 	}
 }
 
+var tokens = regexp.MustCompile(`<NextContinuationToken>.*</NextContinuationToken>`)
+
+// A store that knows the first version of the request alone goes on after a marker, anywhere.
 func TestListSpansOfFirstVersion(t *testing.T) {
 	s := newLevel()
 	c, _ := slow(t, func(w http.ResponseWriter, r *http.Request) {
@@ -101,6 +109,9 @@ func TestListSpansOfFirstVersion(t *testing.T) {
 	require.Greater(t, spans, maxSpans)
 }
 
+var entriesOf = regexp.MustCompile(`<Contents>.*?</Contents>`)
+
+// A store that turns out to list in another order is listed as it does, and sorted.
 func TestListSpansWithoutOrder(t *testing.T) {
 	for name, moved := range map[string]int{"at once": leastPages + 1, "late": spansPages - 2} {
 		t.Run(name, func(t *testing.T) {
